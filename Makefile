@@ -1,0 +1,71 @@
+# Set-up and every-day commands; `make` alone lists them. The workflow itself needs only Snakemake: see README.md.
+#
+#   FLAVOUR      cpu or gpu: which locked environment to build and use, .venv or .venv-gpu
+#   PYTHON       the Python 3.11 to build with; default: the first one found
+#   CORES        cores for Snakemake
+#   TORCH_INDEX  address of an index that carries the lock's torch, where the usual package index does not
+#   UPGRADE      --upgrade: `make lock` takes the newest versions that the requirements allow
+
+FLAVOUR ?= cpu
+ifeq ($(filter cpu gpu,$(FLAVOUR)),)
+$(error FLAVOUR is cpu or gpu, not $(FLAVOUR))
+endif
+CORES ?= all
+PYTHON ?= $(shell for python in python3.11 python3 python; do \
+	$$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$python && break; done)
+export PYTHON TORCH_INDEX UPGRADE
+
+include envs/settings.env
+export $(shell sed -n 's/=.*//p' envs/settings.env)
+
+VENV := $(if $(filter gpu,$(FLAVOUR)),.venv-gpu,.venv)
+# Named by what it was built from, and made last: a changed lock or a broken-off set-up builds the environment anew.
+BUILT := $(VENV)/built-from-$(shell cat envs/install.sh envs/$(FLAVOUR).lock | cksum | cut -d ' ' -f 1)
+# For the commands of a recipe only: the search for PYTHON must not meet the environment itself.
+IN_ENV = PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+
+.PHONY: help env demo test test-unit lint lock bench clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r target does; do \
+		printf 'make %-10s %s\n' "$$target" "$$does"; done
+
+env: $(BUILT) ## build the locked environment (FLAVOUR=cpu or gpu)
+
+$(BUILT):
+	@$(if $(PYTHON),,$(error Python 3.11 not found: apt install python3 python3-venv, or name one with PYTHON=))
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$(PYTHON) cannot make environments: apt install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(IN_ENV) sh envs/install.sh envs/$(FLAVOUR).lock
+	@touch $@
+
+demo test test-unit bench: export HF_HUB_OFFLINE = 1
+
+demo: $(BUILT) ## run the embedded default and show its scores (CORES=all)
+	$(IN_ENV) snakemake --cores $(CORES)
+	@cat results/report/scores.md
+	@echo "Report: results/report/report.html"
+
+test: $(BUILT) ## run every test
+	$(IN_ENV) python -m pytest
+
+test-unit: $(BUILT) ## run the unit tests
+	$(IN_ENV) python -m pytest tests/unit
+
+lint: $(BUILT) ## check style: ruff, snakefmt, snakemake --lint
+	$(IN_ENV) ruff check
+	$(IN_ENV) ruff format --check
+	$(IN_ENV) snakefmt --check Snakefile rules
+	$(IN_ENV) snakemake --lint
+
+lock: ## resolve envs/*.in into envs/*.lock and conda's scripts (UPGRADE=--upgrade)
+	@sh envs/lock.sh
+
+bench: $(BUILT) ## run the benchmarks
+	@for script in benchmarks/*.py; do echo "$$script"; \
+		$(IN_ENV) PYTHONPATH=workflow_scripts python "$$script" || exit 1; done
+
+clean: ## remove the environment and the caches; results stay
+	rm -rf .venv .venv-gpu .cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,38 @@
+# ABHINAYA (arXiv 2505.18217): speech emotion recognition by a vote of five models. See README.md and config/README.md.
+
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+sys.path.insert(0, str(Path(workflow.basedir, "workflow_scripts")))
+
+# Snakemake merges --configfile into this default key by key; a configuration of yours replaces it as a whole.
+if not workflow.overwrite_configfiles:
+
+    configfile: str(Path(workflow.basedir, "config.yaml"))
+
+
+include: "rules/common.smk"
+include: "rules/corpus.smk"
+include: "rules/transcripts.smk"
+include: "rules/training.smk"
+include: "rules/ensemble.smk"
+include: "rules/report.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        expand("results/{name}/preds.csv", name=[*CONFIG.systems, *CONFIG.ensembles]),
+        expand("results/{ensemble}/submission.csv", ensemble=CONFIG.ensembles),
+        "results/corpus/transcripts.parquet",
+        "results/report/report.html",
+    message:
+        "Everything: the report, the scores, every system's and every vote's predictions"

@@ -1,0 +1,84 @@
+# The checked configuration, and what the rules ask of it. No rules here.
+
+import os
+import shlex
+
+from abhinaya import config as configuration
+from abhinaya.errors import UserError
+from snakemake.exceptions import WorkflowError
+
+
+def checked(values):
+    """The configuration as an object; a mistake in it stops Snakemake with a line each."""
+    try:
+        return configuration.validate(values)
+    except UserError as error:
+        raise WorkflowError(f"error: {error}") from None
+
+
+CONFIG = checked(config)
+CONDA = f"../envs/{CONFIG.environment}.yaml"
+SHARDS = [f"{shard:03}" for shard in range(CONFIG.transcripts.shards)]
+INFRASTRUCTURE = {
+    "resources",
+    "about",
+}  # change where and how fast, never what; so they trigger no rerun
+
+# No telemetry from any job, wherever it runs; a setting of the user's own stays.
+for line in Path(workflow.basedir, "envs", "settings.env").read_text().splitlines():
+    if line and not line.startswith("#"):
+        os.environ.setdefault(*line.split("=", 1))
+
+# Scripts are found wherever Snakemake is started (--directory). A prefix replaces Snakemake's own, its strict mode.
+SCRIPTS = shlex.quote(str(Path(workflow.basedir, "workflow_scripts")))
+shell.prefix(f"set -euo pipefail; scripts={SCRIPTS}; ")
+
+
+wildcard_constraints:
+    system="|".join(CONFIG.systems),
+    ensemble="|".join(CONFIG.ensembles) or "(?!)",
+    name="|".join([*CONFIG.systems, *CONFIG.ensembles]),
+    shard="[0-9]+",
+
+
+def settings_of(section):
+    """A section of the configuration as JSON for a script, less what changes no result."""
+    return configuration.settings_json(section, INFRASTRUCTURE)
+
+
+def system_settings(wildcards):
+    return settings_of(CONFIG.systems[wildcards.system])
+
+
+def system_resource(key, scaled=False):
+    """A resource of the system that the wildcard names; `scaled` by the attempt, for memory and run time."""
+
+    def value(wildcards, attempt=1):
+        amount = getattr(CONFIG.systems[wildcards.system].resources, key)
+        return amount * attempt if scaled else amount
+
+    return value
+
+
+def scaled(amount):
+    return lambda wildcards, attempt: amount * attempt
+
+
+def transcript_sources(wildcards):
+    """Where transcripts come from: the shards of WhisperX, the corpus's own, or a file of the user's."""
+    return {
+        "whisperx": [f"results/corpus/shards/{shard}.parquet" for shard in SHARDS],
+        "corpus": ["results/corpus/references.parquet"],
+        "parquet": [CONFIG.transcripts.path],
+    }[CONFIG.transcripts.source]
+
+
+def member_predictions(wildcards):
+    return [
+        f"results/{member}/preds.csv"
+        for member in CONFIG.ensembles[wildcards.ensemble].members
+    ]
+
+
+def ensemble_setting(key):
+    return lambda wildcards: getattr(CONFIG.ensembles[wildcards.ensemble], key)

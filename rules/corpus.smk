@@ -1,0 +1,30 @@
+# Stage 1: any corpus becomes one table.
+
+
+rule prepare_corpus:
+    output:
+        manifest="results/corpus/manifest.parquet",
+        references="results/corpus/references.parquet",
+        summary="results/corpus/summary.json",
+    log:
+        "logs/prepare_corpus.log",
+    benchmark:
+        "logs/benchmarks/prepare_corpus.tsv"
+    conda:
+        CONDA
+    threads: CONFIG.corpus.resources.cpus
+    resources:
+        mem_mb=scaled(CONFIG.corpus.resources.mem_mb),
+        runtime=scaled(CONFIG.corpus.resources.runtime),
+    params:
+        settings=settings_of(CONFIG.corpus),
+        seed=CONFIG.seed,
+        # Not declared as outputs: Snakemake would delete them when the corpus is refused, just when they are wanted.
+        rejected="results/corpus/rejected.csv",
+        audio="results/corpus/audio",
+    message:
+        "Reading the corpus"
+    shell:
+        "python $scripts/prepare_corpus.py --settings {params.settings:q} --seed {params.seed} --workers {threads}"
+        " --audio {params.audio} --manifest {output.manifest} --references {output.references}"
+        " --rejected {params.rejected} --summary {output.summary} 2>&1 | tee {log}"

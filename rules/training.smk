@@ -1,0 +1,57 @@
+# Stage 3: the classifiers. One rule for all of them; a system is its section of the configuration.
+
+
+rule train:
+    input:
+        manifest="results/corpus/manifest.parquet",
+    output:
+        weights="results/{system}/model/model.safetensors",
+        config="results/{system}/model/config.json",
+        metrics="results/{system}/model/metrics.json",
+    log:
+        "logs/train/{system}.log",
+    benchmark:
+        "logs/benchmarks/train/{system}.tsv"
+    conda:
+        CONDA
+    threads: system_resource("cpus")
+    resources:
+        gpu=system_resource("gpu"),
+        mem_mb=system_resource("mem_mb", scaled=True),
+        runtime=system_resource("runtime", scaled=True),
+    params:
+        settings=system_settings,
+        seed=CONFIG.seed,
+        # Not declared: Snakemake deletes declared outputs of a killed job, and these are what it resumes from.
+        checkpoints="results/{system}/checkpoints",
+    message:
+        "Training {wildcards.system}"
+    shell:
+        "python $scripts/train.py --name {wildcards.system} --settings {params.settings:q} --seed {params.seed}"
+        " --manifest {input.manifest} --checkpoints {params.checkpoints} --output $(dirname {output.weights})"
+        " --cpus {threads} --gpus {resources.gpu} 2>&1 | tee {log}"
+
+
+rule predict:
+    input:
+        manifest="results/corpus/manifest.parquet",
+        weights="results/{system}/model/model.safetensors",
+        config="results/{system}/model/config.json",
+    output:
+        "results/{system}/preds.csv",
+    log:
+        "logs/predict/{system}.log",
+    benchmark:
+        "logs/benchmarks/predict/{system}.tsv"
+    conda:
+        CONDA
+    threads: system_resource("cpus")
+    resources:
+        gpu=system_resource("gpu"),
+        mem_mb=system_resource("mem_mb", scaled=True),
+        runtime=system_resource("predict_runtime", scaled=True),
+    message:
+        "Predicting with {wildcards.system}"
+    shell:
+        "python $scripts/predict.py --model $(dirname {input.weights}) --manifest {input.manifest} --output {output}"
+        " --cpus {threads} --gpus {resources.gpu} 2>&1 | tee {log}"

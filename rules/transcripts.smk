@@ -1,0 +1,49 @@
+# Stage 2: what is said, from WhisperX in shards, from the corpus, or from a file.
+
+
+rule transcribe:
+    input:
+        manifest="results/corpus/manifest.parquet",
+    output:
+        "results/corpus/shards/{shard}.parquet",
+    log:
+        "logs/transcribe/{shard}.log",
+    benchmark:
+        "logs/benchmarks/transcribe/{shard}.tsv"
+    conda:
+        CONDA
+    threads: CONFIG.transcripts.resources.cpus
+    resources:
+        gpu=CONFIG.transcripts.resources.gpu,
+        mem_mb=scaled(CONFIG.transcripts.resources.mem_mb),
+        runtime=scaled(CONFIG.transcripts.resources.runtime),
+    params:
+        settings=settings_of(CONFIG.transcripts),
+        seed=CONFIG.seed,
+    message:
+        "Transcribing shard {wildcards.shard} with WhisperX"
+    shell:
+        "python $scripts/transcribe.py --manifest {input.manifest} --settings {params.settings:q}"
+        " --shard $((10#{wildcards.shard})) --seed {params.seed} --threads {threads} --gpus {resources.gpu}"
+        " --output {output} 2>&1 | tee {log}"
+
+
+rule merge_transcripts:
+    input:
+        manifest="results/corpus/manifest.parquet",
+        sources=transcript_sources,
+    output:
+        "results/corpus/transcripts.parquet",
+    log:
+        "logs/merge_transcripts.log",
+    benchmark:
+        "logs/benchmarks/merge_transcripts.tsv"
+    conda:
+        CONDA
+    params:
+        utterances=CONFIG.transcripts.utterances,
+    message:
+        "Putting the transcripts together"
+    shell:
+        "python $scripts/merge_transcripts.py --manifest {input.manifest} --sources {input.sources:q}"
+        " --utterances {params.utterances} --output {output} 2>&1 | tee {log}"

@@ -1,0 +1,166 @@
+import pandas as pd
+import pytest
+
+from abhinaya import tables
+from abhinaya.errors import UserError
+from abhinaya.labels import CLASSES
+from abhinaya.tables import PREDICTIONS, PROBABILITIES
+
+
+def predictions() -> pd.DataFrame:
+    """Two test utterances: angry for certain, and anything."""
+    certain = {f"p_{letter}": float(letter == "A") for letter in CLASSES}
+    rows = [
+        {"FileName": "b.wav", "Split": "test", "EmoClass": "A", **certain},
+        {"FileName": "a.wav", "Split": "test", "EmoClass": "N", **dict.fromkeys(PROBABILITIES, 1 / 8)},
+    ]
+    return pd.DataFrame(rows)
+
+
+def manifest() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "FileName": ["a.wav", "b.wav", "c.wav"],
+            "path": ["x/a.wav", "x/b.wav", "x/c.wav"],
+            "split": ["train", "test", None],
+            "EmoClass": ["A", None, "X"],
+            "duration": [1.0, 2.5, 3.0],
+            "votes_A": [3, None, 0],
+        }
+    )
+
+
+def test_predictions_come_back_sorted_with_further_columns_last(tmp_path):
+    path = tmp_path / "preds.csv"
+    tables.write_predictions(predictions().assign(tie=[True, False])[["tie", *PREDICTIONS]], path)
+    table = tables.read_predictions(path)
+    assert list(table.columns) == [*PREDICTIONS, "tie"]
+    assert table["FileName"].tolist() == ["a.wav", "b.wav"]
+    assert table["tie"].tolist() == [False, True]
+
+
+def test_writing_predictions_twice_gives_the_same_bytes(tmp_path):
+    tables.write_predictions(predictions(), tmp_path / "one.csv")
+    tables.write_predictions(predictions().iloc[::-1], tmp_path / "two.csv")
+    assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"p_A": 0.9}, "the probabilities of b.wav are not eight numbers"),
+        ({"p_A": 1.5, "p_C": -0.5}, "the probabilities of b.wav"),
+        ({"p_A": "much"}, "the probabilities of b.wav"),
+        ({"p_A": ""}, "the probabilities of b.wav"),
+        ({"EmoClass": "X"}, "EmoClass 'X' of b.wav is none of A, C"),
+        ({"EmoClass": ""}, "EmoClass '' of b.wav"),
+        ({"Split": "Test3"}, "Split 'Test3' of b.wav is none of train, validation, test"),
+        ({"FileName": "a.wav"}, "FileName 'a.wav' stands twice"),
+    ],
+)
+def test_a_wrong_row_of_predictions_is_named(tmp_path, change, message):
+    path = tmp_path / "preds.csv"
+    table = predictions().astype(object)
+    for column, value in change.items():
+        table.loc[0, column] = value
+    table.to_csv(path, index=False)
+    with pytest.raises(UserError, match=message) as caught:
+        tables.read_predictions(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("columns", [PREDICTIONS[:-1], ("FileName", "EmoClass"), (*PREDICTIONS[::-1],)])
+def test_a_wrong_header_is_named(tmp_path, columns):
+    path = tmp_path / "preds.csv"
+    predictions()[list(columns)].to_csv(path, index=False)
+    with pytest.raises(UserError, match=r"the header is .* it must begin FileName,Split,EmoClass,p_A"):
+        tables.read_predictions(path)
+
+
+def test_an_absent_or_empty_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"preds.csv: no such file"):
+        tables.read_predictions(tmp_path / "preds.csv")
+    (tmp_path / "preds.csv").touch()
+    with pytest.raises(UserError, match=r"preds.csv: not a readable CSV"):
+        tables.read_predictions(tmp_path / "preds.csv")
+
+
+def test_rounded_probabilities_are_accepted(tmp_path):
+    tables.write_predictions(predictions().round(3).assign(p_U=[0.0, 0.1254]), tmp_path / "preds.csv")
+    assert len(tables.read_predictions(tmp_path / "preds.csv")) == 2
+
+
+def test_a_manifest_comes_back_with_all_columns(tmp_path):
+    path = tmp_path / "manifest.parquet"
+    tables.write_manifest(manifest(), path, {"seed": 1})
+    table = tables.read_manifest(path)
+    assert table.columns.tolist() == tables.MANIFEST.names
+    assert table["split"].tolist() == ["train", "test", None]
+    assert table["SpkrID"].isna().all()
+    assert tables.read_metadata(path) == {"seed": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"split": "Development"}, "split 'Development' of a.wav is none of train"),
+        ({"EmoClass": "Z"}, "EmoClass 'Z' of a.wav is none of A, C"),
+        ({"FileName": "b.wav"}, "FileName 'b.wav' stands twice"),
+        ({"path": None}, "wrong type or nulls"),
+    ],
+)
+def test_a_wrong_row_of_a_manifest_is_named(tmp_path, change, message):
+    path = tmp_path / "manifest.parquet"
+    table = manifest()
+    for column, value in change.items():
+        table.loc[0, column] = value
+    table.to_parquet(path)
+    with pytest.raises(UserError, match=message) as caught:
+        tables.read_manifest(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_manifest_without_a_needed_column_is_named(tmp_path):
+    path = tmp_path / "manifest.parquet"
+    manifest().drop(columns=["split", "duration"]).to_parquet(path)
+    with pytest.raises(UserError, match="no column split, duration; it needs"):
+        tables.read_manifest(path)
+
+
+def test_a_file_that_is_no_parquet_is_named(tmp_path):
+    path = tmp_path / "manifest.parquet"
+    path.write_text("FileName,path\n")
+    with pytest.raises(UserError, match=r"manifest.parquet: not a readable Parquet file"):
+        tables.read_manifest(path)
+
+
+def test_an_exception_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+    target = tmp_path / "table.csv"
+    tables.write_text("old", target)
+
+    def interrupted() -> None:
+        with tables.atomic(target) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_value_that_json_lacks_leaves_nothing_behind(tmp_path):
+    with pytest.raises(TypeError):
+        tables.write_json({"set": {1}}, tmp_path / "x" / "scores.json")
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_nan_becomes_null(tmp_path):
+    tables.write_json({"f1": [float("nan"), 0.5]}, tmp_path / "scores.json")
+    assert tables.read_json(tmp_path / "scores.json") == {"f1": [None, 0.5]}
+
+
+def test_text_that_is_no_json_is_named(tmp_path):
+    (tmp_path / "scores.json").write_text("{")
+    with pytest.raises(UserError, match=r"scores.json: not JSON"):
+        tables.read_json(tmp_path / "scores.json")

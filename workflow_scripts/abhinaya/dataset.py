@@ -1,0 +1,108 @@
+"""Utterances for torch: loading, batching by length, padding, and the vectors of a frozen encoder computed once."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
+from transformers.trainer_pt_utils import get_length_grouped_indices
+
+from abhinaya.encoders import Loader
+from abhinaya.labels import INDEX
+
+UNKNOWN = -1  # the label of an utterance whose emotion nobody told
+
+
+class Utterances(Dataset):
+    """Manifest rows as tensors for the encoder.
+
+    With a `seed`, crops are random: drawn from seed, epoch and row, so that neither the number of workers nor a
+    restart changes them.
+    """
+
+    def __init__(self, rows: pd.DataFrame, loader: Loader, seed: int | None = None) -> None:
+        self.rows: list[dict[str, Any]] = rows.to_dict("records")
+        self.loader = loader
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor | int]:
+        row = self.rows[index]
+        generator = None if self.seed is None else np.random.default_rng((self.seed, self.epoch, index))
+        return {**self.loader.load(row, generator), "labels": INDEX.get(row["EmoClass"], UNKNOWN)}
+
+    @property
+    def sizes(self) -> list[float]:
+        return [self.loader.size(row) for row in self.rows]
+
+
+class Vectors(Dataset):
+    """The vectors of a frozen encoder, computed once and kept on disk: item i of `utterances`, already encoded."""
+
+    def __init__(self, utterances: Utterances, encoder: nn.Module, target: Path, batch_size: int, workers: int) -> None:
+        self.sizes = utterances.sizes
+        self.labels = [INDEX.get(row["EmoClass"], UNKNOWN) for row in utterances.rows]
+        self.spans: dict[int, tuple[int, int]] = {}
+        self.store = np.empty((0, encoder.width), np.float32)
+        self._encode(utterances, encoder, target, batch_size, workers)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor | int]:
+        start, stop = self.spans[index]
+        return {"vectors": torch.from_numpy(self.store[start:stop].copy()), "labels": self.labels[index]}
+
+    def _encode(self, utterances: Utterances, encoder: nn.Module, target: Path, batch_size: int, workers: int) -> None:
+        device = next(encoder.parameters()).device
+        batches = by_size(self.sizes, batch_size)
+        loader = DataLoader(utterances, batch_sampler=batches, collate_fn=collate, num_workers=workers)
+        total = 0
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as file, torch.inference_mode():
+            for indices, batch in zip(batches, tqdm(loader, desc="encoding", unit="batch", mininterval=5), strict=True):
+                batch.pop("labels")
+                vectors, lengths = encoder(**{name: value.to(device) for name, value in batch.items()})
+                for index, clip, length in zip(indices, vectors.float().cpu(), lengths.tolist(), strict=True):
+                    file.write(clip[:length].numpy().tobytes())
+                    self.spans[index] = (total, total + length)
+                    total += length
+        self.store = np.memmap(target, np.float32, "r", shape=(total, encoder.width))
+
+
+def collate(items: Sequence[dict[str, Tensor | int]]) -> dict[str, Tensor]:
+    """Pad each tensor with zeros to the longest of the batch; `lengths` (B,) tells what is real."""
+    batch: dict[str, Tensor] = {"labels": torch.tensor([item["labels"] for item in items])}
+    for name in items[0]:
+        if name != "labels":
+            batch["lengths"] = torch.tensor([len(item[name]) for item in items])
+            batch[name] = nn.utils.rnn.pad_sequence([item[name] for item in items], batch_first=True)
+    return batch
+
+
+def by_size(sizes: Sequence[float], batch_size: int) -> list[list[int]]:
+    """Batches of neighbours in size, the largest first, so that little is padded and a lack of memory shows at once."""
+    order = np.argsort(-np.asarray(sizes), kind="stable").tolist()
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+class LengthGrouped(Sampler[int]):
+    """Random batches of like length, a function of seed and epoch alone."""
+
+    def __init__(self, sizes: Sequence[float], batch_size: int, seed: int) -> None:
+        self.sizes, self.batch_size, self.seed, self.epoch = sizes, batch_size, seed, 0
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        return iter(get_length_grouped_indices(self.sizes, self.batch_size, generator=generator))

@@ -1,0 +1,16 @@
+"""A user's mistake is told in one line; a traceback is kept for our own."""
+
+import sys
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """What is wrong (file, row or key) and how to mend it, in one line."""
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a command line's `main`; print a `UserError` as one line and leave with status 1."""
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")

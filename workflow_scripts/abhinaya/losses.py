@@ -1,0 +1,103 @@
+"""The paper's three losses for imbalanced classes (section 2.4, equations 1-4).
+
+With N training utterances, N_c of class c and C classes, every loss weights an utterance of class c by
+``w_c = N / (N_c * C)`` and divides the batch's sum by the number of utterances, not by the sum of their weights.
+The authors' code reduces differently (facts, disagreements 1 and 2); the named reductions reproduce it.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from abhinaya.config import AnyLoss
+
+
+def class_weights(counts: Sequence[int]) -> Tensor:
+    """``w_c = N / (N_c * C)`` as float64 (C,); C counts the classes that occur, the others get weight 0."""
+    counts = torch.as_tensor(counts, dtype=torch.float64)
+    present = counts > 0
+    return torch.where(present, counts.sum() / (counts * present.sum()), 0.0)
+
+
+class ClassLoss(nn.Module):
+    """A loss over the logits of C classes whose training counts are known.
+
+    Subclasses give `unweighted`, the loss of each sample before its class weight. A class that no training utterance
+    has takes no part.
+    """
+
+    def __init__(self, counts: Sequence[int], reduction: str = "mean") -> None:
+        super().__init__()
+        self.reduction = reduction
+        self.register_buffer("weights", class_weights(counts))
+        self.register_buffer("absent", torch.as_tensor(counts) == 0)
+
+    def unweighted(self, logits: Tensor, targets: Tensor) -> Tensor:
+        raise TypeError("a loss is one of WeightedCrossEntropy, WeightedFocal, VectorScaling")
+
+    def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Weighted losses (B,) of `logits` (B, C) for the class indices `targets` (B,)."""
+        return self.weights[targets].to(logits.dtype) * self.unweighted(logits, targets)
+
+    def forward(self, logits: Tensor, targets: Tensor, total: Tensor | int | None = None) -> Tensor:
+        """The batch's loss, a scalar.
+
+        Args:
+            logits: (B, C); half precision is widened to float32.
+            targets: (B,) class indices.
+            total: utterances in the whole optimiser step when this batch is a part of it (gradient accumulation,
+                several GPUs): the parts' losses then add up to the step's. Default: B.
+        """
+        if logits.dtype in (torch.float16, torch.bfloat16):
+            logits = logits.float()
+        logits = logits.masked_fill(self.absent, float("-inf"))
+        share = 1.0 if total is None else len(targets) / total
+        if self.reduction == "mean":
+            return share * self.per_sample(logits, targets).mean()
+        weights = self.weights[targets].to(logits.dtype)
+        if self.reduction == "weighted_mean":
+            return share * self.per_sample(logits, targets).sum() / weights.sum()
+        return share * self.unweighted(logits, targets).mean() * weights.mean()  # batch_weight
+
+
+class WeightedCrossEntropy(ClassLoss):
+    """Equation 1: ``-w_c log p_c``."""
+
+    def unweighted(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return cross_entropy(logits, targets, reduction="none")
+
+
+class WeightedFocal(ClassLoss):
+    """Equation 2: ``-w_c (1 - p_c)^gamma log p_c``."""
+
+    def __init__(self, counts: Sequence[int], gamma: float = 2.0, reduction: str = "mean") -> None:
+        super().__init__(counts, reduction)
+        self.gamma = gamma
+
+    def unweighted(self, logits: Tensor, targets: Tensor) -> Tensor:
+        surprise = cross_entropy(logits, targets, reduction="none")
+        return (-torch.expm1(-surprise)).pow(self.gamma) * surprise
+
+
+class VectorScaling(ClassLoss):
+    """Equations 3 and 4: cross-entropy of ``(N_c / N_max)^gamma x_c + tau log(N_c / N)``, weighted by w_c."""
+
+    def __init__(self, counts: Sequence[int], gamma: float = 0.3, tau: float = 1.0, reduction: str = "mean") -> None:
+        super().__init__(counts, reduction)
+        present = torch.as_tensor(counts, dtype=torch.float64).masked_fill(self.absent, 1.0)
+        self.register_buffer("multiplier", (present / max(counts)).pow(gamma))
+        self.register_buffer("offset", tau * torch.log(present / sum(counts)))
+
+    def unweighted(self, logits: Tensor, targets: Tensor) -> Tensor:
+        scaled = logits * self.multiplier.to(logits.dtype) + self.offset.to(logits.dtype)
+        return cross_entropy(scaled, targets, reduction="none")
+
+
+LOSSES: dict[str, type[ClassLoss]] = {"wce": WeightedCrossEntropy, "wfl": WeightedFocal, "vs": VectorScaling}
+
+
+def build(settings: AnyLoss, counts: Sequence[int]) -> ClassLoss:
+    """The loss that the configuration names, for these training counts (in class order)."""
+    return LOSSES[settings.name](counts, **settings.model_dump(exclude={"name"}))

@@ -1,0 +1,69 @@
+"""Predicting with a trained classifier."""
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from abhinaya import encoders, tables, training
+from abhinaya.classifier import Classifier
+from abhinaya.config import SpeechSystem, parse
+from abhinaya.dataset import Utterances, by_size, collate
+from abhinaya.errors import UserError
+from abhinaya.labels import CLASSES
+
+
+def load_model(folder: Path) -> tuple[Classifier, encoders.Loader, SpeechSystem]:
+    """The classifier that `training.train` wrote to `folder`, in evaluation mode.
+
+    Raises:
+        UserError: a file is absent, spoilt, or of another model.
+    """
+    config = tables.read_json(folder / "config.json")
+    settings = parse(SpeechSystem, config.get("settings", {}), where=str(folder / "config.json"))
+    counts = [int(config.get("class_counts", {}).get(letter, 0)) for letter in CLASSES]
+    classifier, loader = training.build(settings, counts, int(config.get("seed", 0)))
+    training.load_weights(classifier, folder / training.WEIGHTS)
+    return classifier.eval(), loader, settings
+
+
+def predict(folder: Path, manifest: pd.DataFrame, cpus: int = 2, gpus: int = 0) -> pd.DataFrame:
+    """Label every validation and test utterance of `manifest` with the model in `folder`.
+
+    Returns:
+        a table with the columns `tables.PREDICTIONS`; probabilities are those of the softmax over the classes that
+        training had.
+
+    Raises:
+        UserError: as `load_model`; nothing to predict; too few GPUs.
+    """
+    device, workers = training.claim(cpus, min(gpus, 1))
+    rows = manifest[manifest["split"].isin(("validation", "test"))].reset_index(drop=True)
+    if rows.empty:
+        raise UserError("manifest: no validation or test utterance to predict; check the corpus's partitions")
+    classifier, loader, settings = load_model(folder)
+    utterances = Utterances(rows, loader)
+    probabilities = _probabilities(classifier.to(device), utterances, settings, device, workers)
+    table = pd.DataFrame(probabilities.numpy(), columns=list(tables.PROBABILITIES))
+    table.insert(0, tables.KEY, rows[tables.KEY])
+    table.insert(1, "Split", rows["split"])
+    table.insert(2, "EmoClass", [CLASSES[index] for index in probabilities.argmax(-1)])
+    return table
+
+
+def _probabilities(
+    classifier: Classifier, utterances: Utterances, settings: SpeechSystem, device: torch.device, workers: int
+) -> torch.Tensor:
+    """(n, 8) float64, in the order of `utterances`."""
+    batches = by_size(utterances.sizes, settings.training.eval_batch_size)
+    batched = DataLoader(utterances, batch_sampler=batches, collate_fn=collate, num_workers=workers)
+    found = torch.empty(len(utterances), len(CLASSES), dtype=torch.float64)
+    bf16 = settings.training.precision == "bf16" or (settings.training.precision == "auto" and device.type == "cuda")
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        for indices, batch in zip(batches, tqdm(batched, desc="predicting", unit="batch", mininterval=5), strict=True):
+            batch.pop("labels")
+            logits = classifier(**{name: value.to(device) for name, value in batch.items()})["logits"]
+            found[indices] = logits.double().softmax(-1).cpu()
+    return found

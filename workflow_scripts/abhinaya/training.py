@@ -1,0 +1,411 @@
+"""Training a classifier: transformers' Trainer with the paper's losses, resumable after a kill."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from sklearn.metrics import accuracy_score, f1_score, recall_score
+from torch.utils.data import Dataset
+from transformers import (
+    EvalPrediction,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.trainer_utils import get_last_checkpoint
+
+from abhinaya import __version__, encoders, losses, tables
+from abhinaya.classifier import Classifier
+from abhinaya.config import SpeechSystem
+from abhinaya.dataset import LengthGrouped, Utterances, Vectors, collate
+from abhinaya.errors import UserError
+from abhinaya.labels import CLASSES, EMOTIONS
+
+WEIGHTS = "model.safetensors"
+FINGERPRINT = "fingerprint.json"
+PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "pandas", "scikit-learn")
+
+
+class ClassifierTrainer(Trainer):
+    """Trainer that stores only what training changes and batches by length from seed and epoch alone."""
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> LengthGrouped:
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        return LengthGrouped(
+            dataset.sizes, self.args.train_batch_size * self.args.gradient_accumulation_steps, self.args.seed
+        )
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_weights(self.model, folder / WEIGHTS)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Classifier | None = None) -> None:
+        load_weights(model or self.model, Path(resume_from_checkpoint, WEIGHTS))
+
+    def _load_best_model(self) -> None:
+        load_weights(self.model, Path(self.state.best_model_checkpoint, WEIGHTS))
+
+
+class Epochs(TrainerCallback):
+    """Tells the data which epoch it is, and the user how the epoch went."""
+
+    def __init__(self, trainer: ClassifierTrainer) -> None:
+        self.trainer = trainer
+        self.started = time.monotonic()
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        self.started = time.monotonic()
+        self.trainer.train_dataset.epoch = round(state.epoch)
+        sampler = _innermost_sampler(self.trainer.callback_handler.train_dataloader)
+        sampler.epoch = round(state.epoch)
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict, **_: object
+    ) -> None:
+        metrics["eval_seconds"] = time.monotonic() - self.started
+        state.log_history[-1]["eval_seconds"] = metrics["eval_seconds"]
+        if state.is_world_process_zero:
+            loss = next(entry["loss"] for entry in reversed(state.log_history) if "loss" in entry)
+            print(
+                f"epoch {round(state.epoch)}/{round(args.num_train_epochs)}  loss {loss:.4f}  "
+                f"validation loss {metrics['eval_loss']:.4f}  macro-F1 {metrics['eval_macro_f1']:.4f}  "
+                f"({metrics['eval_seconds']:.1f} s)",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def train(
+    name: str,
+    settings: SpeechSystem,
+    manifest: pd.DataFrame,
+    seed: int,
+    checkpoints: Path,
+    output: Path,
+    cpus: int = 2,
+    gpus: int = 0,
+) -> None:
+    """Train system `name` and write its model folder: weights, `config.json`, `metrics.json`.
+
+    Args:
+        manifest: all utterances; `split` tells train and validation.
+        checkpoints: folder of a run in progress; a later call with the same task goes on from there;
+            removed at the end.
+        output: the model folder, written last and whole.
+        cpus: cores: to compute with, or, beside a GPU, to load audio with.
+        gpus: GPUs to train on (one process each, started by torchrun); 0 is the CPU.
+
+    Raises:
+        UserError: a split without utterances, too few GPUs, an encoder that cannot be loaded.
+    """
+    device, workers = claim(cpus, gpus)
+    rows = {split: manifest[manifest["split"] == split].reset_index(drop=True) for split in ("train", "validation")}
+    for split, part in rows.items():
+        if part.empty:
+            raise UserError(f"manifest: no utterance in the {split} split; check the corpus's partitions")
+    counts = [int((rows["train"]["EmoClass"] == letter).sum()) for letter in CLASSES]
+    set_seed(seed)
+    classifier, loader = build(settings, counts, seed)
+    task = fingerprint(settings, rows, seed)
+    resume = _checkpoint_of(task, checkpoints)
+    arguments = _arguments(settings, checkpoints, seed, workers, device)
+    data: dict[str, Dataset] = {
+        "train": Utterances(rows["train"], loader, seed),
+        "validation": Utterances(rows["validation"], loader),
+    }
+    if settings.encoder.freeze == "all":
+        data = _encoded(classifier, data, checkpoints, settings, workers, arguments)
+    trainer = ClassifierTrainer(
+        model=classifier,
+        args=arguments,
+        train_dataset=data["train"],
+        eval_dataset=data["validation"],
+        data_collator=collate,
+        compute_loss_func=_loss_function(settings, counts, arguments.device),
+        compute_metrics=macro_f1,
+    )
+    trainer.model_accepts_loss_kwargs = False  # the count of a step goes to the loss, not to the encoder
+    trainer.remove_callback(PrinterCallback)  # `Epochs` tells it in one line
+    trainer.add_callback(Epochs(trainer))
+    started = time.monotonic()
+    trainer.train(resume_from_checkpoint=resume)
+    if trainer.is_world_process_zero():
+        metrics = _metrics(trainer, settings, len(rows["train"]), time.monotonic() - started, resume)
+        save_model(name, settings, classifier, counts, seed, metrics, output)
+        shutil.rmtree(checkpoints)
+
+
+def build(settings: SpeechSystem, counts: Sequence[int], seed: int) -> tuple[Classifier, encoders.Loader]:
+    """The untrained classifier of a system and the loader of its inputs."""
+    loader, encoder = encoders.build(settings, seed)
+    if settings.training.gradient_checkpointing and settings.encoder.freeze != "all":
+        encoder.model.gradient_checkpointing_enable({"use_reentrant": False})
+    set_seed(seed)  # the head does not depend on how many numbers the encoder drew
+    return Classifier(encoder, settings.head, counts), loader
+
+
+def claim(cpus: int, gpus: int) -> tuple[torch.device, int]:
+    """The device of this process, never silently a smaller one, and the number of processes that load its audio.
+
+    Raises:
+        UserError: fewer GPUs than asked for.
+    """
+    if gpus == 0:
+        torch.set_num_threads(max(1, cpus // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+        return torch.device("cpu"), 0  # loading beside computing would take turns on the same cores
+    if torch.cuda.device_count() < gpus:
+        raise UserError(f"resources.gpu: {gpus} asked for, {torch.cuda.device_count()} visible; set 0 to use the CPU")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))), max(1, cpus // gpus - 1)
+
+
+def macro_f1(prediction: EvalPrediction) -> dict[str, float]:
+    """Macro-F1 (the paper's measure), UAR and accuracy of logits (n, 8)."""
+    guess, truth = prediction.predictions.argmax(-1), prediction.label_ids
+    return {
+        "macro_f1": float(f1_score(truth, guess, average="macro", zero_division=0)),
+        "uar": float(recall_score(truth, guess, average="macro", labels=np.unique(truth), zero_division=0)),
+        "accuracy": float(accuracy_score(truth, guess)),
+    }
+
+
+def fingerprint(settings: SpeechSystem, rows: dict[str, pd.DataFrame], seed: int) -> dict[str, str]:
+    """What a checkpoint belongs to: settings, seed and data. Another task must not go on from it."""
+    content = {
+        split: hashlib.sha256(part[[tables.KEY, "EmoClass", "duration"]].to_csv().encode()).hexdigest()
+        for split, part in rows.items()
+    }
+    chosen = settings.model_dump(mode="json", exclude={"resources", "about"})
+    return {"settings": json.dumps(chosen, sort_keys=True), "seed": str(seed), **content}
+
+
+def save_weights(classifier: Classifier, path: Path) -> None:
+    with tables.atomic(path) as temporary:
+        save_file({name: value.contiguous() for name, value in classifier.saved().items()}, temporary)
+
+
+def load_weights(classifier: Classifier, path: Path) -> None:
+    """Load a weights file into `classifier`.
+
+    Raises:
+        UserError: absent, cut off, or of another model.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; train the model first")
+    try:
+        classifier.restore(load_file(path))
+    except (SafetensorError, KeyError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: not the weights of this model ({reason}); train it again") from error
+
+
+def save_model(
+    name: str, settings: SpeechSystem, classifier: Classifier, counts: list[int], seed: int, metrics: dict, output: Path
+) -> None:
+    """Write the model folder beside its place, then rename it there."""
+    beside = output.with_name(f".{output.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    save_weights(classifier, beside / WEIGHTS)
+    tables.write_json(metrics, beside / "metrics.json")
+    config = {
+        "name": name,
+        "settings": settings.model_dump(mode="json"),
+        "seed": seed,
+        "class_counts": dict(zip(CLASSES, counts, strict=True)),
+        "parameters": _parameters(classifier),
+        "notes": notes(settings, counts),
+        "versions": versions(),
+    }
+    tables.write_json(config, beside / "config.json")
+    shutil.rmtree(output, ignore_errors=True)
+    beside.rename(output)
+
+
+def notes(settings: SpeechSystem, counts: list[int]) -> list[str]:
+    """What a reader of the scores must know."""
+    found = []
+    if settings.encoder.model.startswith("random:"):
+        found.append(
+            "The encoder starts from random weights, not pretrained ones: it shows the machinery, not the model."
+        )
+    absent = [EMOTIONS[letter] for letter, count in zip(CLASSES, counts, strict=True) if not count]
+    if absent:
+        found.append(f"Never predicts {', '.join(absent)}: the training split has none.")
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Versions of this project (with its git revision) and of the packages that decide a result."""
+    here = Path(__file__).parent
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True, check=True
+        )
+        revision = described.stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # no git, or not a clone
+        revision = "unknown"
+    return {"abhinaya": __version__, "git": revision, **{package: version(package) for package in PACKAGES}}
+
+
+def _checkpoint_of(task: dict[str, str], checkpoints: Path) -> str | None:
+    """The last checkpoint of this very task; those of another are removed."""
+    record = checkpoints / FINGERPRINT
+    if record.is_file() and tables.read_json(record) == task:
+        for half in set(checkpoints.glob("checkpoint-*")) - {
+            state.parent for state in checkpoints.glob("checkpoint-*/trainer_state.json")
+        }:  # Trainer writes the state last
+            shutil.rmtree(half, ignore_errors=True)
+        found = get_last_checkpoint(str(checkpoints))
+        if found:
+            print(f"resuming from {found}", file=sys.stderr)
+        return found
+    if int(os.environ.get("RANK", 0)) == 0:
+        if checkpoints.exists():
+            print(f"{checkpoints}: checkpoints of other settings or data; starting afresh", file=sys.stderr)
+            shutil.rmtree(checkpoints)
+        tables.write_json(task, record)
+    return None
+
+
+def _arguments(
+    settings: SpeechSystem, checkpoints: Path, seed: int, workers: int, device: torch.device
+) -> TrainingArguments:
+    training = settings.training
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    if training.effective_batch % (training.batch_size * processes):
+        raise UserError(
+            f"training.effective_batch: {training.effective_batch} is not a multiple of batch_size x processes = "
+            f"{training.batch_size * processes}; change one of them"
+        )
+    on_cpu = device.type == "cpu"
+    return TrainingArguments(
+        output_dir=str(checkpoints),
+        seed=seed,
+        num_train_epochs=training.epochs,
+        per_device_train_batch_size=training.batch_size,
+        per_device_eval_batch_size=training.eval_batch_size,
+        gradient_accumulation_steps=training.effective_batch // (training.batch_size * processes),
+        optim="adamw_torch",
+        learning_rate=training.learning_rate,
+        lr_scheduler_type="constant",
+        weight_decay=training.weight_decay,
+        adam_beta2=training.adam_beta2,
+        adam_epsilon=training.adam_epsilon,
+        max_grad_norm=0.0,  # neither the paper nor the authors' code clips gradients
+        bf16=training.precision == "bf16" or (training.precision == "auto" and not on_cpu),
+        use_cpu=on_cpu,
+        ddp_backend="gloo" if on_cpu and processes > 1 else None,
+        ddp_find_unused_parameters=False,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        logging_strategy="epoch",
+        save_total_limit=1,  # the best and the last
+        load_best_model_at_end=True,
+        metric_for_best_model="macro_f1",
+        greater_is_better=True,
+        dataloader_num_workers=workers,
+        dataloader_pin_memory=not on_cpu,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        disable_tqdm=not sys.stderr.isatty(),
+        report_to=[],
+        log_level="error",
+    )
+
+
+def _encoded(
+    classifier: Classifier,
+    data: dict[str, Utterances],
+    checkpoints: Path,
+    settings: SpeechSystem,
+    workers: int,
+    arguments: TrainingArguments,
+) -> dict[str, Dataset]:
+    """The vectors of the frozen encoder; crops are deterministic since they are made once."""
+    data["train"].seed = None
+    encoder = classifier.encoder.eval().to(arguments.device)
+    rank = arguments.process_index  # each process keeps its own copy: no waiting, no half-read file
+    return {
+        split: Vectors(
+            utterances, encoder, checkpoints / f"vectors-{split}-{rank}.f32", settings.training.eval_batch_size, workers
+        )
+        for split, utterances in data.items()
+    }
+
+
+def _loss_function(settings: SpeechSystem, counts: list[int], device: torch.device) -> object:
+    loss = losses.build(settings.loss, counts).to(device)
+
+    def compute(
+        outputs: dict[str, torch.Tensor], labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        return loss(outputs["logits"], labels, num_items_in_batch)
+
+    return compute
+
+
+def _innermost_sampler(dataloader: object) -> LengthGrouped:
+    """Our sampler, under whatever accelerate wrapped it in to share it between processes."""
+    sampler = dataloader.batch_sampler
+    while not isinstance(sampler, LengthGrouped):
+        sampler = getattr(sampler, "batch_sampler", None) or sampler.sampler
+    return sampler
+
+
+def _metrics(trainer: Trainer, settings: SpeechSystem, utterances: int, seconds: float, resume: str | None) -> dict:
+    history = trainer.state.log_history
+    losses_by_epoch = {round(entry["epoch"]): entry["loss"] for entry in history if "loss" in entry}
+    epochs = [
+        {
+            "epoch": round(entry["epoch"]),
+            "loss": losses_by_epoch[round(entry["epoch"])],
+            "validation_loss": entry["eval_loss"],
+            "macro_f1": entry["eval_macro_f1"],
+            "uar": entry["eval_uar"],
+            "accuracy": entry["eval_accuracy"],
+            "seconds": entry.get("eval_seconds"),
+        }
+        for entry in history
+        if "eval_macro_f1" in entry
+    ]
+    timed = [epoch["seconds"] for epoch in epochs if epoch["seconds"]]
+    steps_per_epoch = -(-utterances // settings.training.effective_batch)
+    return {
+        "epochs": epochs,
+        "best_epoch": max(epochs, key=lambda epoch: epoch["macro_f1"])["epoch"],  # the first of equals, as Trainer's
+        "steps": trainer.state.global_step,
+        "seconds": seconds,
+        "seconds_per_step": float(np.median(timed)) / steps_per_epoch,
+        "resumed_from": resume and Path(resume).name,
+        "device": str(trainer.args.device),
+        "processes": trainer.args.world_size,
+        "peak_memory_mb": psutil.Process().memory_info().rss // 2**20,
+        "peak_gpu_memory_mb": torch.cuda.max_memory_allocated() // 2**20
+        if trainer.args.device.type == "cuda"
+        else None,
+    }
+
+
+def _parameters(classifier: Classifier) -> dict[str, int]:
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in classifier.parameters()]
+    return {"all": sum(size for size, _ in sizes), "trained": sum(size for size, trained in sizes if trained)}

@@ -1,0 +1,39 @@
+"""Putting transcripts together: the shards of a transcription, or a table that the user or the corpus brings."""
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from abhinaya import tables
+from abhinaya.errors import UserError
+
+SHARD = tables.TRANSCRIPTS.append(pa.field("temperature", pa.float64()))  # above 0: decoded again
+
+
+def merge(manifest: pd.DataFrame, sources: list[Path], utterances: str) -> tuple[pd.DataFrame, dict]:
+    """The transcripts of `sources` in manifest order, and their metadata with counts.
+
+    Args:
+        utterances: `all` rows of the manifest must have a transcript, or only those `used` in a split.
+
+    Raises:
+        UserError: a source is absent or malformed, an utterance has two transcripts or none.
+    """
+    table = pd.concat([tables.read_parquet(path, SHARD, (tables.KEY, "text")) for path in sources], ignore_index=True)
+    tables.check_unique(table, " + ".join(map(str, sources)))
+    merged = manifest[[tables.KEY, "split"]].merge(table, on=tables.KEY, how="left")
+    missing = merged[merged["text"].isna() & (True if utterances == "all" else merged["split"].notna())]
+    if len(missing):
+        raise UserError(
+            f"{sources[0]}: no transcript for {len(missing)} of {len(merged)} utterances, "
+            f"{missing[tables.KEY].iloc[0]} for one; add them, or transcribe with `transcripts.source: whisperx`"
+        )
+    merged = merged[merged["text"].notna()]
+    metadata = tables.read_metadata(sources[0]) or {"model": str(sources[0].name)}
+    metadata["counts"] = {
+        "utterances": len(merged),
+        "empty": int((merged["text"].str.strip() == "").sum()),
+        "redecoded": int((merged["temperature"] > 0).sum()),
+    }
+    return merged.drop(columns=["split", "temperature"]), metadata

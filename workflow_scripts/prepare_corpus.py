@@ -1,0 +1,49 @@
+"""Make the manifest of a corpus: its labels read, its audio checked, train, validation and test assigned."""
+
+import argparse
+import os
+from pathlib import Path
+
+from rich.console import Console
+
+from abhinaya import config, tables
+from abhinaya.corpus import TooManyRejected, prepare, summary
+from abhinaya.errors import UserError, run
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    option = parser.add_argument
+    option("--settings", required=True, help="the configuration's section `corpus`: JSON, or a JSON or YAML file")
+    option("--seed", type=int, default=1234, help="of the validation draw and of a synthetic corpus")
+    option("--audio", type=Path, default="results/corpus/audio", help="folder for a synthetic corpus's audio")
+    option("--workers", type=int, default=os.cpu_count(), help="threads that decode audio")
+    option("--manifest", type=Path, default="results/corpus/manifest.parquet", help="written: a row per utterance")
+    option("--references", type=Path, default="results/corpus/references.parquet", help="written: its own texts")
+    option("--rejected", type=Path, default="results/corpus/rejected.csv", help="written: unusable audio, and why")
+    option("--summary", type=Path, default="results/corpus/summary.json", help="written: counts per split and class")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = arguments()
+    corpus = config.parse(config.AnyCorpus, args.settings, "corpus")
+    try:
+        prepared = prepare(corpus, args.seed, args.audio, args.workers)
+    except TooManyRejected as error:
+        tables.write_csv(error.rejected, args.rejected)
+        raise UserError(f"{error}; all are listed in {args.rejected}") from None
+    metadata = {
+        "seed": args.seed,
+        "corpus": corpus.model_dump(mode="json", exclude={"resources"}),
+        "classes": prepared.summary["splits"]["train"]["classes"],
+    }
+    tables.write_csv(prepared.rejected, args.rejected)
+    tables.write_manifest(prepared.manifest, args.manifest, metadata)
+    tables.write_parquet(prepared.references, tables.TRANSCRIPTS, args.references)
+    tables.write_json(prepared.summary, args.summary)
+    Console().print(summary.as_table(prepared.summary))
+
+
+if __name__ == "__main__":
+    run(main)

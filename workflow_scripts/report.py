@@ -1,0 +1,63 @@
+"""Write the report: one self-contained HTML file, and its tables as CSV and Markdown."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from abhinaya import report
+from abhinaya.errors import UserError, run
+from abhinaya.report.tables import Table
+
+
+def main() -> None:
+    args = parse_args()
+    if len(args.names) != len(args.scores) or len(set(args.names)) != len(args.names):
+        raise UserError("--names: give one name, each once, for every file of --scores, in the same order")
+    inputs = report.read(
+        args.title,
+        dict(zip(args.names, args.scores, strict=True)),
+        args.models,
+        args.votes,
+        args.summary,
+        args.transcripts,
+        args.references,
+    )
+    report.write(inputs, args.output_dir)
+    width = None if sys.stdout.isatty() else 120  # a log has no width of its own
+    Console(width=width).print(for_terminal(report.score_table(inputs)))
+    print(args.output_dir / "report.html")
+
+
+def for_terminal(table: Table) -> RichTable:
+    """The table for a terminal: numbers and intervals, the best bold; what each system is stands in the report."""
+    shown = RichTable(box=box.SIMPLE)
+    for position, heading in enumerate(table.headings()):
+        shown.add_column(escape(heading), justify="right" if position else "left")
+    for name, *cells in table.rows:
+        numbers = [escape(f"{cell.text}\n{cell.detail}") for cell in cells]
+        styled = [f"[bold]{text}[/]" if cell.best else text for text, cell in zip(numbers, cells, strict=True)]
+        shown.add_row(escape(name.text), *styled)
+    return shown
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--names", nargs="+", required=True, help="systems and ensembles, in the order to show")
+    parser.add_argument("--scores", nargs="+", type=Path, required=True, help="their scores.json, in the same order")
+    parser.add_argument("--models", nargs="*", type=Path, default=[], help="model folders of trained systems")
+    parser.add_argument("--votes", nargs="*", type=Path, default=[], help="results/{ensemble}/preds.csv of ensembles")
+    parser.add_argument("--summary", type=Path, help="the corpus's summary.json")
+    parser.add_argument("--transcripts", type=Path, help="transcripts.parquet")
+    parser.add_argument("--references", type=Path, help="Parquet with FileName, text: what was really said")
+    parser.add_argument("--title", default="Speech emotion recognition by vote", help="heading of the report")
+    parser.add_argument("--output-dir", type=Path, default=Path("results/report"), help="folder to write into")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run(main)

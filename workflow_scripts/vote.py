@@ -1,0 +1,47 @@
+"""Let the members of an ensemble vote: preds.csv and, for the challenge, submission.csv."""
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+from abhinaya import voting
+from abhinaya.errors import UserError, run
+from abhinaya.tables import write_csv, write_predictions
+
+
+def main() -> None:
+    args = parse_args()
+    if len(args.members) != len(args.preds) or len(set(args.members)) != len(args.members):
+        raise UserError("--members: give one name, each once, for every file of --preds, in the same order")
+    members = voting.read_members(dict(zip(args.members, args.preds, strict=True)))
+    voted = voting.vote(members, args.tiebreak, args.tie_rule)
+    write_predictions(voted, args.output)
+    counts = voting.count_ties(voted)
+    print(f"utterances: {counts['utterances']}")
+    print(f"ties: {counts['ties']}, decided by {args.tiebreak}")
+    print(f"ties decided outside the tied labels: {counts['outside']}")
+    if args.submission:
+        submitted = voting.submission(voted)
+        write_csv(submitted, args.submission)
+        print(f"submitted test utterances: {len(submitted)}")
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--preds", nargs="+", type=Path, required=True, help="the members' preds.csv")
+    parser.add_argument("--members", nargs="+", required=True, help="the members' names, in the order of --preds")
+    parser.add_argument("--tiebreak", required=True, help="the member that decides when no label has most votes")
+    parser.add_argument(
+        "--tie-rule",
+        choices=get_args(voting.TieRule),
+        default="label",
+        help="on a tie take the tie-breaker's label, or the likeliest of the tied labels by its probabilities "
+        "(default: %(default)s)",
+    )
+    parser.add_argument("--output", type=Path, required=True, help="preds.csv to write")
+    parser.add_argument("--submission", type=Path, help="submission.csv to write: FileName, EmoClass of the test split")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run(main)
