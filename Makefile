@@ -24,7 +24,7 @@ BUILT := $(VENV)/built-from-$(shell cat envs/install.sh envs/$(FLAVOUR).lock | c
 # For the commands of a recipe only: the search for PYTHON must not meet the environment itself.
 IN_ENV = PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help env demo test test-unit lint lock bench clean
+.PHONY: help env demo test test-unit lint schema lock bench clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r target does; do \
@@ -58,6 +58,9 @@ lint: $(BUILT) ## check style: ruff, snakefmt, snakemake --lint
 	$(IN_ENV) ruff format --check
 	$(IN_ENV) snakefmt --check Snakefile rules
 	$(IN_ENV) snakemake --lint
+
+schema: $(BUILT) ## write the JSON Schema and the tables of config/README.md anew, after a change of config.py
+	$(IN_ENV) python workflow_scripts/document_config.py
 
 lock: ## resolve envs/*.in into envs/*.lock and conda's scripts (UPGRADE=--upgrade)
 	@sh envs/lock.sh

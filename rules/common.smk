@@ -1,19 +1,19 @@
 # The checked configuration, and what the rules ask of it. No rules here.
 
+import json
 import os
 import shlex
 
 from abhinaya import config as configuration
 from abhinaya.errors import UserError
-from snakemake.exceptions import WorkflowError
 
 
 def checked(values):
-    """The configuration as an object; a mistake in it stops Snakemake with a line each."""
+    """The configuration as an object; a mistake in it stops Snakemake with a line each, before anything runs."""
     try:
         return configuration.validate(values)
     except UserError as error:
-        raise WorkflowError(f"error: {error}") from None
+        sys.exit(f"error: {error}")
 
 
 CONFIG = checked(config)
@@ -46,6 +46,18 @@ def settings_of(section):
     return configuration.settings_json(section, INFRASTRUCTURE)
 
 
+def corpus_tables(wildcards):
+    """The user's own tables that decide what the corpus is; a change of one prepares the corpus anew."""
+    return [
+        table
+        for table in (
+            getattr(CONFIG.corpus, "table", None),
+            CONFIG.corpus.validation.files,
+        )
+        if table
+    ]
+
+
 def system_settings(wildcards):
     return settings_of(CONFIG.systems[wildcards.system])
 
@@ -71,6 +83,13 @@ def transcript_sources(wildcards):
         "corpus": ["results/corpus/references.parquet"],
         "parquet": [CONFIG.transcripts.path],
     }[CONFIG.transcripts.source]
+
+
+def systems_in_words():
+    """What the configuration says of each system, for the report."""
+    return json.dumps(
+        {name: system.about for name, system in CONFIG.systems.items() if system.about}
+    )
 
 
 def member_predictions(wildcards):

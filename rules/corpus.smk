@@ -2,6 +2,8 @@
 
 
 rule prepare_corpus:
+    input:
+        corpus_tables,
     output:
         manifest="results/corpus/manifest.parquet",
         references="results/corpus/references.parquet",

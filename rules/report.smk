@@ -61,10 +61,11 @@ rule report:
     params:
         names=[*CONFIG.systems, *CONFIG.ensembles],
         title=CONFIG.report.title,
+        about=systems_in_words(),
     message:
         "Writing the report"
     shell:
         "python $scripts/report.py --names {params.names} --scores {input.scores}"
         " --models $(dirname {input.models} | uniq) --votes {input.votes} --summary {input.summary}"
-        " --transcripts {input.transcripts} --references {input.references} --title {params.title:q}"
+        " --transcripts {input.transcripts} --references {input.references} --title {params.title:q} --about {params.about:q}"
         " --output-dir $(dirname {output.html}) 2>&1 | tee {log}"

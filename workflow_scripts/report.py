@@ -1,6 +1,7 @@
 """Write the report: one self-contained HTML file, and its tables as CSV and Markdown."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def main() -> None:
         args.summary,
         args.transcripts,
         args.references,
+        args.about,
     )
     report.write(inputs, args.output_dir)
     width = None if sys.stdout.isatty() else 120  # a log has no width of its own
@@ -54,6 +56,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--summary", type=Path, help="the corpus's summary.json")
     parser.add_argument("--transcripts", type=Path, help="transcripts.parquet")
     parser.add_argument("--references", type=Path, help="Parquet with FileName, text: what was really said")
+    parser.add_argument("--about", type=json.loads, default={}, help="JSON: what to say of each system, by name")
     parser.add_argument("--title", default="Speech emotion recognition by vote", help="heading of the report")
     parser.add_argument("--output-dir", type=Path, default=Path("results/report"), help="folder to write into")
     return parser.parse_args()

@@ -227,13 +227,15 @@ def test_silence_heard_as_nothing_is_all_deletions():
 @pytest.mark.parametrize(
     ("loss", "expected"),
     [
-        ({"name": "wce", "reduction": "mean"}, "wavlm, WCE, a trial"),
-        ({"name": "wfl", "gamma": 2.0}, "wavlm, WFL γ 2, a trial"),
-        ({"name": "vs", "gamma": 0.3, "tau": 1.0}, "wavlm, VS γ 0.3 τ 1, a trial"),
+        ({"name": "wce", "reduction": "mean"}, "a trial, WCE"),
+        ({"name": "wfl", "gamma": 2.0}, "a trial, WFL γ 2"),
+        ({"name": "vs", "gamma": 0.3, "tau": 1.0}, "a trial, VS γ 0.3 τ 1"),
     ],
 )
-def test_a_system_is_described_by_encoder_and_loss(loss, expected):
-    assert report.describe({"settings": {"encoder": {"model": "wavlm"}, "loss": loss, "about": "a trial"}}) == expected
+def test_a_system_is_described_by_the_users_words_or_its_encoder_and_by_its_loss(loss, expected):
+    config = {"settings": {"encoder": {"model": "wavlm"}, "loss": loss}}
+    assert report.describe(config, "a trial") == expected
+    assert report.describe(config).startswith("wavlm, ")
     assert report.describe({}) == ""
 
 

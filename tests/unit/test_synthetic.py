@@ -210,24 +210,29 @@ def test_espeak_heeds_voice_and_prosody():
         Request(text, "en-us+m3", Prosody(50, 50, 160, 40, 2)),
         Request(text, "en-us+m3", Prosody(50, 50, 160, 80, 9)),
         Request(text, "en-us+m3", Prosody(95, 50, 160, 80, 2)),
+        Request(text, "en-us+m3", Prosody(50, 0, 160, 80, 2)),
+        Request(text, "en-us+m3", Prosody(50, 99, 160, 80, 2)),
         Request(text, "en-us+f3", USUAL),
     ]
-    usual, slow, soft, gaps, high, woman = (waveform.astype(float) for waveform, _ in espeak.speak(requests))
+    usual, slow, soft, gaps, high, flat, varied, woman = (
+        waveform.astype(float) for waveform, _ in espeak.speak(requests)
+    )
     assert len(slow) > 1.2 * len(usual)
     assert len(gaps) > 1.1 * len(usual)
     assert soft.std() < 0.7 * usual.std()
-    assert _pitch(high) > 1.15 * _pitch(usual)
-    assert _pitch(woman) > 1.3 * _pitch(usual)
+    assert np.median(_pitch(high)) > 1.3 * np.median(_pitch(usual))
+    assert np.median(_pitch(woman)) > 1.3 * np.median(_pitch(usual))
+    assert np.ptp(np.quantile(_pitch(varied), [0.1, 0.9])) > 2 * np.ptp(np.quantile(_pitch(flat), [0.1, 0.9]))
 
 
-def _pitch(waveform: np.ndarray, rate: int = 22050) -> float:
-    """Median fundamental frequency in Hz, by autocorrelation of the louder frames."""
+def _pitch(waveform: np.ndarray, rate: int = 22050) -> np.ndarray:
+    """Fundamental frequency in Hz of the louder frames, by autocorrelation."""
     frames = np.lib.stride_tricks.sliding_window_view(waveform, 1024)[::512]
     frames = frames[frames.std(1) > np.median(frames.std(1))]
     power = np.abs(np.fft.rfft(frames, 2048)) ** 2
     shortest, longest = rate // 400, rate // 60
     lags = shortest + np.fft.irfft(power)[:, shortest:longest].argmax(1)
-    return float(np.median(rate / lags))
+    return rate / lags
 
 
 def test_every_variant_is_shipped():
@@ -255,5 +260,5 @@ def test_a_library_that_does_not_load_is_told_in_one_line(monkeypatch, tmp_path)
 def test_missing_voices_are_told_in_one_line(monkeypatch, tmp_path):
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     monkeypatch.setattr(espeak, "_load", lambda: (library, str(tmp_path)))
-    with pytest.raises(UserError, match="no usable voices in .*espeakng-loader"):
+    with pytest.raises(UserError, match=r"no usable voices in .*espeakng-loader"):
         espeak._Engine()

@@ -7,12 +7,15 @@ restart change its text.
 With `window: clip` Whisper's encoder, which dominates, runs on a window a little longer than the clip. Whisper was
 trained to find silence up to 30 s, and without it repeats itself; so the rest of the 30 s is filled with the encoding
 of silence, computed once.
+
+What the first decoding leaves in doubt (runaway repetition, a low probability) is decoded again at the end, at rising
+temperatures. That is random: one seeded stream over a shard's doubtful clips in the manifest's order.
 """
 
 import dataclasses
+import hashlib
 import math
 import sys
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
@@ -43,12 +46,12 @@ PART_BATCHES = 8  # batches between two writes
 class Transcriber:
     """One loaded WhisperX pipeline."""
 
-    def __init__(self, settings: Transcripts, device: str, threads: int, seed: int) -> None:
+    def __init__(self, settings: Transcripts, device: str, threads: int) -> None:
         """
         Raises:
-            UserError: the model cannot be loaded.
+            UserError: the model cannot be loaded, or does not know the language.
         """
-        self.settings, self.seed = settings, seed
+        self.settings = settings
         place = locate(settings.model)
         try:
             self.pipeline: FasterWhisperPipeline = load_model(
@@ -66,14 +69,27 @@ class Transcriber:
                 "name, the network or the folder, and `compute_type`"
             ) from None
         self.model = self.pipeline.model
+        if not self.model.model.is_multilingual and settings.language not in (None, "en"):
+            raise UserError(
+                f"transcripts.language {settings.language!r}: {settings.model!r} knows English only; set en or take "
+                "another model"
+            )
+        self.language = settings.language if self.model.model.is_multilingual else "en"
         self.mels = self.model.feat_kwargs.get("feature_size", 80)
         self.tokenizers: dict[str, Tokenizer] = {}
         self.silence = self._encode([np.zeros(0, np.float32)], WHISPER_SECONDS) if settings.window == "clip" else None
 
     def transcribe(self, names: list[str], clips: list[np.ndarray], seconds: int) -> list[dict]:
-        """Rows of a shard for `clips` (16 kHz) that all fit into a window of `seconds`."""
+        """Rows of a shard for `clips` (16 kHz), which all have the window `seconds`.
+
+        Raises:
+            UserError: a clip is longer than its window: its file has changed since the manifest was made.
+        """
         if seconds > WHISPER_SECONDS:
             return [self._long(name, clip) for name, clip in zip(names, clips, strict=True)]
+        for name, clip in zip(names, clips, strict=True):
+            if len(clip) > seconds * audio.RATE:
+                raise UserError(f"{name}: longer than the manifest says; prepare the corpus again")
         speaking = [i for i, clip in enumerate(clips) if not self.settings.speech_detection or _has_speech(clip)]
         rows = [_row(name) for name in names]
         if speaking:
@@ -82,24 +98,39 @@ class Transcriber:
                 rows[i] = row
         return rows
 
-    def _encode(self, clips: list[np.ndarray], seconds: int) -> np.ndarray | ctranslate2.StorageView:
+    def again(self, name: str, clip: np.ndarray, seconds: int) -> dict:
+        """The row of one clip by faster-whisper's temperature fallback; random, see `_redecoded`."""
+        settings = self.settings
+        options = dataclasses.replace(
+            self.pipeline.options,
+            temperatures=[0.0, *settings.temperatures],
+            log_prob_threshold=settings.min_avg_logprob,
+            compression_ratio_threshold=settings.max_compression_ratio,
+            no_speech_threshold=settings.max_no_speech_prob,
+        )
+        encoded = self._encode([clip], seconds)
+        (language,) = self._languages(encoded, 1)
+        result, logprob, temperature, _ = self.model.generate_with_fallback(
+            encoded, self._prompt(language), self._tokenizer(language), options
+        )
+        return self._judged(name, language, result.sequences_ids[0], logprob, result.no_speech_prob, temperature)
+
+    def _encode(self, clips: list[np.ndarray], seconds: int) -> ctranslate2.StorageView:
+        """What Whisper's decoder reads: (B, 1500, width)."""
         samples = seconds * audio.RATE
         mels = np.stack([log_mel_spectrogram(clip, self.mels, padding=samples - len(clip)).numpy() for clip in clips])
         features = ctranslate2.StorageView.from_array(np.ascontiguousarray(mels))
-        if self.settings.window == "full":
+        if self.settings.window == "full" or seconds == WHISPER_SECONDS:
             return self.model.model.encode(features)
-        encoded = np.array(self.model.model.encode(features, to_cpu=True))
-        if seconds == WHISPER_SECONDS:
-            return encoded
-        rest = np.repeat(self.silence[:, encoded.shape[1] :], len(encoded), axis=0)
-        return np.ascontiguousarray(np.concatenate([encoded, rest], axis=1))
+        encoded = _array(self.model.model.encode(features))
+        rest = np.repeat(_array(self.silence)[:, encoded.shape[1] :], len(encoded), axis=0)
+        return ctranslate2.StorageView.from_array(np.ascontiguousarray(np.concatenate([encoded, rest], axis=1)))
 
-    def _decode(self, names: list[str], encoded: np.ndarray | ctranslate2.StorageView) -> list[dict]:
-        view = encoded if self.settings.window == "full" else ctranslate2.StorageView.from_array(encoded)
-        languages = self._languages(view, len(names))
+    def _decode(self, names: list[str], encoded: ctranslate2.StorageView) -> list[dict]:
+        languages = self._languages(encoded, len(names))
         options = self.pipeline.options
         results = self.model.model.generate(
-            view,
+            encoded,
             [self._prompt(language) for language in languages],
             beam_size=options.beam_size,
             patience=options.patience,
@@ -111,35 +142,15 @@ class Transcriber:
             return_no_speech_prob=True,
         )
         rows = []
-        for i, (name, language, result) in enumerate(zip(names, languages, results, strict=True)):
+        for name, language, result in zip(names, languages, results, strict=True):
             tokens = result.sequences_ids[0]
             logprob = result.scores[0] * len(tokens) ** options.length_penalty / (len(tokens) + 1)
-            row = self._judged(name, language, tokens, logprob, result.no_speech_prob, temperature=0.0)
-            rows.append(self._again(row, view, i) if self._doubtful(row) else row)
-        return [self._silenced(row) for row in rows]
-
-    def _again(self, row: dict, encoded: ctranslate2.StorageView, position: int) -> dict:
-        """Decode one clip again with faster-whisper's temperature fallback."""
-        settings, language = self.settings, row["language"]
-        options = dataclasses.replace(
-            self.pipeline.options,
-            temperatures=[0.0, *settings.temperatures],
-            log_prob_threshold=settings.min_avg_logprob,
-            compression_ratio_threshold=settings.max_compression_ratio,
-            no_speech_threshold=settings.max_no_speech_prob,
-        )
-        ctranslate2.set_random_seed(zlib.crc32(f"{self.seed} {row[tables.KEY]}".encode()))
-        one = np.ascontiguousarray(np.array(encoded.to_device(ctranslate2.Device.cpu))[position : position + 1])
-        result, logprob, temperature, _ = self.model.generate_with_fallback(
-            ctranslate2.StorageView.from_array(one), self._prompt(language), self._tokenizer(language), options
-        )
-        return self._judged(
-            row[tables.KEY], language, result.sequences_ids[0], logprob, result.no_speech_prob, max(temperature, 1e-9)
-        )
+            rows.append(self._judged(name, language, tokens, logprob, result.no_speech_prob, temperature=0.0))
+        return rows
 
     def _long(self, name: str, clip: np.ndarray) -> dict:
         """A recording beyond 30 s: WhisperX's own way, cut at pauses."""
-        found = self.pipeline.transcribe(clip, batch_size=self.settings.batch_size, language=self.settings.language)
+        found = self.pipeline.transcribe(clip, batch_size=self.settings.batch_size, language=self.language)
         segments = found["segments"]
         if not segments:
             return _row(name)
@@ -153,21 +164,9 @@ class Transcriber:
         text = self._tokenizer(language).decode(tokens).strip()
         return _row(name, text, language, logprob, no_speech, get_compression_ratio(text) if text else 0.0, temperature)
 
-    def _doubtful(self, row: dict) -> bool:
-        settings = self.settings
-        return bool(settings.temperatures) and (
-            row["avg_logprob"] < settings.min_avg_logprob or row["compression_ratio"] > settings.max_compression_ratio
-        )
-
-    def _silenced(self, row: dict) -> dict:
-        """Whisper's own sign of silence: it doubts both that there is speech and what it heard."""
-        settings = self.settings
-        silent = row["no_speech_prob"] > settings.max_no_speech_prob and row["avg_logprob"] < settings.min_avg_logprob
-        return {**row, "text": ""} if silent else row
-
     def _languages(self, encoded: ctranslate2.StorageView, count: int) -> list[str]:
-        if self.settings.language is not None:
-            return [self.settings.language] * count
+        if self.language is not None:
+            return [self.language] * count
         return [found[0][0][2:-2] for found in self.model.model.detect_language(encoded)]  # "<|en|>"
 
     def _prompt(self, language: str) -> list[int]:
@@ -186,29 +185,25 @@ def transcribe_shard(
 ) -> None:
     """Transcribe shard number `shard` of `manifest` into `output` (columns `SHARD`).
 
-    A killed run left its parts in a folder beside `output`; a later one with the same settings asks only for the rest.
+    A killed run left its parts in a folder beside `output`; a later one with the same task asks only for the rest.
 
     Raises:
         UserError: the model cannot be loaded, or a clip of the manifest cannot be read any more.
     """
     rows = used(manifest, settings.utterances).iloc[shard :: settings.shards]
-    parts = Parts(output.with_name(f"{output.stem}.parts"), settings, seed)
-    left = rows[~rows[tables.KEY].isin(parts.done())]
-    if len(left):
-        if len(left) < len(rows):
-            print(f"resuming: {len(rows) - len(left)} of {len(rows)} utterances are transcribed", file=sys.stderr)
-        transcriber = Transcriber(settings, device, threads, seed)
-        with tqdm(total=len(rows), initial=len(rows) - len(left), unit="clip", mininterval=5) as progress:
-            found: list[dict] = []
-            batches = _batches(left, settings)
-            for number, (names, clips, seconds) in enumerate(_prefetched(batches, threads), start=1):
-                found += transcriber.transcribe(names, clips, seconds)
-                progress.update(len(names))
-                if number % PART_BATCHES == 0:
-                    parts.write(found)
-                    found = []
-            parts.write(found)
+    unknown = rows[rows["duration"].isna()]
+    if len(unknown):
+        raise UserError(f"manifest: no duration for {unknown[tables.KEY].iloc[0]}; prepare the corpus again")
+    parts = Parts(output.with_name(f"{output.stem}.parts"), rows, settings, seed)
+    _decoded(rows, settings, parts, device, threads)
     table = rows[[tables.KEY]].merge(parts.read(), on=tables.KEY, how="left", validate="one_to_one")
+    doubtful = _doubtful(table, settings).to_numpy()
+    if doubtful.any():
+        better = _redecoded(rows[doubtful], settings, seed, device, threads)
+        table = table.set_index(tables.KEY)
+        table.loc[better.index] = better[table.columns]
+        table = table.reset_index()
+    table.loc[_silent(table, settings), "text"] = ""
     tables.write_parquet(table, SHARD, output, describe(settings, seed))
     parts.remove()
 
@@ -234,9 +229,10 @@ def window(duration: float, kind: str) -> int:
 class Parts:
     """The finished part of a shard on disk, for a run that may be killed."""
 
-    def __init__(self, folder: Path, settings: Transcripts, seed: int) -> None:
+    def __init__(self, folder: Path, rows: pd.DataFrame, settings: Transcripts, seed: int) -> None:
         self.folder = folder
-        task = {**describe(settings, seed), "shards": settings.shards}
+        content = rows[[tables.KEY, "path", "duration"]].to_csv(index=False)
+        task = {**describe(settings, seed), "rows": hashlib.sha256(content.encode()).hexdigest()}
         record = folder / "task.json"
         if record.is_file() and tables.read_json(record) == task:
             return
@@ -260,6 +256,54 @@ class Parts:
             for path in self.folder.iterdir():
                 path.unlink()
             self.folder.rmdir()
+
+
+def _decoded(rows: pd.DataFrame, settings: Transcripts, parts: Parts, device: str, threads: int) -> None:
+    """Decode what `parts` lacks of `rows`, and write it there."""
+    left = rows[~rows[tables.KEY].isin(parts.done())]
+    if left.empty:
+        return
+    if len(left) < len(rows):
+        print(f"resuming: {len(rows) - len(left)} of {len(rows)} utterances are transcribed", file=sys.stderr)
+    transcriber = Transcriber(settings, device, threads)
+    with tqdm(total=len(rows), initial=len(rows) - len(left), unit="clip", mininterval=5) as progress:
+        found: list[dict] = []
+        batches = _batches(left, settings)
+        for number, (names, clips, seconds) in enumerate(_prefetched(batches, threads), start=1):
+            found += transcriber.transcribe(names, clips, seconds)
+            progress.update(len(names))
+            if number % PART_BATCHES == 0:
+                parts.write(found)
+                found = []
+        parts.write(found)
+
+
+def _redecoded(rows: pd.DataFrame, settings: Transcripts, seed: int, device: str, threads: int) -> pd.DataFrame:
+    """Other transcripts of the doubtful `rows`, by `FileName`."""
+    ctranslate2.set_random_seed(seed)
+    # CTranslate2 seeds a thread when it first draws and never again; a new model brings a new thread.
+    transcriber = Transcriber(settings, device, threads)
+    found = [
+        transcriber.again(row[tables.KEY], audio.read(row["path"]), window(row["duration"], settings.window))
+        for row in tqdm(rows.to_dict("records"), desc="decoding again", unit="clip", mininterval=5)
+    ]
+    table = pd.DataFrame(found).set_index(tables.KEY)
+    return table.assign(temperature=table["temperature"].clip(lower=1e-9))  # above 0 though 0 may do the second time
+
+
+def _silent(table: pd.DataFrame, settings: Transcripts) -> pd.Series:
+    """Whisper's own sign of silence: it doubts both that there is speech and what it heard."""
+    return (table["no_speech_prob"] > settings.max_no_speech_prob) & (table["avg_logprob"] < settings.min_avg_logprob)
+
+
+def _doubtful(table: pd.DataFrame, settings: Transcripts) -> pd.Series:
+    """What to decode again; a recording beyond 30 s, which has no `no_speech_prob` of its own, is left as it is."""
+    if not settings.temperatures:
+        return pd.Series(False, table.index)
+    poor = (table["avg_logprob"] < settings.min_avg_logprob) | (
+        table["compression_ratio"] > settings.max_compression_ratio
+    )
+    return poor & table["no_speech_prob"].notna() & ~_silent(table, settings)
 
 
 def _batches(rows: pd.DataFrame, settings: Transcripts) -> Iterator[tuple[pd.DataFrame, int]]:
@@ -286,6 +330,11 @@ def _prefetched(
 def _arrived(batch: tuple[list[str], list, int]) -> tuple[list[str], list[np.ndarray], int]:
     names, futures, seconds = batch
     return names, [future.result() for future in futures], seconds
+
+
+def _array(encoded: ctranslate2.StorageView) -> np.ndarray:
+    """As float32, whatever the model computes with: numpy has no bfloat16."""
+    return np.array(encoded.to_device(ctranslate2.Device.cpu).to(ctranslate2.DataType.float32))
 
 
 def _has_speech(clip: np.ndarray) -> bool:

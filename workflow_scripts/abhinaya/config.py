@@ -1,29 +1,47 @@
 """The configuration: every key, its type, its default, its meaning.
 
 These models are the one source: they validate a configuration before anything runs, `config/schema/config.schema.json`
-is exported from them, and a test holds `config/README.md` against them.
+and the tables of `config/README.md` are made from them (`make schema`).
 """
 
 import difflib
 import json
-import re
+import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES
 
 PLANNED_FAMILIES = ("text", "salmonn", "zero_shot")
-NAME = r"^[a-z][a-z0-9_]*$"
+RESERVED = ("corpus", "report")  # folders under results/
+EXPECTED = {  # pydantic's error types in the words of somebody who writes YAML
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "dict_type": "a mapping",
+    "list_type": "a list",
+    "string_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+}
+
+
+class WrongKey(ValueError):
+    """What a validator finds: the key, dotted from its own section, and what is wrong with it and how to mend it."""
+
+    def __init__(self, key: str, told: str) -> None:
+        super().__init__(f"`{key}`: {told}")
+        self.key, self.told = key, told
 
 
 class Section(BaseModel):
     """A mapping of the configuration: unknown keys and wrong types are errors."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Resources(Section):
@@ -39,7 +57,7 @@ class Resources(Section):
 class Validation(Section):
     """How the validation set is drawn from the corpus's development utterances."""
 
-    per_class: Literal["smallest", "all"] | int = Field(
+    per_class: Literal["smallest", "all"] | Annotated[int, Field(ge=1)] = Field(
         "smallest",
         description="utterances per class, drawn by the seed: a number (326 in the challenge), "
         "`smallest` (as many as the rarest class has) or `all` (no balancing)",
@@ -53,7 +71,7 @@ class Corpus(Section):
     """Keys that every corpus has."""
 
     classes: list[Literal[CLASSES]] = Field(
-        list(CLASSES), description="the emotions that this corpus has; each must occur in its training split"
+        list(CLASSES), min_length=1, description="the emotions that this corpus has; each must occur in its training split"
     )
     validation: Validation = Validation()
     min_seconds: float = Field(0.1, gt=0, description="shorter audio is rejected")
@@ -67,7 +85,7 @@ class Synthetic(Corpus):
     """Emotional speech made by eSpeak NG; for trying the system, not for science."""
 
     kind: Literal["synthetic"]
-    train: dict[Literal[CLASSES], int] = Field(
+    train: dict[Literal[CLASSES], Annotated[int, Field(ge=1)]] = Field(
         {"A": 60, "C": 32, "D": 26, "F": 24, "H": 90, "N": 120, "S": 60, "U": 36},
         description="training utterances of each class",
     )
@@ -100,7 +118,9 @@ class Ravdess(Corpus):
     """RAVDESS speech, the folder as downloaded."""
 
     kind: Literal["ravdess"]
-    classes: list[Literal[CLASSES]] = Field(["A", "D", "F", "H", "N", "S", "U"], description="as for every corpus")
+    classes: list[Literal[CLASSES]] = Field(
+        ["A", "D", "F", "H", "N", "S", "U"], min_length=1, description="as for every corpus"
+    )
     root: str = Field(description="folder that holds Actor_01/ and so on")
     train_actors: list[int] = Field(description="actors to train on")
     validation_actors: list[int] = Field(description="actors to select the checkpoint on")
@@ -136,8 +156,8 @@ class Transcripts(Section):
     compute_type: str = Field("default", description="CTranslate2's arithmetic: int8, float16, float32, default")
     window: Literal["full", "clip"] = Field(
         "full",
-        description="`full`: each clip padded to Whisper's 30 s; `clip`: to the longest of its batch, many times "
-        "cheaper for short clips",
+        description="`full`: encode each clip padded to Whisper's 30 s; `clip`: only a little more than its own "
+        "length, many times cheaper for short clips",
     )
     shards: int = Field(1, ge=1, description="independent jobs that the corpus is split into")
     batch_size: int = Field(16, ge=1, description="utterances decoded together")
@@ -153,8 +173,10 @@ class Transcripts(Section):
 
     @model_validator(mode="after")
     def _path_for_parquet(self) -> "Transcripts":
-        if (self.source == "parquet") != (self.path is not None):
-            raise ValueError("`path` and `source: parquet` belong together; give both or neither")
+        if self.source == "parquet" and self.path is None:
+            raise WrongKey("path", "missing; name the file that `source: parquet` reads")
+        if self.source != "parquet" and self.path is not None:
+            raise WrongKey("path", f"not read with `source: {self.source}`; remove it or set `source: parquet`")
         return self
 
 
@@ -183,9 +205,9 @@ class SpeechEncoder(Section):
     @model_validator(mode="after")
     def _config_for_random(self) -> "SpeechEncoder":
         if self.config and not self.model.startswith("random:"):
-            raise ValueError("`config` describes a `random:` model; remove it or set `model: random:wavlm`")
+            raise WrongKey("config", "describes only a `random:` model; remove it or set `model: random:wavlm`")
         if self.min_seconds > self.max_seconds:
-            raise ValueError("`min_seconds` is above `max_seconds`; lower it")
+            raise WrongKey("min_seconds", f"{self.min_seconds} is above `max_seconds` {self.max_seconds}; lower it")
         return self
 
 
@@ -255,7 +277,7 @@ class SpeechSystem(Section):
     about: str = Field("", description="a line for the report")
     encoder: SpeechEncoder
     head: Head = Head()
-    loss: AnyLoss
+    loss: AnyLoss = Field(description="what training minimises; `name` says which")
     training: Training = Training()
     resources: Resources = Resources()
 
@@ -263,14 +285,23 @@ class SpeechSystem(Section):
     def _batches_divide(self) -> "SpeechSystem":
         per_step = self.training.batch_size * max(1, self.resources.gpu)
         if self.training.effective_batch % per_step:
-            raise ValueError(
-                f"`training.effective_batch` {self.training.effective_batch} is not a multiple of batch_size x GPUs = "
-                f"{per_step}; change one of them"
+            raise WrongKey(
+                "training.effective_batch",
+                f"{self.training.effective_batch} is not a multiple of batch_size x GPUs = {per_step}; "
+                "change one of them",
             )
         return self
 
 
-System = SpeechSystem
+def _built(values: Any) -> Any:
+    """Stop at a family that is yet to come, before every other key of it is called unknown."""
+    family = values.get("family") if isinstance(values, dict) else None
+    if family in PLANNED_FAMILIES:
+        raise WrongKey("family", f"{family!r} is planned but not built yet; use 'speech' or remove this system")
+    return values
+
+
+System = Annotated[SpeechSystem, BeforeValidator(_built)]
 
 
 class Ensemble(Section):
@@ -291,41 +322,43 @@ class Report(Section):
     bootstrap: int = Field(1000, ge=100, description="resamples behind each 95 % interval")
 
 
+Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]
+NAMES_ONLY = {"additionalProperties": False}  # else the schema would let any other name pass
+
+
 class Config(Section):
     """A whole configuration."""
 
     seed: int = Field(1234, ge=0, description="of every draw: corpus, validation set, weights, crops, bootstrap")
     environment: Literal["cpu", "gpu"] = Field("cpu", description="locked environment that `--sdm conda` builds")
-    corpus: AnyCorpus
+    corpus: AnyCorpus = Field(description="the speech and its labels; `kind` says which corpus")
     transcripts: Transcripts = Transcripts()
-    systems: dict[Annotated[str, Field(pattern=NAME)], System] = Field(description="the classifiers, by name")
-    ensembles: dict[Annotated[str, Field(pattern=NAME)], Ensemble] = Field({}, description="the votes, by name")
+    systems: dict[Name, System] = Field(
+        min_length=1, description="the classifiers, by name", json_schema_extra=NAMES_ONLY
+    )
+    ensembles: dict[Name, Ensemble] = Field({}, description="the votes, by name", json_schema_extra=NAMES_ONLY)
     report: Report = Report()
 
     @model_validator(mode="after")
     def _names_agree(self) -> "Config":
-        for name, ensemble in self.ensembles.items():
-            if name in self.systems or name in RESERVED:
-                raise ValueError(f"`ensembles.{name}`: the name is taken; rename the ensemble")
-            if len(set(ensemble.members)) < len(ensemble.members):
-                raise ValueError(f"`ensembles.{name}.members`: a member stands twice; name each once")
-            for member in ensemble.members:
-                if member not in self.systems:
-                    raise ValueError(
-                        f"`ensembles.{name}.members`: no system {member!r}; choose from {', '.join(self.systems)}"
-                    )
-            if ensemble.tie_break not in ensemble.members:
-                raise ValueError(
-                    f"`ensembles.{name}.tie_break`: {ensemble.tie_break!r} is no member; choose from "
-                    f"{', '.join(ensemble.members)}"
-                )
         for name in self.systems:
             if name in RESERVED:
-                raise ValueError(f"`systems.{name}`: the name is taken by a folder of results; rename the system")
+                raise WrongKey(f"systems.{name}", "the name is taken by a folder of results; rename the system")
+        for name, ensemble in self.ensembles.items():
+            key = f"ensembles.{name}"
+            if name in RESERVED:
+                raise WrongKey(key, "the name is taken by a folder of results; rename the ensemble")
+            if name in self.systems:
+                raise WrongKey(key, "the name is taken by a system; rename the ensemble")
+            if len(set(ensemble.members)) < len(ensemble.members):
+                raise WrongKey(f"{key}.members", "a member stands twice; name each once")
+            for member in ensemble.members:
+                if member not in self.systems:
+                    raise WrongKey(f"{key}.members", f"no system {member!r}; choose from {', '.join(self.systems)}")
+            if ensemble.tie_break not in ensemble.members:
+                choice = ", ".join(ensemble.members)
+                raise WrongKey(f"{key}.tie_break", f"{ensemble.tie_break!r} is no member; choose from {choice}")
         return self
-
-
-RESERVED = ("corpus", "report")  # folders under results/
 
 
 def load(path: str | Path) -> Config:
@@ -340,7 +373,7 @@ def load(path: str | Path) -> Config:
         raise UserError(f"{path}: no such configuration; correct the path") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
-    return validate(values)
+    return _checked(Config, values, str(path))
 
 
 def validate(values: dict) -> Config:
@@ -349,23 +382,17 @@ def validate(values: dict) -> Config:
     Raises:
         UserError: unknown keys, wrong types, impossible combinations: a line each, naming the key and the fix.
     """
-    return parse(Config, values)
+    return _checked(Config, values, "configuration")
 
 
 def parse(model: Any, settings: dict | str, where: str = "configuration") -> Any:
     """Validate `settings` (a mapping, JSON text, or the name of a JSON or YAML file) as `model`."""
-    if isinstance(settings, str):
-        settings = _read(settings, where)
-    try:
-        return TypeAdapter(model).validate_python(settings)
-    except ValidationError as error:
-        lines = [_line(item, settings) for item in error.errors(include_url=False)]
-        raise UserError(f"{where}: " + f"\nerror: {where}: ".join(dict.fromkeys(lines))) from None
+    return _checked(model, _read(settings, where) if isinstance(settings, str) else settings, where)
 
 
 def schema() -> dict:
-    """The JSON Schema of a configuration, for editors."""
-    return Config.model_json_schema()
+    """The JSON Schema (2020-12) of a configuration, for editors. Rules between keys are beyond it."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
 
 
 def _read(settings: str, where: str) -> dict:
@@ -379,59 +406,104 @@ def _read(settings: str, where: str) -> dict:
         raise UserError(f"{where}: not JSON or YAML ({' '.join(str(error).split())})") from None
 
 
-def _line(error: dict, values: Any) -> str:
-    """One validation error as a line that names the key and the fix."""
-    path, siblings = _locate(error["loc"], values)
-    kind, context = error["type"], error.get("ctx", {})
-    if kind == "extra_forbidden":
-        return f"`{path}`: unknown key; {_closest(error['loc'][-1], siblings)}"
-    if kind == "missing":
-        return f"`{path}`: missing; add it"
-    if kind == "union_tag_invalid":
-        discriminator, given = context["discriminator"].strip("'"), context["tag"]
-        key = f"{path}.{discriminator}".lstrip(".")
-        if discriminator == "family" and given in PLANNED_FAMILIES:
-            return f"`{key}`: {given!r} is planned but not built yet; use 'speech' or remove this system"
-        return f"`{key}`: unknown {given!r}; choose from {context['expected_tags']}"
-    if kind == "union_tag_not_found":
-        key = f"{path}.{context['discriminator'].strip(chr(39))}".lstrip(".")
-        return f"`{key}`: missing; add it"
+def _checked(model: Any, values: Any, where: str) -> Any:
+    try:
+        return TypeAdapter(model).validate_python(values)
+    except ValidationError as error:
+        lines = _lines(error, model, values)
+        raise UserError(f"{where}: " + f"\nerror: {where}: ".join(lines)) from None
+
+
+def _lines(invalid: ValidationError, model: Any, values: Any) -> list[str]:
+    """A line for each wrong key; a key that may be this or that has several errors."""
+    by_key: dict[str, list[dict]] = {}
+    for error in invalid.errors(include_url=False):
+        by_key.setdefault(_key(error, values), []).append(error)
+    return [f"`{key}`: {_told(errors, model)}" if key else _told(errors, model) for key, errors in by_key.items()]
+
+
+def _key(error: dict, values: Any) -> str:
+    """The dotted key of an error: its location without the tags of unions that pydantic puts in."""
+    location, kind = error["loc"], error["type"]
+    if location[-1:] == ("[key]",):  # the key itself is wrong
+        location, kind = (*location[:-2], error["input"]), "invalid_key"
+    named = location[-1:] if kind in ("missing", "invalid_key") else ()  # no tag, whether it is there or not
+    parts = []
+    for part in location[: len(location) - len(named)]:
+        if part in values if isinstance(values, dict) else isinstance(values, list) and isinstance(part, int):
+            parts.append(part)
+            values = values[part]
+    parts.extend(named)
+    if kind.startswith("union_tag"):
+        parts.append(error["ctx"]["discriminator"].strip("'"))
+    elif kind == "value_error":
+        parts.append(error["ctx"]["error"].key)
+    return ".".join(str(part) if part != "" and str(part).isprintable() else ascii(part) for part in parts)
+
+
+def _told(errors: list[dict], model: Any) -> str:
+    """What is wrong with one key, and the fix."""
+    error = errors[0]
+    location, context, kind = error["loc"], error.get("ctx", {}), error["type"]
     if kind == "value_error":
-        message = str(context["error"])
-        return message if message.startswith("`") and not path else f"`{path}`: {message}" if path else message
-    if (
-        kind == "float_type"
-        and isinstance(error["input"], str)
-        and re.fullmatch(r"[-+\d.]+[eE][-+]?\d+", error["input"])
-    ):
-        return f"`{path}`: YAML reads {error['input']} as text; write it with a point, as in 1.0e-5"
-    return f"`{path}`: {error['msg'][0].lower()}{error['msg'][1:]}, not {error['input']!r}"
+        return context["error"].told
+    if kind == "extra_forbidden":
+        return f"unknown key; {_closest(location[-1], _keys(model, location[:-1]))}"
+    if kind in ("missing", "union_tag_not_found"):
+        return "missing; add it"
+    if kind == "too_short":
+        return "empty; give at least one"
+    if kind == "string_pattern_mismatch":
+        return "a name is a lower-case letter, then lower-case letters, digits and _; rename it"
+    if kind == "invalid_key" or (kind == "string_type" and location[-1] == "[key]"):
+        return "a key must be text; put it in quotes"
+    if kind == "literal_error" and location[-1] == "[key]":
+        return f"unknown key; choose from {context['expected']}"
+    if kind == "union_tag_invalid":
+        return f"must be one of {context['expected_tags']}, not {context['tag']!r}"
+    if not location:
+        return f"must be a mapping of keys (config/README.md lists them), not {reprlib.repr(error['input'])}"
+    expected = " or ".join(EXPECTED.get(one["type"], one["msg"].removeprefix("Input should be ")) for one in errors)
+    return f"must be {expected}, not {reprlib.repr(error['input'])}{next(filter(None, map(_hint, errors)), '')}"
 
 
-def _locate(location: tuple, values: Any) -> tuple[str, list[str]]:
-    """The dotted path of `location` without the union tags that pydantic puts in, and the keys beside its last part."""
-    parts: list[str] = []
-    model_keys: list[str] = []
-    for position, part in enumerate(location):
-        last = position == len(location) - 1
-        present = (isinstance(values, dict) and part in values) or (isinstance(values, list) and isinstance(part, int))
-        if present or last:
-            parts.append(str(part))
-            model_keys = sorted(map(str, values)) if isinstance(values, dict) else []
-            values = values[part] if present else None
-    return ".".join(parts), model_keys
+def _hint(error: dict) -> str:
+    """How a number, a truth value or a text came to be read as something else; empty if it did not."""
+    kind, given = error["type"], error["input"]
+    if kind == "string_type" and isinstance(given, int | float):
+        return "; put it in quotes"
+    if kind not in ("int_type", "float_type", "bool_type") or not isinstance(given, str):
+        return ""
+    try:
+        number = float(given)
+    except ValueError:
+        number = None
+    if kind == "float_type" and number is not None and isinstance(yaml.safe_load(given), str):
+        return f"; YAML reads {given.strip()} as text, write {yaml.safe_dump(number).split()[0]}"
+    if number is not None or given.lower() in ("true", "false"):
+        return "; write it in a file, without quotes (inside the braces of --config all is text)"
+    return ""
 
 
-def _closest(key: Any, siblings: list[str]) -> str:
-    known = {name for section in _sections(Section) for name in section.model_fields}
-    match = difflib.get_close_matches(str(key), known, n=1)
-    return f"did you mean `{match[0]}`?" if match else "remove it (config/README.md lists every key)"
+def _keys(model: Any, location: tuple) -> list[str]:
+    """The keys of the section at `location`, which holds pydantic's tags."""
+    whole = node = TypeAdapter(model).json_schema()
+    for part in location:
+        if "discriminator" in node:
+            node = {"$ref": node["discriminator"]["mapping"][part]}
+        elif "properties" in node:
+            node = node["properties"][part]
+        else:
+            (node,) = node["patternProperties"].values()
+        node = whole["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
+    return list(node["properties"])
 
 
-def _sections(base: type) -> list[type]:
-    return [found for child in base.__subclasses__() for found in (child, *_sections(child))]
+def _closest(key: Any, keys: list[str]) -> str:
+    match = difflib.get_close_matches(str(key).lower(), keys, n=1)
+    return f"did you mean `{match[0]}`?" if match else f"choose from {', '.join(keys)}"
 
 
 def settings_json(section: Section, exclude: set[str]) -> str:
     """`section` as compact JSON, without the keys that don't change a result: what a rule passes to its script."""
-    return json.dumps(section.model_dump(mode="json", exclude=exclude), separators=(",", ":"))
+    return json.dumps(section.model_dump(mode="json", exclude=exclude), separators=(",", ":"), sort_keys=True)

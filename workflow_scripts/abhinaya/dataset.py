@@ -1,6 +1,7 @@
 """Utterances for torch: loading, batching by length, padding, and the vectors of a frozen encoder computed once."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,20 @@ class Utterances(Dataset):
 class Vectors(Dataset):
     """The vectors of a frozen encoder, computed once and kept on disk: item i of `utterances`, already encoded."""
 
-    def __init__(self, utterances: Utterances, encoder: nn.Module, target: Path, batch_size: int, workers: int) -> None:
+    def __init__(
+        self,
+        utterances: Utterances,
+        encoder: nn.Module,
+        target: Path,
+        batch_size: int,
+        workers: int,
+        precision: AbstractContextManager,
+    ) -> None:
         self.sizes = utterances.sizes
         self.labels = [INDEX.get(row["EmoClass"], UNKNOWN) for row in utterances.rows]
         self.spans: dict[int, tuple[int, int]] = {}
         self.store = np.empty((0, encoder.width), np.float32)
-        self._encode(utterances, encoder, target, batch_size, workers)
+        self._encode(utterances, encoder, target, batch_size, workers, precision)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -61,7 +70,15 @@ class Vectors(Dataset):
         start, stop = self.spans[index]
         return {"vectors": torch.from_numpy(self.store[start:stop].copy()), "labels": self.labels[index]}
 
-    def _encode(self, utterances: Utterances, encoder: nn.Module, target: Path, batch_size: int, workers: int) -> None:
+    def _encode(
+        self,
+        utterances: Utterances,
+        encoder: nn.Module,
+        target: Path,
+        batch_size: int,
+        workers: int,
+        precision: AbstractContextManager,
+    ) -> None:
         device = next(encoder.parameters()).device
         batches = by_size(self.sizes, batch_size)
         loader = DataLoader(utterances, batch_sampler=batches, collate_fn=collate, num_workers=workers)
@@ -70,7 +87,8 @@ class Vectors(Dataset):
         with target.open("wb") as file, torch.inference_mode():
             for indices, batch in zip(batches, tqdm(loader, desc="encoding", unit="batch", mininterval=5), strict=True):
                 batch.pop("labels")
-                vectors, lengths = encoder(**{name: value.to(device) for name, value in batch.items()})
+                with precision:  # not around the loading: its arithmetic stays exact
+                    vectors, lengths = encoder(**{name: value.to(device) for name, value in batch.items()})
                 for index, clip, length in zip(indices, vectors.float().cpu(), lengths.tolist(), strict=True):
                     file.write(clip[:length].numpy().tobytes())
                     self.spans[index] = (total, total + length)

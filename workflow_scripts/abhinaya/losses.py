@@ -13,6 +13,8 @@ from torch.nn.functional import cross_entropy
 
 from abhinaya.config import AnyLoss
 
+TINY = torch.finfo(torch.float32).tiny
+
 
 def class_weights(counts: Sequence[int]) -> Tensor:
     """``w_c = N / (N_c * C)`` as float64 (C,); C counts the classes that occur, the others get weight 0."""
@@ -39,7 +41,12 @@ class ClassLoss(nn.Module):
 
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Weighted losses (B,) of `logits` (B, C) for the class indices `targets` (B,)."""
-        return self.weights[targets].to(logits.dtype) * self.unweighted(logits, targets)
+        return self.weights[targets].to(logits.dtype) * self._of_present(logits, targets)
+
+    def _of_present(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Unweighted losses (B,) among the classes that training has; a target of another class costs nothing."""
+        logits = logits.masked_fill(self.absent, torch.finfo(logits.dtype).min)  # finite: 0 x infinity is no number
+        return self.unweighted(logits, targets).masked_fill(self.absent[targets], 0.0)
 
     def forward(self, logits: Tensor, targets: Tensor, total: Tensor | int | None = None) -> Tensor:
         """The batch's loss, a scalar.
@@ -52,14 +59,13 @@ class ClassLoss(nn.Module):
         """
         if logits.dtype in (torch.float16, torch.bfloat16):
             logits = logits.float()
-        logits = logits.masked_fill(self.absent, float("-inf"))
         share = 1.0 if total is None else len(targets) / total
         if self.reduction == "mean":
             return share * self.per_sample(logits, targets).mean()
         weights = self.weights[targets].to(logits.dtype)
         if self.reduction == "weighted_mean":
-            return share * self.per_sample(logits, targets).sum() / weights.sum()
-        return share * self.unweighted(logits, targets).mean() * weights.mean()  # batch_weight
+            return share * self.per_sample(logits, targets).sum() / weights.sum().clamp(min=TINY)
+        return share * self._of_present(logits, targets).mean() * weights.mean()  # batch_weight
 
 
 class WeightedCrossEntropy(ClassLoss):
@@ -78,7 +84,8 @@ class WeightedFocal(ClassLoss):
 
     def unweighted(self, logits: Tensor, targets: Tensor) -> Tensor:
         surprise = cross_entropy(logits, targets, reduction="none")
-        return (-torch.expm1(-surprise)).pow(self.gamma) * surprise
+        doubt = -torch.expm1(-surprise)  # 1 - p
+        return doubt.clamp(min=TINY).pow(self.gamma) * surprise  # at 0 a power below 1 has no finite slope
 
 
 class VectorScaling(ClassLoss):

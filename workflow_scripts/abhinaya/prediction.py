@@ -21,10 +21,15 @@ def load_model(folder: Path) -> tuple[Classifier, encoders.Loader, SpeechSystem]
     Raises:
         UserError: a file is absent, spoilt, or of another model.
     """
-    config = tables.read_json(folder / "config.json")
-    settings = parse(SpeechSystem, config.get("settings", {}), where=str(folder / "config.json"))
-    counts = [int(config.get("class_counts", {}).get(letter, 0)) for letter in CLASSES]
-    classifier, loader = training.build(settings, counts, int(config.get("seed", 0)))
+    path = folder / "config.json"
+    config = tables.read_json(path)
+    try:
+        counts = [config["class_counts"][letter] for letter in CLASSES]
+        stored, seed = config["settings"], config["seed"]
+    except (KeyError, TypeError):
+        raise UserError(f"{path}: not the configuration of a trained model; train it again") from None
+    settings = parse(SpeechSystem, stored, where=str(path))
+    classifier, loader = training.build(settings, counts, seed)
     training.load_weights(classifier, folder / training.WEIGHTS)
     return classifier.eval(), loader, settings
 
@@ -60,10 +65,10 @@ def _probabilities(
     batches = by_size(utterances.sizes, settings.training.eval_batch_size)
     batched = DataLoader(utterances, batch_sampler=batches, collate_fn=collate, num_workers=workers)
     found = torch.empty(len(utterances), len(CLASSES), dtype=torch.float64)
-    bf16 = settings.training.precision == "bf16" or (settings.training.precision == "auto" and device.type == "cuda")
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+    with torch.inference_mode():
         for indices, batch in zip(batches, tqdm(batched, desc="predicting", unit="batch", mininterval=5), strict=True):
             batch.pop("labels")
-            logits = classifier(**{name: value.to(device) for name, value in batch.items()})["logits"]
+            with training.autocast(settings, device):  # not around the loading: its arithmetic stays exact
+                logits = classifier(**{name: value.to(device) for name, value in batch.items()})["logits"]
             found[indices] = logits.double().softmax(-1).cpu()
     return found

@@ -48,9 +48,8 @@ class ClassifierTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> LengthGrouped:
         dataset = self.train_dataset if train_dataset is None else train_dataset
-        return LengthGrouped(
-            dataset.sizes, self.args.train_batch_size * self.args.gradient_accumulation_steps, self.args.seed
-        )
+        step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        return LengthGrouped(dataset.sizes, step, self.args.seed)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         folder = Path(output_dir or self.args.output_dir)
@@ -116,19 +115,27 @@ def train(
         gpus: GPUs to train on (one process each, started by torchrun); 0 is the CPU.
 
     Raises:
-        UserError: a split without utterances, too few GPUs, an encoder that cannot be loaded.
+        UserError: a split without utterances or with one that has none of the eight emotions, too few GPUs, an encoder
+            that cannot be loaded.
     """
     device, workers = claim(cpus, gpus)
     rows = {split: manifest[manifest["split"] == split].reset_index(drop=True) for split in ("train", "validation")}
     for split, part in rows.items():
         if part.empty:
             raise UserError(f"manifest: no utterance in the {split} split; check the corpus's partitions")
+        for file, letter in part.loc[~part["EmoClass"].isin(CLASSES), [tables.KEY, "EmoClass"]].itertuples(index=False):
+            raise UserError(
+                f"manifest: EmoClass {letter!r} of {file} in the {split} split is none of {', '.join(CLASSES)}; leave "
+                "its split empty"
+            )
     counts = [int((rows["train"]["EmoClass"] == letter).sum()) for letter in CLASSES]
     set_seed(seed)
     classifier, loader = build(settings, counts, seed)
-    task = fingerprint(settings, rows, seed)
-    resume = _checkpoint_of(task, checkpoints)
     arguments = _arguments(settings, checkpoints, seed, workers, device)
+    with arguments.main_process_first(local=False):  # it clears away what the others must not find
+        resume = _checkpoint_of(fingerprint(settings, rows, seed), checkpoints)
+    if resume and arguments.process_index == 0:
+        print(f"resuming from {resume}", file=sys.stderr)
     data: dict[str, Dataset] = {
         "train": Utterances(rows["train"], loader, seed),
         "validation": Utterances(rows["validation"], loader),
@@ -149,6 +156,7 @@ def train(
     trainer.add_callback(Epochs(trainer))
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=resume)
+    trainer.accelerator.wait_for_everyone()  # all have read the best checkpoint before it goes
     if trainer.is_world_process_zero():
         metrics = _metrics(trainer, settings, len(rows["train"]), time.monotonic() - started, resume)
         save_model(name, settings, classifier, counts, seed, metrics, output)
@@ -270,21 +278,23 @@ def versions() -> dict[str, str]:
 def _checkpoint_of(task: dict[str, str], checkpoints: Path) -> str | None:
     """The last checkpoint of this very task; those of another are removed."""
     record = checkpoints / FINGERPRINT
-    if record.is_file() and tables.read_json(record) == task:
-        for half in set(checkpoints.glob("checkpoint-*")) - {
-            state.parent for state in checkpoints.glob("checkpoint-*/trainer_state.json")
-        }:  # Trainer writes the state last
-            shutil.rmtree(half, ignore_errors=True)
-        found = get_last_checkpoint(str(checkpoints))
-        if found:
-            print(f"resuming from {found}", file=sys.stderr)
-        return found
-    if int(os.environ.get("RANK", 0)) == 0:
+    if not record.is_file() or tables.read_json(record) != task:
         if checkpoints.exists():
             print(f"{checkpoints}: checkpoints of other settings or data; starting afresh", file=sys.stderr)
             shutil.rmtree(checkpoints)
         tables.write_json(task, record)
-    return None
+    for folder in checkpoints.glob("checkpoint-*"):
+        if not _is_whole(folder):
+            shutil.rmtree(folder)
+    return get_last_checkpoint(str(checkpoints))
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether Trainer finished it: it writes the state last."""
+    try:
+        return "global_step" in tables.read_json(checkpoint / "trainer_state.json")
+    except UserError:
+        return False
 
 
 def _arguments(
@@ -298,7 +308,7 @@ def _arguments(
             f"{training.batch_size * processes}; change one of them"
         )
     on_cpu = device.type == "cpu"
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(checkpoints),
         seed=seed,
         num_train_epochs=training.epochs,
@@ -312,10 +322,10 @@ def _arguments(
         adam_beta2=training.adam_beta2,
         adam_epsilon=training.adam_epsilon,
         max_grad_norm=0.0,  # neither the paper nor the authors' code clips gradients
-        bf16=training.precision == "bf16" or (training.precision == "auto" and not on_cpu),
+        bf16=_is_bf16(settings, device),
         use_cpu=on_cpu,
         ddp_backend="gloo" if on_cpu and processes > 1 else None,
-        ddp_find_unused_parameters=False,
+        ddp_find_unused_parameters=True,  # layer drop skips layers, and the mask embedding may have no use
         eval_strategy="epoch",
         save_strategy="epoch",
         logging_strategy="epoch",
@@ -331,6 +341,18 @@ def _arguments(
         report_to=[],
         log_level="error",
     )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # else Trainer spreads a batch over every GPU in sight
+    return arguments
+
+
+def _is_bf16(settings: SpeechSystem, device: torch.device) -> bool:
+    precision = settings.training.precision
+    return precision == "bf16" or (precision == "auto" and device.type != "cpu")
+
+
+def autocast(settings: SpeechSystem, device: torch.device) -> torch.autocast:
+    """The arithmetic of a forward pass, as Trainer does it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=_is_bf16(settings, device))
 
 
 def _encoded(
@@ -347,7 +369,12 @@ def _encoded(
     rank = arguments.process_index  # each process keeps its own copy: no waiting, no half-read file
     return {
         split: Vectors(
-            utterances, encoder, checkpoints / f"vectors-{split}-{rank}.f32", settings.training.eval_batch_size, workers
+            utterances,
+            encoder,
+            checkpoints / f"vectors-{split}-{rank}.f32",
+            settings.training.eval_batch_size,
+            workers,
+            autocast(settings, arguments.device),
         )
         for split, utterances in data.items()
     }

@@ -36,10 +36,15 @@ def whisper_encoder(folder: str | Path) -> WhisperEncoder:
     """
     path = Path(folder, "model.bin")
     tensors = {name: value for name, value in _read(path).items() if name.startswith("encoder/")}
-    if "encoder/conv1/weight" not in tensors:
-        raise UserError(f"{path}: not a Whisper model; give a folder that faster-whisper can read")
-    if tensors["encoder/conv1/weight"].dtype not in FLOATS:
+    if any(name.endswith("/weight") and value.dtype not in FLOATS for name, value in tensors.items()):
         raise UserError(f"{path}: quantised weights cannot be trained on; give a float16 or float32 conversion")
+    try:
+        return _encoder(tensors)
+    except (KeyError, RuntimeError):  # a tensor is missing or has another shape
+        raise UserError(f"{path}: not a Whisper model; give a folder that faster-whisper can read") from None
+
+
+def _encoder(tensors: dict[str, np.ndarray]) -> WhisperEncoder:
     width, mels, _ = tensors["encoder/conv1/weight"].shape
     layers = len({name.split("/")[1] for name in tensors if name.startswith("encoder/layer_") and "norm" not in name})
     config = WhisperConfig(

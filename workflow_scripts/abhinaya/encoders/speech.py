@@ -4,13 +4,17 @@ Whatever stands beside a clip in its batch, its vectors are those it would get a
 masked wherever it could be felt.
 """
 
+import difflib
+import math
 from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.functional import gelu
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, WhisperFeatureExtractor, set_seed
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, WhisperConfig, WhisperFeatureExtractor, set_seed
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from abhinaya import audio
@@ -21,7 +25,6 @@ from abhinaya.models import locate
 
 RANDOM = "random:"
 CONVOLUTIONAL = ("wavlm", "hubert", "wav2vec2")  # raw waveform -> convolutions -> transformer
-WHISPER_SECONDS = 30
 HOP = 160  # samples between Whisper's mel frames; its second convolution halves their number
 
 
@@ -54,35 +57,55 @@ class Clips:
 class MelClips(Clips):
     """Loads clips as Whisper's log-mel frames, of the clip's own length or padded to Whisper's 30 s."""
 
-    def __init__(self, settings: SpeechEncoder, mels: int) -> None:
+    def __init__(self, settings: SpeechEncoder, config: WhisperConfig) -> None:
         super().__init__(settings)
+        self.window = 2 * HOP * config.max_source_positions  # samples
+        if self.most > self.window:
+            raise UserError(
+                f"encoder {settings.model!r}: Whisper hears at most {self.window / audio.RATE:g} s; lower `max_seconds`"
+            )
         self.full = settings.window == "full"
-        self.extractor = WhisperFeatureExtractor(feature_size=mels)
+        self.extractor = WhisperFeatureExtractor(feature_size=config.num_mel_bins)
 
     def load(self, row: dict[str, Any], generator: np.random.Generator | None) -> dict[str, Tensor]:
         """`inputs`: log-mel frames (T, mels), T even, 100 a second."""
         waveform = self._waveform(row["path"], generator)
-        samples = WHISPER_SECONDS * audio.RATE if self.full else -(-len(waveform) // (2 * HOP)) * 2 * HOP
+        samples = self.window if self.full else -(-len(waveform) // (2 * HOP)) * 2 * HOP
         mels = self.extractor(
             np.pad(waveform, (0, samples - len(waveform))),
             sampling_rate=audio.RATE,
             padding=False,
+            truncation=False,
             return_tensors="pt",
         )
         return {"inputs": mels.input_features[0].T.contiguous()}
 
 
-class ConvolutionalEncoder(nn.Module):
-    """WavLM, HuBERT or wav2vec 2.0: vectors at 50 Hz."""
+class SpeechModule(nn.Module):
+    """What both kinds of encoder share. One that is frozen as a whole stays in evaluation mode."""
 
     def __init__(self, model: nn.Module, settings: SpeechEncoder) -> None:
         super().__init__()
         self.model = model
         self.width = model.config.hidden_size
         self.random = settings.model.startswith(RANDOM)
+        self.frozen = settings.freeze == "all"
+        if self.frozen:
+            self.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "SpeechModule":
+        return super().train(mode and not self.frozen)
+
+
+class ConvolutionalEncoder(SpeechModule):
+    """WavLM, HuBERT or wav2vec 2.0: vectors at 50 Hz."""
+
+    def __init__(self, model: nn.Module, settings: SpeechEncoder) -> None:
+        super().__init__(model, settings)
         self.per_clip = model.config.feat_extract_norm == "group"  # its first norm spans the whole time axis
         _cut(model.encoder, settings)
-        model.freeze_feature_encoder()
+        _check_shortest(model.config, settings)
+        model.feature_extractor._freeze_parameters()
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Waveforms (B, samples) and their lengths -> vectors (B, T, H) and their lengths (B,)."""
@@ -106,19 +129,16 @@ class ConvolutionalEncoder(nn.Module):
             return nn.utils.rnn.pad_sequence(clips, batch_first=True).transpose(1, 2)
 
 
-class WhisperSpeechEncoder(nn.Module):
+class WhisperSpeechEncoder(SpeechModule):
     """The encoder of Whisper on windows as long as the clips: vectors at 50 Hz.
 
     transformers' own forward takes exactly 30 s; the same layers work on any window when the position table is cut.
     """
 
     def __init__(self, model: WhisperEncoder, settings: SpeechEncoder) -> None:
-        super().__init__()
-        self.model = model
-        self.width = model.config.d_model
-        self.random = settings.model.startswith(RANDOM)
+        super().__init__(model, settings)
         _cut(model, settings)
-        for module in (model.conv1, model.conv2):
+        for module in (model.conv1, model.conv2, model.embed_positions):
             module.requires_grad_(False)
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -148,9 +168,9 @@ def build(settings: SpeechEncoder, seed: int) -> tuple[Clips, nn.Module]:
     try:
         model = AutoModel.from_pretrained(place, dtype=torch.float32)
         normalise = AutoFeatureExtractor.from_pretrained(place).to_dict().get("do_normalize", False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(
-            f"encoder {settings.model!r}: cannot be loaded ({str(error).splitlines()[0]}); check the name, the network "
+            f"encoder {settings.model!r}: cannot be loaded ({_first_line(error)}); check the name, the network "
             "and, for a gated model, the token, or give a local folder"
         ) from None
     return _wrap(model, settings, normalise)
@@ -160,26 +180,46 @@ def _random(settings: SpeechEncoder, seed: int) -> nn.Module:
     kind = settings.model.removeprefix(RANDOM)
     if kind not in (*CONVOLUTIONAL, "whisper"):
         raise UserError(f"encoder {settings.model!r}: unknown architecture; use {', '.join(CONVOLUTIONAL)} or whisper")
+    default = AutoConfig.for_model(kind)
+    known = {*default.to_dict(), *default.attribute_map}
+    for key in settings.config.keys() - known:
+        close = difflib.get_close_matches(key, known, n=1)
+        fix = f"did you mean {close[0]}?" if close else f"see transformers' {type(default).__name__}"
+        raise UserError(f"encoder {settings.model!r}: `config` has no key {key}; {fix}")
     set_seed(seed)
-    return AutoModel.from_config(AutoConfig.for_model(kind, **settings.config))
+    try:
+        return AutoModel.from_config(AutoConfig.for_model(kind, **settings.config))
+    except (ValueError, TypeError, RuntimeError, StrictDataclassError) as error:
+        raise UserError(
+            f"encoder {settings.model!r}: `config` makes no model ({_first_line(error)}); correct it"
+        ) from None
 
 
 def _wrap(model: nn.Module, settings: SpeechEncoder, normalise: bool) -> tuple[Clips, nn.Module]:
     kind = model.config.model_type
     if kind in CONVOLUTIONAL:
-        loader, encoder = Clips(settings, normalise), ConvolutionalEncoder(model, settings)
-    elif kind == "whisper":
+        return Clips(settings, normalise), ConvolutionalEncoder(model, settings)
+    if kind == "whisper":
         model = model if isinstance(model, WhisperEncoder) else model.encoder
-        loader, encoder = MelClips(settings, model.config.num_mel_bins), WhisperSpeechEncoder(model, settings)
-        if settings.max_seconds > WHISPER_SECONDS:
-            raise UserError(f"encoder {settings.model!r}: Whisper hears at most 30 s; lower `max_seconds`")
-    else:
+        return MelClips(settings, model.config), WhisperSpeechEncoder(model, settings)
+    raise UserError(f"encoder {settings.model!r}: a {kind} is no speech encoder; use WavLM, HuBERT, wav2vec2, Whisper")
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _check_shortest(config: Any, settings: SpeechEncoder) -> None:
+    """Refuse a `min_seconds` below what the convolutions, or one mask of SpecAugment, span."""
+    masked = config.apply_spec_augment and config.mask_time_prob > 0 and settings.freeze != "all"
+    needed = config.mask_time_length if masked else 1  # frames, then samples
+    for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
+        needed = (needed - 1) * stride + kernel
+    if round(settings.min_seconds * audio.RATE) < needed:
         raise UserError(
-            f"encoder {settings.model!r}: a {kind} is no speech encoder; use WavLM, HuBERT, wav2vec2, Whisper"
+            f"encoder {settings.model!r}: `min_seconds` {settings.min_seconds:g} is too short for it; raise it to "
+            f"{math.ceil(1000 * needed / audio.RATE) / 1000:g}"
         )
-    if settings.freeze == "all":
-        encoder.requires_grad_(False)
-    return loader, encoder
 
 
 def _cut(transformer: nn.Module, settings: SpeechEncoder) -> None:

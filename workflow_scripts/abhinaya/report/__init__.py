@@ -46,6 +46,7 @@ class Inputs:
         summary: the corpus's summary.
         transcripts, transcripts_metadata: the table and what its file says about itself.
         references: known texts (`FileName`, `text`).
+        about: what the user says of each system, by name.
     """
 
     title: str
@@ -57,6 +58,7 @@ class Inputs:
     transcripts: pd.DataFrame | None = None
     transcripts_metadata: dict = field(default_factory=dict)
     references: pd.DataFrame | None = None
+    about: dict[str, str] = field(default_factory=dict)
 
 
 def read(
@@ -67,6 +69,7 @@ def read(
     summary: Path | None = None,
     transcripts: Path | None = None,
     references: Path | None = None,
+    about: dict[str, str] | None = None,
 ) -> Inputs:
     """Read the files behind the report. An ensemble's name in `votes` is its folder's.
 
@@ -88,6 +91,7 @@ def read(
         transcripts=read_transcripts(transcripts) if transcripts else None,
         transcripts_metadata=read_metadata(transcripts) if transcripts else {},
         references=read_parquet(references, REFERENCES, (KEY, "text")) if references else None,
+        about=about or {},
     )
 
 
@@ -142,20 +146,19 @@ def render(inputs: Inputs) -> str:
 
 def score_table(inputs: Inputs) -> tables.Table:
     """The scores of all systems and ensembles, each with a line that says what it is."""
-    about = {name: describe(config) for name, config in inputs.configs.items()}
+    about = {name: describe(config, inputs.about.get(name, "")) for name, config in inputs.configs.items()}
     about |= {name: f"vote of {' '.join(voters(voted))}" for name, voted in inputs.votes.items()}
     return tables.score_table(inputs.scores, about)
 
 
-def describe(config: dict) -> str:
-    """A trained system in a line: its encoder, its loss with its parameters, and what its configuration adds."""
+def describe(config: dict, about: str = "") -> str:
+    """A trained system in a line: the user's words for it or else its encoder, and its loss with its parameters."""
     settings = config.get("settings", {})
     loss = settings.get("loss", {})
     parameters = [f"{sign} {loss[key]:g}" for key, sign in (("gamma", "γ"), ("tau", "τ")) if key in loss]
     parts = [
-        settings.get("encoder", {}).get("model", ""),
+        about or settings.get("encoder", {}).get("model", ""),
         " ".join([str(loss.get("name", "")).upper(), *parameters]).strip(),
-        settings.get("about", ""),
     ]
     return ", ".join(part for part in parts if part)
 

