@@ -35,6 +35,7 @@ from abhinaya.pooling import VARIANCE_FLOOR
 
 RESULTS = Path(__file__).parent / "results"
 SEED = 1234
+COUNTS = [6728, 2495, 1432, 1120, 16712, 29239, 6303, 2948]  # the challenge's training split (facts, section 1)
 TOLERANCE = 1e-3  # of logits, in eval mode
 Batch = dict[str, Tensor]
 
@@ -101,9 +102,8 @@ def measure(options: argparse.Namespace) -> dict:
     """
     clips = drawn(options)
     sizes = [len(clip["inputs"]) for clip in clips]
-    counts = np.bincount([clip["labels"] for clip in clips], minlength=len(CLASSES)).tolist()
-    loss = losses.build(Wfl(name="wfl"), counts)
-    ways = {"ours": build(options, counts), "plain": PlainClassifier(build(options, counts))}
+    loss = losses.build(Wfl(name="wfl"), COUNTS)
+    ways = {"ours": build(options), "plain": PlainClassifier(build(options))}
     logit_difference, loss_difference = compare(ways, collate(clips[: options.batch_size]), loss)
     if logit_difference > TOLERANCE:
         raise errors.UserError(f"the two ways differ by {logit_difference:.2g} in their logits; mend the benchmark")
@@ -145,7 +145,7 @@ def drawn(options: argparse.Namespace) -> list[dict[str, Tensor | int]]:
     ]
 
 
-def build(options: argparse.Namespace, counts: list[int]) -> Classifier:
+def build(options: argparse.Namespace) -> Classifier:
     """A small random WavLM with the proportions and the options of the large one, under our pooling and head."""
     architecture = {
         "hidden_size": options.hidden,
@@ -165,7 +165,7 @@ def build(options: argparse.Namespace, counts: list[int]) -> Classifier:
     )
     _, encoder = encoders.build(settings, SEED)
     torch.manual_seed(SEED)
-    return Classifier(encoder, settings.head, counts)
+    return Classifier(encoder, settings.head, COUNTS)
 
 
 def compare(ways: dict[str, nn.Module], batch: Batch, loss: losses.ClassLoss) -> tuple[float, float]:

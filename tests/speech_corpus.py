@@ -6,10 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import soundfile
+import torch
 
 from abhinaya.config import SpeechSystem, parse
 from abhinaya.tables import KEY
 from abhinaya.training import train
+
+torch.set_num_threads(1)  # a second core is no help with tensors this small, and a hindrance where it is busy
 
 RATE = 16_000
 PITCH = {"A": 900.0, "H": 400.0, "N": 150.0, "S": 2500.0}  # Hz; training lacks S

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from speech_corpus import make_manifest, run, system
 
 import predict
-from abhinaya import errors, prediction, tables, training
+from abhinaya import errors, model_folder, prediction, tables
 from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES
 from abhinaya.tables import KEY, PROBABILITIES
@@ -186,8 +186,8 @@ def damage_shape(path: Path) -> None:
 @pytest.mark.parametrize("damage", [damage_cut, damage_empty, damage_text, damage_absent, damage_foreign, damage_shape])
 def test_damaged_weights_are_told(damage, model: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
     shutil.copytree(model, tmp_path / "model")
-    damage(tmp_path / "model" / training.WEIGHTS)
-    assert str(tmp_path / "model" / training.WEIGHTS) in refused(tmp_path / "model", manifest)
+    damage(tmp_path / "model" / model_folder.WEIGHTS)
+    assert str(tmp_path / "model" / model_folder.WEIGHTS) in refused(tmp_path / "model", manifest)
 
 
 def test_weights_of_another_architecture_are_told(model: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:

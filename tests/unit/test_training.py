@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,9 @@ from speech_corpus import CERTAIN, WHISPER, as_json, make_manifest, run, system
 from transformers import EvalPrediction, WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
 import train
-from abhinaya import errors, prediction, tables, training
-from abhinaya.config import SpeechSystem
+from abhinaya import errors, model_folder, prediction, tables, training
+from abhinaya.config import SpeechSystem, parse
+from abhinaya.dataset import LengthGrouped
 from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES
 from abhinaya.tables import PROBABILITIES
@@ -70,7 +72,7 @@ def broken_off(interrupted: Path, tmp_path: Path) -> Path:
 
 
 def weights(model: Path) -> dict[str, torch.Tensor]:
-    return load_file(model / training.WEIGHTS)
+    return load_file(model / model_folder.WEIGHTS)
 
 
 def assert_same(one: Path, other: Path, tolerance: float = 0.0) -> None:
@@ -95,7 +97,7 @@ def test_the_loss_falls(finished: Path) -> None:
 
 def test_the_same_run_gives_the_same_bytes(finished: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
     again = run(SETTINGS, manifest, tmp_path)
-    assert (again / training.WEIGHTS).read_bytes() == (finished / training.WEIGHTS).read_bytes()
+    assert (again / model_folder.WEIGHTS).read_bytes() == (finished / model_folder.WEIGHTS).read_bytes()
     assert epochs(again) == epochs(finished)
 
 
@@ -119,12 +121,29 @@ def test_config_of_the_run(finished: Path) -> None:
     assert config["name"] == "tiny" and config["seed"] == 7
     assert config["settings"] == SETTINGS.model_dump(mode="json")
     assert config["class_counts"] == {letter: "AAAAHHHNNNNN".count(letter) for letter in CLASSES}
-    assert config["versions"].keys() == {"abhinaya", "git", *training.PACKAGES}
+    assert config["versions"].keys() == {"abhinaya", "git", *model_folder.PACKAGES}
     assert config["versions"]["torch"] == torch.__version__
     assert len(config["notes"]) == 2
     assert "random weights" in config["notes"][0]
     assert config["notes"][1] == "Never predicts contempt, disgust, fear, sad, surprise: the training split has none."
     assert 0 < config["parameters"]["trained"] < config["parameters"]["all"]
+
+
+def test_each_epoch_draws_its_own_order_and_crops(
+    manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[int, list[int]] = {0: [], 1: []}
+    load = training.Utterances.__getitem__
+
+    def record(self: training.Utterances, index: int) -> dict:
+        if self.seed is not None:
+            drawn[self.epoch].append(index)
+        return load(self, index)
+
+    monkeypatch.setattr(training.Utterances, "__getitem__", record)
+    run(system(epochs=2), manifest, tmp_path)
+    assert sorted(drawn[0]) == sorted(drawn[1]) == list(range(12))
+    assert drawn[0] != drawn[1]
 
 
 def test_only_the_model_is_left(finished: Path) -> None:
@@ -156,7 +175,7 @@ def test_a_resumed_run_is_as_if_undisturbed(
     finished: Path, broken_off: Path, manifest: pd.DataFrame, capfd: pytest.CaptureFixture[str]
 ) -> None:
     resumed = run(SETTINGS, manifest, broken_off)
-    assert (resumed / training.WEIGHTS).read_bytes() == (finished / training.WEIGHTS).read_bytes()
+    assert (resumed / model_folder.WEIGHTS).read_bytes() == (finished / model_folder.WEIGHTS).read_bytes()
     assert epochs(resumed) == epochs(finished)
     assert tables.read_json(resumed / "metrics.json")["resumed_from"] == f"checkpoint-{2 * STEPS}"
     assert f"resuming from {broken_off}/checkpoints/checkpoint-{2 * STEPS}" in capfd.readouterr().err
@@ -197,7 +216,7 @@ def test_a_process_killed_outright_goes_on(finished: Path, manifest: pd.DataFram
     assert not (tmp_path / "model").exists()
     resumed = run(SETTINGS, manifest, tmp_path)
     assert tables.read_json(resumed / "metrics.json")["resumed_from"] == f"checkpoint-{STEPS}"
-    assert (resumed / training.WEIGHTS).read_bytes() == (finished / training.WEIGHTS).read_bytes()
+    assert (resumed / model_folder.WEIGHTS).read_bytes() == (finished / model_folder.WEIGHTS).read_bytes()
 
 
 @pytest.mark.parametrize("state", [None, "", '{"epoch": 2.0, "best_'])
@@ -205,7 +224,7 @@ def test_a_half_written_checkpoint_is_passed_over(state: str | None, broken_off:
     last = broken_off / "checkpoints" / f"checkpoint-{2 * STEPS}"
     half = last.with_name(f"checkpoint-{3 * STEPS}")
     half.mkdir()
-    (half / training.WEIGHTS).write_bytes((last / training.WEIGHTS).read_bytes()[:100])
+    (half / model_folder.WEIGHTS).write_bytes((last / model_folder.WEIGHTS).read_bytes()[:100])
     if state is not None:
         (half / "trainer_state.json").write_text(state)
     task = tables.read_json(broken_off / "checkpoints" / training.FINGERPRINT)
@@ -266,8 +285,8 @@ def test_resources_and_words_do_not_make_another_task(manifest: pd.DataFrame) ->
 
 def test_a_checkpoint_holds_the_trained_weights_alone(interrupted: Path, finished: Path) -> None:
     """Of a random encoder all: they are nowhere else."""
-    stored = load_file(interrupted / "checkpoints" / f"checkpoint-{2 * STEPS}" / training.WEIGHTS)
-    classifier, _ = training.build(SETTINGS, [1] * 8, 7)
+    stored = load_file(interrupted / "checkpoints" / f"checkpoint-{2 * STEPS}" / model_folder.WEIGHTS)
+    classifier, _ = model_folder.build(SETTINGS, [1] * 8, 7)
     assert stored.keys() == dict(classifier.named_parameters()).keys() == weights(finished).keys()
     assert len(list((interrupted / "checkpoints").glob("checkpoint-*"))) <= 2
 
@@ -312,6 +331,18 @@ def test_accumulated_gradients_equal_one_large_batch(accumulated: Path, manifest
     assert_near(run(whole, manifest, tmp_path), accumulated)
 
 
+@pytest.mark.parametrize(("batch", "accumulation", "processes"), [(8, 1, 1), (2, 2, 2), (1, 2, 4)])
+def test_a_step_has_the_same_utterances_however_it_is_cut(batch: int, accumulation: int, processes: int) -> None:
+    sizes = np.random.default_rng(0).uniform(1, 10, 900).tolist()
+    trainer = SimpleNamespace(
+        args=SimpleNamespace(
+            train_batch_size=batch, gradient_accumulation_steps=accumulation, world_size=processes, seed=5
+        ),
+        train_dataset=SimpleNamespace(sizes=sizes),
+    )
+    assert list(training.ClassifierTrainer._get_train_sampler(trainer)) == list(LengthGrouped(sizes, 8, 5))
+
+
 def test_two_processes_do_as_one(accumulated: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
     """Started by torchrun, on the CPU. The mask embedding has no use here: DDP must not wait for its gradient."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -350,7 +381,7 @@ def test_kept_vectors_train_to_what_prediction_sees(
         .loc[validation[tables.KEY], list(PROBABILITIES)]
     )
     np.testing.assert_allclose(found, expected, atol=1e-5 if precision == "fp32" else 2e-3)
-    untrained, _ = training.build(settings, [1] * 8, 7)
+    untrained, _ = model_folder.build(settings, [1] * 8, 7)
     stored = weights(model)
     for name, value in untrained.named_parameters():
         if name.startswith("encoder."):
@@ -360,8 +391,8 @@ def test_kept_vectors_train_to_what_prediction_sees(
 def test_kept_vectors_are_of_the_precision_that_prediction_has(manifest: pd.DataFrame, tmp_path: Path) -> None:
     """bf16 rounds to about 0.4 %: vectors kept in fp32 would not be those that `predict` computes."""
     settings = system({"model": "random:whisper", "freeze": "all"}, precision="bf16")
-    classifier, loader = training.build(settings, [1] * 8, 7)
-    data = training.Utterances(manifest, loader)
+    classifier, loader = model_folder.build(settings, [1] * 8, 7)
+    data = training.Utterances(manifest, loader, seed=7)
     kept = training._encoded(
         classifier,
         {"train": data},
@@ -370,13 +401,18 @@ def test_kept_vectors_are_of_the_precision_that_prediction_has(manifest: pd.Data
         0,
         training._arguments(settings, tmp_path, 7, 0, torch.device("cpu")),
     )
-    inputs = data[0]["inputs"][None]
+    inputs = training.Utterances(manifest, loader)[0]["inputs"][None]  # kept once for all epochs: the middle
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         expected = classifier.encoder(inputs, torch.tensor([inputs.shape[1]]))[0][0].float()
     with torch.inference_mode():
         exact = classifier.encoder(inputs, torch.tensor([inputs.shape[1]]))[0][0]
     found = kept["train"][0]["vectors"]
     assert (found - expected).abs().max() < 0.2 * (exact - expected).abs().max()
+
+
+def test_settings_in_a_json_file_are_read_as_json(tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text(as_json(SETTINGS))  # adam_epsilon: 1e-08, which YAML takes for text
+    assert parse(SpeechSystem, str(tmp_path / "settings.json")) == SETTINGS
 
 
 # --- a user's mistakes
@@ -438,3 +474,9 @@ def test_the_script_tells_a_mistake_in_one_line(
     monkeypatch.setattr(sys, "argv", [str(TRAIN), *wrong])
     with pytest.raises(SystemExit, match=r"^error: manifest: no utterance in the train split; .*$"):
         errors.run(train.main)
+
+
+def test_a_training_that_diverges_is_told(manifest: pd.DataFrame, tmp_path: Path) -> None:
+    line = refused(system(learning_rate=1e30), manifest, tmp_path)
+    assert "training diverged" in line
+    assert "`training.learning_rate`" in line

@@ -14,19 +14,12 @@ import pandas as pd
 import pytest
 import soundfile
 import yaml
+from running import ROOT, TEST_CONFIG, snakemake
 
 from abhinaya import tables
 from abhinaya.labels import CLASSES
 
-ROOT = Path(__file__).parents[2]
-TEST_CONFIG = ROOT / "config" / "test.yaml"
 SYSTEMS = ("baseline", "s1", "s1_vs")
-
-
-def snakemake(directory: Path, *arguments: str, configfile: Path = TEST_CONFIG) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
-    command += ["--directory", str(directory), "--configfile", str(configfile)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
 
 
 def planned(run: subprocess.CompletedProcess) -> dict[str, int]:
@@ -37,15 +30,6 @@ def planned(run: subprocess.CompletedProcess) -> dict[str, int]:
         return {}
     lines = text.split("Job stats:")[-1].split("\n\n")[0].splitlines()[3:]
     return {line.split()[0]: int(line.split()[1]) for line in lines if len(line.split()) == 2}
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory in which the whole test configuration ran."""
-    directory = tmp_path_factory.mktemp("run")
-    run = snakemake(directory)
-    assert run.returncode == 0, run.stdout + run.stderr
-    return directory
 
 
 def test_every_file_of_the_contract_is_there_and_well_formed(finished: Path) -> None:

@@ -71,7 +71,9 @@ class Corpus(Section):
     """Keys that every corpus has."""
 
     classes: list[Literal[CLASSES]] = Field(
-        list(CLASSES), min_length=1, description="the emotions that this corpus has; each must occur in its training split"
+        list(CLASSES),
+        min_length=1,
+        description="the emotions that this corpus has; each must occur in its training split",
     )
     validation: Validation = Validation()
     min_seconds: float = Field(0.1, gt=0, description="shorter audio is rejected")
@@ -401,7 +403,8 @@ def _read(settings: str, where: str) -> dict:
             return json.loads(settings)
         if not Path(settings).is_file():
             raise UserError(f"{where}: {settings!r} is neither JSON nor a file; give one of them")
-        return yaml.safe_load(Path(settings).read_text(encoding="utf-8"))
+        text = Path(settings).read_text(encoding="utf-8")
+        return json.loads(text) if settings.endswith(".json") else yaml.safe_load(text)  # YAML reads 1e-08 as text
     except (ValueError, yaml.YAMLError) as error:
         raise UserError(f"{where}: not JSON or YAML ({' '.join(str(error).split())})") from None
 

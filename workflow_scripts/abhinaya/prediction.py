@@ -7,31 +7,14 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from abhinaya import encoders, tables, training
+from abhinaya import tables
 from abhinaya.classifier import Classifier
-from abhinaya.config import SpeechSystem, parse
+from abhinaya.config import SpeechSystem
 from abhinaya.dataset import Utterances, by_size, collate
+from abhinaya.devices import autocast, claim
 from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES
-
-
-def load_model(folder: Path) -> tuple[Classifier, encoders.Loader, SpeechSystem]:
-    """The classifier that `training.train` wrote to `folder`, in evaluation mode.
-
-    Raises:
-        UserError: a file is absent, spoilt, or of another model.
-    """
-    path = folder / "config.json"
-    config = tables.read_json(path)
-    try:
-        counts = [config["class_counts"][letter] for letter in CLASSES]
-        stored, seed = config["settings"], config["seed"]
-    except (KeyError, TypeError):
-        raise UserError(f"{path}: not the configuration of a trained model; train it again") from None
-    settings = parse(SpeechSystem, stored, where=str(path))
-    classifier, loader = training.build(settings, counts, seed)
-    training.load_weights(classifier, folder / training.WEIGHTS)
-    return classifier.eval(), loader, settings
+from abhinaya.model_folder import load_model
 
 
 def predict(folder: Path, manifest: pd.DataFrame, cpus: int = 2, gpus: int = 0) -> pd.DataFrame:
@@ -44,7 +27,7 @@ def predict(folder: Path, manifest: pd.DataFrame, cpus: int = 2, gpus: int = 0) 
     Raises:
         UserError: as `load_model`; nothing to predict; too few GPUs.
     """
-    device, workers = training.claim(cpus, min(gpus, 1))
+    device, workers = claim(cpus, min(gpus, 1))
     rows = manifest[manifest["split"].isin(("validation", "test"))].reset_index(drop=True)
     if rows.empty:
         raise UserError("manifest: no validation or test utterance to predict; check the corpus's partitions")
@@ -68,7 +51,7 @@ def _probabilities(
     with torch.inference_mode():
         for indices, batch in zip(batches, tqdm(batched, desc="predicting", unit="batch", mininterval=5), strict=True):
             batch.pop("labels")
-            with training.autocast(settings, device):  # not around the loading: its arithmetic stays exact
+            with autocast(settings, device):  # not around the loading: its arithmetic stays exact
                 logits = classifier(**{name: value.to(device) for name, value in batch.items()})["logits"]
             found[indices] = logits.double().softmax(-1).cpu()
     return found

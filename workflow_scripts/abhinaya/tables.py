@@ -132,7 +132,7 @@ def read_parquet(path: str | Path, schema: pa.Schema, required: tuple[str, ...])
             arrow = arrow.append_column(field, pa.nulls(len(arrow), field.type))
     try:
         arrow = arrow.select(schema.names).cast(schema.remove_metadata())
-    except (pa.ArrowInvalid, ValueError) as error:
+    except (pa.ArrowException, ValueError) as error:
         raise UserError(f"{path}: a column has the wrong type or nulls ({error}); expected {schema.names}") from None
     table = arrow.to_pandas()
     check_unique(table, path)

@@ -3,20 +3,15 @@
 import hashlib
 import json
 import os
+import resource
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 from torch.utils.data import Dataset
 from transformers import (
@@ -31,16 +26,16 @@ from transformers import (
 )
 from transformers.trainer_utils import get_last_checkpoint
 
-from abhinaya import __version__, encoders, losses, tables
+from abhinaya import losses, tables
 from abhinaya.classifier import Classifier
 from abhinaya.config import SpeechSystem
 from abhinaya.dataset import LengthGrouped, Utterances, Vectors, collate
+from abhinaya.devices import autocast, claim, is_bf16
 from abhinaya.errors import UserError
-from abhinaya.labels import CLASSES, EMOTIONS
+from abhinaya.labels import CLASSES
+from abhinaya.model_folder import WEIGHTS, build, load_weights, save_model, save_weights
 
-WEIGHTS = "model.safetensors"
 FINGERPRINT = "fingerprint.json"
-PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "pandas", "scikit-learn")
 
 
 class ClassifierTrainer(Trainer):
@@ -81,6 +76,11 @@ class Epochs(TrainerCallback):
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict, **_: object
     ) -> None:
+        if not np.isfinite(metrics["eval_loss"]):
+            raise UserError(
+                f"training diverged: the validation loss of epoch {round(state.epoch)} is no number; lower "
+                "`training.learning_rate`"
+            )
         metrics["eval_seconds"] = time.monotonic() - self.started
         state.log_history[-1]["eval_seconds"] = metrics["eval_seconds"]
         if state.is_world_process_zero:
@@ -163,29 +163,6 @@ def train(
         shutil.rmtree(checkpoints)
 
 
-def build(settings: SpeechSystem, counts: Sequence[int], seed: int) -> tuple[Classifier, encoders.Loader]:
-    """The untrained classifier of a system and the loader of its inputs."""
-    loader, encoder = encoders.build(settings, seed)
-    if settings.training.gradient_checkpointing and settings.encoder.freeze != "all":
-        encoder.model.gradient_checkpointing_enable({"use_reentrant": False})
-    set_seed(seed)  # the head does not depend on how many numbers the encoder drew
-    return Classifier(encoder, settings.head, counts), loader
-
-
-def claim(cpus: int, gpus: int) -> tuple[torch.device, int]:
-    """The device of this process, never silently a smaller one, and the number of processes that load its audio.
-
-    Raises:
-        UserError: fewer GPUs than asked for.
-    """
-    if gpus == 0:
-        torch.set_num_threads(max(1, cpus // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
-        return torch.device("cpu"), 0  # loading beside computing would take turns on the same cores
-    if torch.cuda.device_count() < gpus:
-        raise UserError(f"resources.gpu: {gpus} asked for, {torch.cuda.device_count()} visible; set 0 to use the CPU")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))), max(1, cpus // gpus - 1)
-
-
 def macro_f1(prediction: EvalPrediction) -> dict[str, float]:
     """Macro-F1 (the paper's measure), UAR and accuracy of logits (n, 8)."""
     guess, truth = prediction.predictions.argmax(-1), prediction.label_ids
@@ -204,75 +181,6 @@ def fingerprint(settings: SpeechSystem, rows: dict[str, pd.DataFrame], seed: int
     }
     chosen = settings.model_dump(mode="json", exclude={"resources", "about"})
     return {"settings": json.dumps(chosen, sort_keys=True), "seed": str(seed), **content}
-
-
-def save_weights(classifier: Classifier, path: Path) -> None:
-    with tables.atomic(path) as temporary:
-        save_file({name: value.contiguous() for name, value in classifier.saved().items()}, temporary)
-
-
-def load_weights(classifier: Classifier, path: Path) -> None:
-    """Load a weights file into `classifier`.
-
-    Raises:
-        UserError: absent, cut off, or of another model.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; train the model first")
-    try:
-        classifier.restore(load_file(path))
-    except (SafetensorError, KeyError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: not the weights of this model ({reason}); train it again") from error
-
-
-def save_model(
-    name: str, settings: SpeechSystem, classifier: Classifier, counts: list[int], seed: int, metrics: dict, output: Path
-) -> None:
-    """Write the model folder beside its place, then rename it there."""
-    beside = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    save_weights(classifier, beside / WEIGHTS)
-    tables.write_json(metrics, beside / "metrics.json")
-    config = {
-        "name": name,
-        "settings": settings.model_dump(mode="json"),
-        "seed": seed,
-        "class_counts": dict(zip(CLASSES, counts, strict=True)),
-        "parameters": _parameters(classifier),
-        "notes": notes(settings, counts),
-        "versions": versions(),
-    }
-    tables.write_json(config, beside / "config.json")
-    shutil.rmtree(output, ignore_errors=True)
-    beside.rename(output)
-
-
-def notes(settings: SpeechSystem, counts: list[int]) -> list[str]:
-    """What a reader of the scores must know."""
-    found = []
-    if settings.encoder.model.startswith("random:"):
-        found.append(
-            "The encoder starts from random weights, not pretrained ones: it shows the machinery, not the model."
-        )
-    absent = [EMOTIONS[letter] for letter, count in zip(CLASSES, counts, strict=True) if not count]
-    if absent:
-        found.append(f"Never predicts {', '.join(absent)}: the training split has none.")
-    return found
-
-
-def versions() -> dict[str, str]:
-    """Versions of this project (with its git revision) and of the packages that decide a result."""
-    here = Path(__file__).parent
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True, check=True
-        )
-        revision = described.stdout.strip()
-    except (OSError, subprocess.CalledProcessError):  # no git, or not a clone
-        revision = "unknown"
-    return {"abhinaya": __version__, "git": revision, **{package: version(package) for package in PACKAGES}}
 
 
 def _checkpoint_of(task: dict[str, str], checkpoints: Path) -> str | None:
@@ -322,7 +230,7 @@ def _arguments(
         adam_beta2=training.adam_beta2,
         adam_epsilon=training.adam_epsilon,
         max_grad_norm=0.0,  # neither the paper nor the authors' code clips gradients
-        bf16=_is_bf16(settings, device),
+        bf16=is_bf16(settings, device),
         use_cpu=on_cpu,
         ddp_backend="gloo" if on_cpu and processes > 1 else None,
         ddp_find_unused_parameters=True,  # layer drop skips layers, and the mask embedding may have no use
@@ -343,16 +251,6 @@ def _arguments(
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # else Trainer spreads a batch over every GPU in sight
     return arguments
-
-
-def _is_bf16(settings: SpeechSystem, device: torch.device) -> bool:
-    precision = settings.training.precision
-    return precision == "bf16" or (precision == "auto" and device.type != "cpu")
-
-
-def autocast(settings: SpeechSystem, device: torch.device) -> torch.autocast:
-    """The arithmetic of a forward pass, as Trainer does it."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=_is_bf16(settings, device))
 
 
 def _encoded(
@@ -426,13 +324,8 @@ def _metrics(trainer: Trainer, settings: SpeechSystem, utterances: int, seconds:
         "resumed_from": resume and Path(resume).name,
         "device": str(trainer.args.device),
         "processes": trainer.args.world_size,
-        "peak_memory_mb": psutil.Process().memory_info().rss // 2**20,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**10,
         "peak_gpu_memory_mb": torch.cuda.max_memory_allocated() // 2**20
         if trainer.args.device.type == "cuda"
         else None,
     }
-
-
-def _parameters(classifier: Classifier) -> dict[str, int]:
-    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in classifier.parameters()]
-    return {"all": sum(size for size, _ in sizes), "trained": sum(size for size, trained in sizes if trained)}

@@ -6,6 +6,7 @@ masked wherever it could be felt.
 
 import difflib
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ from abhinaya.config import SpeechEncoder
 from abhinaya.encoders import ctranslate2
 from abhinaya.errors import UserError
 from abhinaya.models import locate
+
+# WavLM's attention in transformers mixes a boolean with a float mask; torch tells so at every start.
+warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
 
 RANDOM = "random:"
 CONVOLUTIONAL = ("wavlm", "hubert", "wav2vec2")  # raw waveform -> convolutions -> transformer

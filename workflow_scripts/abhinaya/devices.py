@@ -1,0 +1,33 @@
+"""Where a job computes and in which arithmetic."""
+
+import os
+
+import torch
+
+from abhinaya.config import SpeechSystem
+from abhinaya.errors import UserError
+
+
+def claim(cpus: int, gpus: int) -> tuple[torch.device, int]:
+    """The device of this process, never silently a smaller one, and the number of processes that load its audio.
+
+    Raises:
+        UserError: fewer GPUs than asked for.
+    """
+    if gpus == 0:
+        torch.set_num_threads(max(1, cpus // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+        return torch.device("cpu"), 0  # loading beside computing would take turns on the same cores
+    if torch.cuda.device_count() < gpus:
+        raise UserError(f"resources.gpu: {gpus} asked for, {torch.cuda.device_count()} visible; set 0 to use the CPU")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))), max(1, cpus // gpus - 1)
+
+
+def is_bf16(settings: SpeechSystem, device: torch.device) -> bool:
+    """bf16 on a GPU, fp32 on a CPU, unless the configuration says so (facts, resolution 21)."""
+    precision = settings.training.precision
+    return precision == "bf16" or (precision == "auto" and device.type != "cpu")
+
+
+def autocast(settings: SpeechSystem, device: torch.device) -> torch.autocast:
+    """The arithmetic of a forward pass, as Trainer does it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=is_bf16(settings, device))

@@ -1,0 +1,122 @@
+"""The folder of a trained model: what `predict` needs, and what tells where it came from."""
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from transformers import set_seed
+
+from abhinaya import __version__, encoders, tables
+from abhinaya.classifier import Classifier
+from abhinaya.config import SpeechSystem, parse
+from abhinaya.errors import UserError
+from abhinaya.labels import CLASSES, EMOTIONS
+
+WEIGHTS = "model.safetensors"
+PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "pandas", "scikit-learn")
+
+
+def build(settings: SpeechSystem, counts: Sequence[int], seed: int) -> tuple[Classifier, encoders.Loader]:
+    """The untrained classifier of a system and the loader of its inputs."""
+    loader, encoder = encoders.build(settings, seed)
+    if settings.training.gradient_checkpointing and settings.encoder.freeze != "all":
+        encoder.model.gradient_checkpointing_enable({"use_reentrant": False})
+    set_seed(seed)  # the head does not depend on how many numbers the encoder drew
+    return Classifier(encoder, settings.head, counts), loader
+
+
+def save_weights(classifier: Classifier, path: Path) -> None:
+    with tables.atomic(path) as temporary:
+        save_file({name: value.contiguous() for name, value in classifier.saved().items()}, temporary)
+
+
+def load_weights(classifier: Classifier, path: Path) -> None:
+    """Load a weights file into `classifier`.
+
+    Raises:
+        UserError: absent, cut off, or of another model.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; train the model first")
+    try:
+        classifier.restore(load_file(path))
+    except (SafetensorError, KeyError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: not the weights of this model ({reason}); train it again") from error
+
+
+def save_model(
+    name: str, settings: SpeechSystem, classifier: Classifier, counts: list[int], seed: int, metrics: dict, output: Path
+) -> None:
+    """Write the model folder beside its place, then rename it there."""
+    beside = output.with_name(f".{output.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    save_weights(classifier, beside / WEIGHTS)
+    tables.write_json(metrics, beside / "metrics.json")
+    config = {
+        "name": name,
+        "settings": settings.model_dump(mode="json"),
+        "seed": seed,
+        "class_counts": dict(zip(CLASSES, counts, strict=True)),
+        "parameters": _parameters(classifier),
+        "notes": notes(settings, counts),
+        "versions": versions(),
+    }
+    tables.write_json(config, beside / "config.json")
+    shutil.rmtree(output, ignore_errors=True)
+    beside.rename(output)
+
+
+def load_model(folder: Path) -> tuple[Classifier, encoders.Loader, SpeechSystem]:
+    """The classifier that `save_model` wrote to `folder`, in evaluation mode.
+
+    Raises:
+        UserError: a file is absent, spoilt, or of another model.
+    """
+    path = folder / "config.json"
+    config = tables.read_json(path)
+    try:
+        counts = [config["class_counts"][letter] for letter in CLASSES]
+        stored, seed = config["settings"], config["seed"]
+    except (KeyError, TypeError):
+        raise UserError(f"{path}: not the configuration of a trained model; train it again") from None
+    settings = parse(SpeechSystem, stored, where=str(path))
+    classifier, loader = build(settings, counts, seed)
+    load_weights(classifier, folder / WEIGHTS)
+    return classifier.eval(), loader, settings
+
+
+def notes(settings: SpeechSystem, counts: list[int]) -> list[str]:
+    """What a reader of the scores must know."""
+    found = []
+    if settings.encoder.model.startswith("random:"):
+        found.append(
+            "The encoder starts from random weights, not pretrained ones: it shows the machinery, not the model."
+        )
+    absent = [EMOTIONS[letter] for letter, count in zip(CLASSES, counts, strict=True) if not count]
+    if absent:
+        found.append(f"Never predicts {', '.join(absent)}: the training split has none.")
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Versions of this project (with its git revision) and of the packages that decide a result."""
+    here = Path(__file__).parent
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True, check=True
+        )
+        revision = described.stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # no git, or not a clone
+        revision = "unknown"
+    return {"abhinaya": __version__, "git": revision, **{package: version(package) for package in PACKAGES}}
+
+
+def _parameters(classifier: Classifier) -> dict[str, int]:
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in classifier.parameters()]
+    return {"all": sum(size for size, _ in sizes), "trained": sum(size for size, trained in sizes if trained)}
