@@ -48,14 +48,8 @@ def settings_of(section):
 
 def corpus_tables(wildcards):
     """The user's own tables that decide what the corpus is; a change of one prepares the corpus anew."""
-    return [
-        table
-        for table in (
-            getattr(CONFIG.corpus, "table", None),
-            CONFIG.corpus.validation.files,
-        )
-        if table
-    ]
+    tables = (getattr(CONFIG.corpus, "table", None), CONFIG.corpus.validation.files)
+    return [table for table in tables if table and Path(table).is_file()]  # prepare_corpus.py tells of an absent one
 
 
 def system_settings(wildcards):

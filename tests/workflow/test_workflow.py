@@ -248,3 +248,22 @@ def test_every_script_answers_help_quickly(script: str) -> None:
     assert done.returncode == 0, done.stderr
     assert "usage:" in done.stdout
     assert done.stdout.rstrip().endswith("False")
+
+
+def test_a_change_of_the_users_table_prepares_the_corpus_again(own_corpus: tuple[Path, Path]) -> None:
+    directory, config = own_corpus
+    target = "results/corpus/manifest.parquet"
+    assert snakemake(directory, target, configfile=config).returncode == 0
+    assert planned(snakemake(directory, "-n", target, configfile=config)) == {}
+    table = config.parent / "data/table.csv"
+    table.write_text(table.read_text().replace("sentence 0", "another sentence"))
+    assert planned(snakemake(directory, "-n", target, configfile=config)) == {"prepare_corpus": 1, "total": 1}
+
+
+def test_a_table_that_is_absent_is_told_in_a_line(own_corpus: tuple[Path, Path]) -> None:
+    directory, config = own_corpus
+    (config.parent / "data/table.csv").unlink()
+    run = snakemake(directory, "results/corpus/manifest.parquet", configfile=config)
+    assert run.returncode != 0
+    assert f"error: {config.parent / 'data/table.csv'}: no such file; make it or correct the path\n" in run.stdout
+    assert "Traceback" not in run.stdout + run.stderr
