@@ -19,10 +19,6 @@ def checked(values):
 CONFIG = checked(config)
 CONDA = f"../envs/{CONFIG.environment}.yaml"
 SHARDS = [f"{shard:03}" for shard in range(CONFIG.transcripts.shards)]
-INFRASTRUCTURE = {
-    "resources",
-    "about",
-}  # change where and how fast, never what; so they trigger no rerun
 
 # No telemetry from any job, wherever it runs; a setting of the user's own stays.
 for line in Path(workflow.basedir, "envs", "settings.env").read_text().splitlines():
@@ -43,13 +39,15 @@ wildcard_constraints:
 
 def settings_of(section):
     """A section of the configuration as JSON for a script, less what changes no result."""
-    return configuration.settings_json(section, INFRASTRUCTURE)
+    return configuration.settings_json(section)
 
 
 def corpus_tables(wildcards):
     """The user's own tables that decide what the corpus is; a change of one prepares the corpus anew."""
     tables = (getattr(CONFIG.corpus, "table", None), CONFIG.corpus.validation.files)
-    return [table for table in tables if table and Path(table).is_file()]  # prepare_corpus.py tells of an absent one
+    return [
+        table for table in tables if table and Path(table).is_file()
+    ]  # prepare_corpus.py tells of an absent one
 
 
 def system_settings(wildcards):

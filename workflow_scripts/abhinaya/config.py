@@ -507,6 +507,14 @@ def _closest(key: Any, keys: list[str]) -> str:
     return f"did you mean `{match[0]}`?" if match else f"choose from {', '.join(keys)}"
 
 
-def settings_json(section: Section, exclude: set[str]) -> str:
-    """`section` as compact JSON, without the keys that don't change a result: what a rule passes to its script."""
-    return json.dumps(section.model_dump(mode="json", exclude=exclude), separators=(",", ":"), sort_keys=True)
+INFRASTRUCTURE = frozenset({"resources", "about"})  # how fast and in which words; no result depends on them
+
+
+def deciding(section: Section) -> dict[str, Any]:
+    """What of `section` decides a result, as JSON's own types."""
+    return section.model_dump(mode="json", exclude=set(INFRASTRUCTURE))
+
+
+def settings_json(section: Section) -> str:
+    """`deciding` as compact JSON, its keys sorted: what a rule passes to its script, and what triggers a rerun."""
+    return json.dumps(deciding(section), separators=(",", ":"), sort_keys=True)

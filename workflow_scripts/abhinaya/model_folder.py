@@ -12,7 +12,7 @@ from transformers import set_seed
 
 from abhinaya import __version__, encoders, tables
 from abhinaya.classifier import Classifier
-from abhinaya.config import SpeechSystem, parse
+from abhinaya.config import SpeechSystem, deciding, parse
 from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES, EMOTIONS
 
@@ -60,7 +60,7 @@ def save_model(
     tables.write_json(metrics, beside / "metrics.json")
     config = {
         "name": name,
-        "settings": settings.model_dump(mode="json"),
+        "settings": deciding(settings),
         "seed": seed,
         "class_counts": dict(zip(CLASSES, counts, strict=True)),
         "parameters": _parameters(classifier),

@@ -1,7 +1,6 @@
 """Training a classifier: transformers' Trainer with the paper's losses, resumable after a kill."""
 
 import hashlib
-import json
 import os
 import resource
 import shutil
@@ -28,7 +27,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from abhinaya import losses, tables
 from abhinaya.classifier import Classifier
-from abhinaya.config import SpeechSystem
+from abhinaya.config import SpeechSystem, settings_json
 from abhinaya.dataset import LengthGrouped, Utterances, Vectors, collate
 from abhinaya.devices import autocast, claim, is_bf16
 from abhinaya.errors import UserError
@@ -179,8 +178,7 @@ def fingerprint(settings: SpeechSystem, rows: dict[str, pd.DataFrame], seed: int
         split: hashlib.sha256(part[[tables.KEY, "EmoClass", "duration"]].to_csv().encode()).hexdigest()
         for split, part in rows.items()
     }
-    chosen = settings.model_dump(mode="json", exclude={"resources", "about"})
-    return {"settings": json.dumps(chosen, sort_keys=True), "seed": str(seed), **content}
+    return {"settings": settings_json(settings), "seed": str(seed), **content}
 
 
 def _checkpoint_of(task: dict[str, str], checkpoints: Path) -> str | None:
