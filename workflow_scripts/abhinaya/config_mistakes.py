@@ -1,0 +1,120 @@
+"""Mistakes in a configuration, told to somebody who writes YAML: a line each, with the key and the fix."""
+
+import difflib
+import reprlib
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+EXPECTED = {  # pydantic's error types in the words of somebody who writes YAML
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "dict_type": "a mapping",
+    "list_type": "a list",
+    "string_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+}
+
+
+class WrongKey(ValueError):
+    """What a validator finds: the key, dotted from its own section, and what is wrong with it and how to mend it."""
+
+    def __init__(self, key: str, told: str) -> None:
+        super().__init__(f"`{key}`: {told}")
+        self.key, self.told = key, told
+
+
+def lines(invalid: ValidationError, model: Any, values: Any) -> list[str]:
+    """A line for each wrong key of `values`, which `model` found invalid: the key, what is wrong and the fix.
+
+    A key that may be this or that has several errors; they make one line.
+    """
+    by_key: dict[str, list[dict]] = {}
+    for error in invalid.errors(include_url=False):
+        by_key.setdefault(_key(error, values), []).append(error)
+    return [f"`{key}`: {_told(errors, model)}" if key else _told(errors, model) for key, errors in by_key.items()]
+
+
+def _key(error: dict, values: Any) -> str:
+    """The dotted key of an error: its location without the tags of unions that pydantic puts in."""
+    location, kind = error["loc"], error["type"]
+    if location[-1:] == ("[key]",):  # the key itself is wrong
+        location, kind = (*location[:-2], error["input"]), "invalid_key"
+    named = location[-1:] if kind in ("missing", "invalid_key") else ()  # no tag, whether it is there or not
+    parts = []
+    for part in location[: len(location) - len(named)]:
+        if part in values if isinstance(values, dict) else isinstance(values, list) and isinstance(part, int):
+            parts.append(part)
+            values = values[part]
+    parts.extend(named)
+    if kind.startswith("union_tag"):
+        parts.append(error["ctx"]["discriminator"].strip("'"))
+    elif kind == "value_error":
+        parts.append(error["ctx"]["error"].key)
+    return ".".join(str(part) if part != "" and str(part).isprintable() else ascii(part) for part in parts)
+
+
+def _told(errors: list[dict], model: Any) -> str:
+    """What is wrong with one key, and the fix."""
+    error = errors[0]
+    location, context, kind = error["loc"], error.get("ctx", {}), error["type"]
+    if kind == "value_error":
+        return context["error"].told
+    if kind == "extra_forbidden":
+        return f"unknown key; {_closest(location[-1], _keys(model, location[:-1]))}"
+    if kind in ("missing", "union_tag_not_found"):
+        return "missing; add it"
+    if kind == "too_short":
+        return "empty; give at least one"
+    if kind == "string_pattern_mismatch":
+        return "a name is a lower-case letter, then lower-case letters, digits and _; rename it"
+    if kind == "invalid_key" or (kind == "string_type" and location[-1] == "[key]"):
+        return "a key must be text; put it in quotes"
+    if kind == "literal_error" and location[-1] == "[key]":
+        return f"unknown key; choose from {context['expected']}"
+    if kind == "union_tag_invalid":
+        return f"must be one of {context['expected_tags']}, not {context['tag']!r}"
+    if not location:
+        return f"must be a mapping of keys (config/README.md lists them), not {reprlib.repr(error['input'])}"
+    expected = " or ".join(EXPECTED.get(one["type"], one["msg"].removeprefix("Input should be ")) for one in errors)
+    return f"must be {expected}, not {reprlib.repr(error['input'])}{next(filter(None, map(_hint, errors)), '')}"
+
+
+def _hint(error: dict) -> str:
+    """How a number, a truth value or a text came to be read as something else; empty if it did not."""
+    kind, given = error["type"], error["input"]
+    if kind == "string_type" and isinstance(given, int | float):
+        return "; put it in quotes"
+    if kind not in ("int_type", "float_type", "bool_type") or not isinstance(given, str):
+        return ""
+    try:
+        number = float(given)
+    except ValueError:
+        number = None
+    if kind == "float_type" and number is not None and isinstance(yaml.safe_load(given), str):
+        return f"; YAML reads {given.strip()} as text, write {yaml.safe_dump(number).split()[0]}"
+    if number is not None or given.lower() in ("true", "false"):
+        return "; write it in a file, without quotes (inside the braces of --config all is text)"
+    return ""
+
+
+def _keys(model: Any, location: tuple) -> list[str]:
+    """The keys of the section at `location`, which holds pydantic's tags."""
+    whole = node = TypeAdapter(model).json_schema()
+    for part in location:
+        if "discriminator" in node:
+            node = {"$ref": node["discriminator"]["mapping"][part]}
+        elif "properties" in node:
+            node = node["properties"][part]
+        else:
+            (node,) = node["patternProperties"].values()
+        node = whole["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
+    return list(node["properties"])
+
+
+def _closest(key: Any, keys: list[str]) -> str:
+    match = difflib.get_close_matches(str(key).lower(), keys, n=1)
+    return f"did you mean `{match[0]}`?" if match else f"choose from {', '.join(keys)}"
