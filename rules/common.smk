@@ -17,6 +17,11 @@ def checked(values):
 
 
 CONFIG = checked(config)
+if CONFIG.transcripts.path and not Path(CONFIG.transcripts.path).is_file():
+    sys.exit(
+        f"error: `transcripts.path`: no file {CONFIG.transcripts.path}; make it or correct the path"
+    )
+
 CONDA = f"../envs/{CONFIG.environment}.yaml"
 SHARDS = [f"{shard:03}" for shard in range(CONFIG.transcripts.shards)]
 
@@ -38,20 +43,26 @@ wildcard_constraints:
 
 
 def settings_of(section):
-    """A section of the configuration as JSON for a script, less what changes no result."""
-    return configuration.settings_json(section)
+    """A section of the configuration as JSON for a script, less what changes no result.
+
+    A function, for Snakemake would take braces in a plain text for wildcards.
+    """
+    return lambda wildcards: configuration.settings_json(getattr(CONFIG, section))
 
 
 def corpus_tables(wildcards):
     """The user's own tables that decide what the corpus is; a change of one prepares the corpus anew."""
     tables = (getattr(CONFIG.corpus, "table", None), CONFIG.corpus.validation.files)
+    # prepare_corpus.py tells of an absent one. Snakemake takes braces in a file's name for wildcards: not watched.
     return [
-        table for table in tables if table and Path(table).is_file()
-    ]  # prepare_corpus.py tells of an absent one
+        table
+        for table in tables
+        if table and Path(table).is_file() and not {*"{}"} & {*table}
+    ]
 
 
 def system_settings(wildcards):
-    return settings_of(CONFIG.systems[wildcards.system])
+    return configuration.settings_json(CONFIG.systems[wildcards.system])
 
 
 def system_resource(key, scaled=False):
@@ -77,7 +88,7 @@ def transcript_sources(wildcards):
     }[CONFIG.transcripts.source]
 
 
-def systems_in_words():
+def systems_in_words(wildcards):
     """What the configuration says of each system, for the report."""
     return json.dumps(
         {name: system.about for name, system in CONFIG.systems.items() if system.about}

@@ -19,7 +19,7 @@ rule prepare_corpus:
         mem_mb=scaled(CONFIG.corpus.resources.mem_mb),
         runtime=scaled(CONFIG.corpus.resources.runtime),
     params:
-        settings=settings_of(CONFIG.corpus),
+        settings=settings_of("corpus"),
         seed=CONFIG.seed,
         # Not declared as outputs: Snakemake would delete them when the corpus is refused, just when they are wanted.
         rejected="results/corpus/rejected.csv",
@@ -27,6 +27,6 @@ rule prepare_corpus:
     message:
         "Reading the corpus"
     shell:
-        "python $scripts/prepare_corpus.py --settings {params.settings:q} --seed {params.seed} --workers {threads}"
+        'python "$scripts"/prepare_corpus.py --settings {params.settings:q} --seed {params.seed} --workers {threads}'
         " --audio {params.audio} --manifest {output.manifest} --references {output.references}"
         " --rejected {params.rejected} --summary {output.summary} 2>&1 | tee {log}"

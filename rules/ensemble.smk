@@ -20,5 +20,5 @@ rule vote:
     message:
         "Voting: {wildcards.ensemble}"
     shell:
-        "python $scripts/vote.py --preds {input:q} --members {params.members} --tiebreak {params.tie_break}"
+        'python "$scripts"/vote.py --preds {input:q} --members {params.members} --tiebreak {params.tie_break}'
         " --tie-rule {params.tie_rule} --output {output.preds} --submission {output.submission} 2>&1 | tee {log}"

@@ -19,7 +19,7 @@ rule score:
     message:
         "Scoring {wildcards.name}"
     shell:
-        "python $scripts/score.py --manifest {input.manifest} --preds {input.preds} --output {output}"
+        'python "$scripts"/score.py --manifest {input.manifest} --preds {input.preds} --output {output}'
         " --bootstrap {params.bootstrap} --seed {params.seed} 2>&1 | tee {log}"
 
 
@@ -60,12 +60,12 @@ rule report:
         CONDA
     params:
         names=[*CONFIG.systems, *CONFIG.ensembles],
-        title=CONFIG.report.title,
-        about=systems_in_words(),
+        title=lambda wildcards: CONFIG.report.title,
+        about=systems_in_words,
     message:
         "Writing the report"
     shell:
-        "python $scripts/report.py --names {params.names} --scores {input.scores}"
+        'python "$scripts"/report.py --names {params.names} --scores {input.scores}'
         " --models $(dirname {input.models} | uniq) --votes {input.votes} --summary {input.summary}"
-        " --transcripts {input.transcripts} --references {input.references} --title {params.title:q} --about {params.about:q}"
+        " --transcripts {input.transcripts} --references {input.references} --title={params.title:q} --about={params.about:q}"
         " --output-dir $(dirname {output.html}) 2>&1 | tee {log}"

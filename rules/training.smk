@@ -27,7 +27,7 @@ rule train:
     message:
         "Training {wildcards.system}"
     shell:
-        "python $scripts/train.py --name {wildcards.system} --settings {params.settings:q} --seed {params.seed}"
+        'python "$scripts"/train.py --name {wildcards.system} --settings {params.settings:q} --seed {params.seed}'
         " --manifest {input.manifest} --checkpoints {params.checkpoints} --output $(dirname {output.weights})"
         " --cpus {threads} --gpus {resources.gpu} 2>&1 | tee {log}"
 
@@ -47,11 +47,11 @@ rule predict:
         CONDA
     threads: system_resource("cpus")
     resources:
-        gpu=system_resource("gpu"),
+        gpu=lambda wildcards: min(1, system_resource("gpu")(wildcards)),
         mem_mb=system_resource("mem_mb", scaled=True),
         runtime=system_resource("predict_runtime", scaled=True),
     message:
         "Predicting with {wildcards.system}"
     shell:
-        "python $scripts/predict.py --model $(dirname {input.weights}) --manifest {input.manifest} --output {output}"
+        'python "$scripts"/predict.py --model $(dirname {input.weights}) --manifest {input.manifest} --output {output}'
         " --cpus {threads} --gpus {resources.gpu} 2>&1 | tee {log}"

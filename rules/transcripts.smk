@@ -18,12 +18,12 @@ rule transcribe:
         mem_mb=scaled(CONFIG.transcripts.resources.mem_mb),
         runtime=scaled(CONFIG.transcripts.resources.runtime),
     params:
-        settings=settings_of(CONFIG.transcripts),
+        settings=settings_of("transcripts"),
         seed=CONFIG.seed,
     message:
         "Transcribing shard {wildcards.shard} with WhisperX"
     shell:
-        "python $scripts/transcribe.py --manifest {input.manifest} --settings {params.settings:q}"
+        'python "$scripts"/transcribe.py --manifest {input.manifest} --settings {params.settings:q}'
         " --shard $((10#{wildcards.shard})) --seed {params.seed} --threads {threads} --gpus {resources.gpu}"
         " --output {output} 2>&1 | tee {log}"
 
@@ -45,5 +45,5 @@ rule merge_transcripts:
     message:
         "Putting the transcripts together"
     shell:
-        "python $scripts/merge_transcripts.py --manifest {input.manifest} --sources {input.sources:q}"
+        'python "$scripts"/merge_transcripts.py --manifest {input.manifest} --sources {input.sources:q}'
         " --utterances {params.utterances} --output {output} 2>&1 | tee {log}"

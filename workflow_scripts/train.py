@@ -26,6 +26,9 @@ def main() -> None:
     options = arguments()
     settings = parse(SpeechSystem, options.settings, where=f"systems.{options.name}")
     if options.gpus > 1 and "LOCAL_RANK" not in os.environ:  # start again, one process a GPU
+        from abhinaya.devices import claim
+
+        claim(options.cpus, options.gpus)  # too few are told once, not by every process
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={options.gpus}"]
         os.execv(sys.executable, [sys.executable, *launcher, *sys.argv])
     manifest = tables.read_manifest(options.manifest)

@@ -480,3 +480,34 @@ def test_a_training_that_diverges_is_told(manifest: pd.DataFrame, tmp_path: Path
     line = refused(system(learning_rate=1e30), manifest, tmp_path)
     assert "training diverged" in line
     assert "`training.learning_rate`" in line
+
+
+@pytest.mark.parametrize("folder", ["checkpoints", "model"])
+def test_files_of_the_users_own_are_never_removed(folder: str, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    own = tmp_path / folder / "thesis.tex"
+    own.parent.mkdir()
+    own.write_text("years of work")
+    with pytest.raises(UserError, match=r"name a new or empty folder|name another one"):
+        training.train("tiny", SETTINGS, manifest, 7, tmp_path / "checkpoints", tmp_path / "model")
+    assert own.read_text() == "years of work"
+
+
+def test_after_a_lack_of_memory_a_smaller_batch_goes_on(manifest: pd.DataFrame) -> None:
+    rows = {"train": manifest, "validation": manifest}
+    smaller = {"batch_size": 1, "eval_batch_size": 1, "gradient_checkpointing": True}
+    settings = SETTINGS.model_copy(update={"training": SETTINGS.training.model_copy(update=smaller)})
+    assert training.fingerprint(settings, rows, 7) == training.fingerprint(SETTINGS, rows, 7)
+
+
+def test_a_loading_process_that_meets_bad_audio_tells_it_in_a_line(
+    manifest: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    _, loader = model_folder.build(SETTINGS, [1] * 8, 7)
+    rows = manifest.assign(path=str(tmp_path / "gone.wav"))
+
+    def load() -> None:
+        list(torch.utils.data.DataLoader(training.Utterances(rows, loader), num_workers=1))
+
+    with pytest.raises(SystemExit) as caught:
+        errors.run(load)
+    assert str(caught.value) == f"error: {tmp_path / 'gone.wav'}: no such audio file"

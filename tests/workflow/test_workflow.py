@@ -267,3 +267,43 @@ def test_a_table_that_is_absent_is_told_in_a_line(own_corpus: tuple[Path, Path])
     assert run.returncode != 0
     assert f"error: {config.parent / 'data/table.csv'}: no such file; make it or correct the path\n" in run.stdout
     assert "Traceback" not in run.stdout + run.stderr
+
+
+def test_braces_and_shell_characters_in_the_users_words_do_no_harm(own_corpus: tuple[Path, Path]) -> None:
+    directory, config = own_corpus
+    data = config.parent / "data"
+    data.rename(config.parent / "{my} $(touch harm) 'data'")
+    settings = yaml.safe_load(config.read_text())
+    settings["corpus"]["table"] = str(config.parent / "{my} $(touch harm) 'data'" / "table.csv")
+    settings["systems"]["baseline"]["about"] = "tiny {WavLM} `touch harm`"
+    settings["report"] = {"title": '--The {demo} of "S1" $(touch harm)', "bootstrap": 100}
+    config.write_text(yaml.safe_dump(settings))
+    run = snakemake(directory, configfile=config)
+    assert run.returncode == 0, run.stdout + run.stderr
+    page = (directory / "results/report/report.html").read_text()
+    assert "--The {demo} of &#34;S1&#34; $(touch harm)" in page
+    assert "tiny {WavLM} `touch harm`" in page
+    assert not list(config.parent.rglob("harm"))
+
+
+def test_a_clone_in_a_folder_with_a_space_works(own_corpus: tuple[Path, Path], tmp_path: Path) -> None:
+    directory, config = own_corpus
+    clone = tmp_path / "my clone"
+    for part in ("rules", "workflow_scripts", "envs", "profiles"):
+        shutil.copytree(ROOT / part, clone / part)
+    shutil.copy(ROOT / "Snakefile", clone)
+    target = "results/corpus/manifest.parquet"
+    run = snakemake(directory, target, "--snakefile", str(clone / "Snakefile"), configfile=config)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert (directory / target).is_file()
+
+
+def test_transcripts_that_are_absent_are_told_in_a_line(own_corpus: tuple[Path, Path]) -> None:
+    directory, config = own_corpus
+    settings = yaml.safe_load(config.read_text())
+    settings["transcripts"] = {"source": "parquet", "path": "none.parquet"}
+    config.write_text(yaml.safe_dump(settings))
+    run = snakemake(directory, "-n", configfile=config)
+    assert run.returncode != 0
+    assert "error: `transcripts.path`: no file none.parquet" in run.stdout + run.stderr
+    assert "Traceback" not in run.stdout + run.stderr

@@ -232,7 +232,9 @@ class Parts:
     def __init__(self, folder: Path, rows: pd.DataFrame, settings: Transcripts, seed: int) -> None:
         self.folder = folder
         content = rows[[tables.KEY, "path", "duration"]].to_csv(index=False)
-        task = {**describe(settings, seed), "rows": hashlib.sha256(content.encode()).hexdigest()}
+        described = describe(settings, seed)
+        del described["options"]["batch_size"]  # after a lack of memory one lowers it and goes on
+        task = {**described, "rows": hashlib.sha256(content.encode()).hexdigest()}
         record = folder / "task.json"
         if record.is_file() and tables.read_json(record) == task:
             return

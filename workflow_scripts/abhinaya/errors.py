@@ -13,4 +13,5 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
-        sys.exit(f"error: {error}")
+        # A worker process of torch's loader passes an error on as text, after its traceback.
+        sys.exit(f"error: {str(error).rpartition(f'{UserError.__name__}: ')[2].strip()}")

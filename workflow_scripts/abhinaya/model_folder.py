@@ -17,6 +17,7 @@ from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES, EMOTIONS
 
 WEIGHTS = "model.safetensors"
+FILES = {WEIGHTS, "config.json", "metrics.json"}
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "pandas", "scikit-learn")
 
 
@@ -47,6 +48,13 @@ def load_weights(classifier: Classifier, path: Path) -> None:
     except (SafetensorError, KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: not the weights of this model ({reason}); train it again") from error
+
+
+def check_replaceable(output: Path) -> None:
+    """Raise a `UserError` when a model written to `output` would push out anything else than an older model."""
+    others = {path.name for path in output.iterdir()} - FILES if output.is_dir() else set()
+    if others or output.is_file():
+        raise UserError(f"{output}: not a model folder (it holds {min(others, default='a file')}); name another one")
 
 
 def save_model(

@@ -1,6 +1,7 @@
 """Training a classifier: transformers' Trainer with the paper's losses, resumable after a kill."""
 
 import hashlib
+import json
 import os
 import resource
 import shutil
@@ -27,14 +28,15 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from abhinaya import losses, tables
 from abhinaya.classifier import Classifier
-from abhinaya.config import SpeechSystem, settings_json
+from abhinaya.config import SpeechSystem, deciding
 from abhinaya.dataset import LengthGrouped, Utterances, Vectors, collate
 from abhinaya.devices import autocast, claim, is_bf16
 from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES
-from abhinaya.model_folder import WEIGHTS, build, load_weights, save_model, save_weights
+from abhinaya.model_folder import WEIGHTS, build, check_replaceable, load_weights, save_model, save_weights
 
 FINGERPRINT = "fingerprint.json"
+MEMORY_ONLY = ("batch_size", "eval_batch_size", "gradient_checkpointing")  # keys of `training`
 
 
 class ClassifierTrainer(Trainer):
@@ -118,6 +120,7 @@ def train(
             that cannot be loaded.
     """
     device, workers = claim(cpus, gpus)
+    check_replaceable(output)
     rows = {split: manifest[manifest["split"] == split].reset_index(drop=True) for split in ("train", "validation")}
     for split, part in rows.items():
         if part.empty:
@@ -173,19 +176,27 @@ def macro_f1(prediction: EvalPrediction) -> dict[str, float]:
 
 
 def fingerprint(settings: SpeechSystem, rows: dict[str, pd.DataFrame], seed: int) -> dict[str, str]:
-    """What a checkpoint belongs to: settings, seed and data. Another task must not go on from it."""
+    """What a checkpoint belongs to: settings, seed and data. Another task must not go on from it.
+
+    Settings that only trade memory for time do not count: after a lack of memory one changes them and goes on.
+    """
     content = {
         split: hashlib.sha256(part[[tables.KEY, "EmoClass", "duration"]].to_csv().encode()).hexdigest()
         for split, part in rows.items()
     }
-    return {"settings": settings_json(settings), "seed": str(seed), **content}
+    chosen = deciding(settings)
+    for key in MEMORY_ONLY:
+        del chosen["training"][key]
+    return {"settings": json.dumps(chosen, sort_keys=True), "seed": str(seed), **content}
 
 
 def _checkpoint_of(task: dict[str, str], checkpoints: Path) -> str | None:
     """The last checkpoint of this very task; those of another are removed."""
     record = checkpoints / FINGERPRINT
+    if checkpoints.is_dir() and any(checkpoints.iterdir()) and not record.is_file():
+        raise UserError(f"{checkpoints}: holds other files than checkpoints; name a new or empty folder")
     if not record.is_file() or tables.read_json(record) != task:
-        if checkpoints.exists():
+        if record.is_file():
             print(f"{checkpoints}: checkpoints of other settings or data; starting afresh", file=sys.stderr)
             shutil.rmtree(checkpoints)
         tables.write_json(task, record)
