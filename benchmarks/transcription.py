@@ -2,8 +2,13 @@
 
 All three see the same clips with the same model, loaded once, the same beams and arithmetic, in alternating turns:
 
-- `clip`, `full`: `abhinaya.asr` as the workflow runs it, with either `window`, audio files included;
-- `single`: the usual loop, WhisperX's `transcribe` called for each file, which pads each to 30 s.
+- `clip`, `full`: `abhinaya.asr` with either `window`: reading the audio, looking for speech (Silero), decoding once.
+  The workflow also writes parts, decodes what is in doubt again and empties what Whisper holds for silence: not here;
+- `single`: the usual loop, WhisperX's `transcribe` called for each file, which looks for speech with pyannote and pads
+  what it finds to 30 s.
+
+The word error rates are taken after the English normaliser of Whisper's authors, which spells numbers as digits and
+writes contractions out; the report only lower-cases and drops punctuation, so the two rates of the same texts differ.
 """
 
 import argparse
@@ -51,6 +56,7 @@ def main() -> None:
     print(f"{'':8}{'clips/s':>9}{'ratio':>8}{'WER':>8}")
     for way, found in result["ways"].items():
         print(f"{way:8}{found['clips_per_second']:9.2f}{found['ratio']:8.2f}{found['word_error_rate']:8.3f}")
+    print("WER after Whisper's English normaliser; the report's only lower-cases and drops punctuation")
 
 
 def spoken(count: int, folder: Path) -> pd.DataFrame:

@@ -11,13 +11,19 @@ from abhinaya.corpus import TooManyRejected, prepare, summary
 from abhinaya.errors import UserError, run
 
 
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")
+    return int(text)
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     option = parser.add_argument
     option("--settings", required=True, help="the configuration's section `corpus`: JSON, or a JSON or YAML file")
     option("--seed", type=int, default=1234, help="of the validation draw and of a synthetic corpus")
     option("--audio", type=Path, default="results/corpus/audio", help="folder for a synthetic corpus's audio")
-    option("--workers", type=int, default=os.cpu_count(), help="threads that decode audio")
+    option("--workers", type=positive, default=os.cpu_count(), help="threads that decode audio")
     option("--manifest", type=Path, default="results/corpus/manifest.parquet", help="written: a row per utterance")
     option("--references", type=Path, default="results/corpus/references.parquet", help="written: its own texts")
     option("--rejected", type=Path, default="results/corpus/rejected.csv", help="written: unusable audio, and why")

@@ -47,6 +47,17 @@ def for_terminal(table: Table) -> RichTable:
     return shown
 
 
+def texts_by_name(value: str) -> dict[str, str]:
+    """A JSON object of texts; anything else is a `UserError`."""
+    try:
+        texts = json.loads(value)
+    except ValueError:
+        texts = None
+    if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
+        raise UserError(f"--about: {value!r} is no JSON object of texts; write it like " + '\'{"s1": "what it is"}\'')
+    return texts
+
+
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--names", nargs="+", required=True, help="systems and ensembles, in the order to show")
@@ -56,7 +67,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--summary", type=Path, help="the corpus's summary.json")
     parser.add_argument("--transcripts", type=Path, help="transcripts.parquet")
     parser.add_argument("--references", type=Path, help="Parquet with FileName, text: what was really said")
-    parser.add_argument("--about", type=json.loads, default={}, help="JSON: what to say of each system, by name")
+    parser.add_argument("--about", type=texts_by_name, default={}, help="JSON: what to say of each system, by name")
     parser.add_argument("--title", default="Speech emotion recognition by vote", help="heading of the report")
     parser.add_argument("--output-dir", type=Path, default=Path("results/report"), help="folder to write into")
     return parser.parse_args()

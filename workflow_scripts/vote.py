@@ -1,6 +1,7 @@
 """Let the members of an ensemble vote: preds.csv and, for the challenge, submission.csv."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -13,7 +14,12 @@ def main() -> None:
     args = parse_args()
     if len(args.members) != len(args.preds) or len(set(args.members)) != len(args.members):
         raise UserError("--members: give one name, each once, for every file of --preds, in the same order")
-    members = voting.read_members(dict(zip(args.members, args.preds, strict=True)))
+    try:
+        members = voting.read_members(dict(zip(args.members, args.preds, strict=True)))
+    except voting.MissingPredictions as error:
+        for member, name in error.missing:  # perhaps thousands: too many for the error's line
+            print(f"missing: {member} {name}", file=sys.stderr)
+        raise
     voted = voting.vote(members, args.tiebreak, args.tie_rule)
     write_predictions(voted, args.output)
     counts = voting.count_ties(voted)

@@ -27,6 +27,7 @@ def test_transcription(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(output.read_text())
     assert found["clips"] == 3
+    assert "WER after Whisper's English normaliser" in done.stdout
     assert list(found["ways"]) == ["clip", "full", "single"]
     for way, values in found["ways"].items():
         assert way in done.stdout

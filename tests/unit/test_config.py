@@ -66,6 +66,10 @@ def told(values: Any) -> str:
 
 CHOICE = "'A', 'C', 'D', 'F', 'H', 'N', 'S' or 'U'"
 NAMING = "a name is a lower-case letter, then lower-case letters, digits and _; rename it"
+ARITHMETIC = (
+    "'default', 'auto', 'int8', 'int8_float32', 'int8_float16', 'int8_bfloat16', 'int16', 'float16', 'bfloat16' or "
+    "'float32'"
+)
 AS_TEXT = "write it in a file, without quotes (inside the braces of --config all is text)"
 MISTAKES = {
     # unknown keys: the nearest of that section, or all of that section
@@ -113,6 +117,8 @@ MISTAKES = {
     "systems.s1_vs.loss": ({"name": "ce"}, None),
     "systems.s1.family": ("speach", "must be 'speech', not 'speach'"),
     "ensembles.vote.members": ([], "empty; give at least one"),
+    "systems.s1.encoder.model": ("", "empty; fill it in"),
+    "transcripts.compute_type": ("fp16", f"must be {ARITHMETIC}, not 'fp16'"),
     "systems.S1": (SPEECH, NAMING),
     "systems.my model": (SPEECH, NAMING),
     "ensembles.2nd": ({"members": ["s1"], "tie_break": "s1"}, NAMING),
@@ -194,6 +200,61 @@ def test_gpus_count_into_the_batch() -> None:
 )
 def test_members_are_systems_each_once(members: list[str], fix: str) -> None:
     assert told(changed(("ensembles.vote.members", members))) == f"configuration: `ensembles.vote.members`: {fix}"
+
+
+@pytest.mark.parametrize("kind", ["", "foo", "Whisper"])
+def test_random_weights_are_of_a_known_architecture(kind: str) -> None:
+    assert told(changed(("systems.baseline.encoder", {"model": f"random:{kind}"}))) == (
+        f"configuration: `systems.baseline.encoder.model`: unknown architecture {kind!r}; write random:wavlm, "
+        "random:hubert, random:wav2vec2 or random:whisper"
+    )
+
+
+def test_temperatures_are_not_negative() -> None:
+    assert told(changed(("transcripts.temperatures", [0, -0.2]))) == (
+        "configuration: `transcripts.temperatures.1`: must be greater than or equal to 0, not -0.2"
+    )
+
+
+@pytest.mark.parametrize("kind", ["synthetic", "msp_podcast", "ravdess", "csv"])
+def test_a_class_is_named_once(kind: str) -> None:
+    required = {
+        "msp_podcast": {"root": "r"},
+        "ravdess": {"root": "r", "train_actors": [1], "validation_actors": [2], "test_actors": [3]},
+        "csv": {"table": "t.csv"},
+    }
+    corpus = {"kind": kind, "classes": ["A", "H", "A"]} | required.get(kind, {})
+    assert (
+        told(changed(("corpus", corpus))) == "configuration: `corpus.classes`: 'A' stands twice; name each class once"
+    )
+
+
+def test_a_synthetic_class_has_a_count() -> None:
+    assert told(changed(("corpus.classes", ["A", "H", "N"]))) == (
+        "configuration: `corpus.train`: no count for H; add one, or take H out of `classes`"
+    )
+    config.validate(changed(("corpus.classes", ["A"])))  # further counts wait for their class to come back
+
+
+@pytest.mark.parametrize(
+    ("actors", "key", "fix"),
+    [
+        ({"validation_actors": []}, "validation_actors", "empty; give at least one"),
+        ({"test_actors": [3, 1]}, "test_actors", "actor 1 is in `train_actors` too; keep it in one list"),
+    ],
+)
+def test_an_actor_has_one_role_and_each_role_has_actors(actors: dict, key: str, fix: str) -> None:
+    corpus = {"kind": "ravdess", "root": "r", "train_actors": [1], "validation_actors": [2], "test_actors": [3]}
+    assert told(changed(("corpus", corpus | actors))) == f"configuration: `corpus.{key}`: {fix}"
+
+
+@pytest.mark.parametrize("role", ["train", "development", "test"])
+def test_partitions_give_each_role_a_set(role: str) -> None:
+    partitions = {name: name for name in ("train", "development", "test") if name != role}
+    corpus = {"kind": "msp_podcast", "root": "r", "partitions": partitions}
+    assert told(changed(("corpus", corpus))) == (
+        f"configuration: `corpus.partitions`: no Split_Set is used for `{role}`; name one"
+    )
 
 
 def test_a_tie_breaker_is_a_member_not_only_a_system() -> None:

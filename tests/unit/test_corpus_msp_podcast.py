@@ -216,6 +216,37 @@ def json_list(root: Path) -> None:
     (root / LABELS).with_suffix(".json").write_text(json.dumps({"a.wav": ["A"]}))
 
 
+def repeated_key(root: Path) -> None:
+    (root / LABELS).unlink()
+    (root / LABELS).with_suffix(".json").write_text('{"a.wav": {"EmoClass": "A"}, "a.wav": {"EmoClass": "H"}}')
+
+
+def detailed(root: Path, content: str) -> None:
+    (root / "Labels/labels_detailed.csv").unlink()
+    (root / "Labels/labels_detailed.json").write_text(content)
+
+
+def repeated_key_of_annotations(root: Path) -> None:
+    detailed(root, '{"a.wav": {}, "a.wav": {}}')
+
+
+def word_for_annotation(root: Path) -> None:
+    detailed(root, '{"0.wav": {"WORKER1": "Neutral"}}')
+
+
+def number_for_word(root: Path) -> None:
+    detailed(root, '{"0.wav": {"WORKER1": {"EmoClass_Major": 3}}}')
+
+
+def cut_json(root: Path) -> None:
+    detailed(root, '{"0.wav": {')
+
+
+def commas_for_semicolons(root: Path) -> None:
+    path = root / "Partitions.txt"
+    path.write_text(path.read_text().replace(";", ","))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -233,6 +264,15 @@ def json_list(root: Path) -> None:
         (not_text, "not a readable table"),
         (no_votes_column, "no column EmoClass_Major or EmoDetail"),
         (json_list, "not a mapping from file names"),
+        (repeated_key, r"labels_consensus\.json: 'a\.wav' stands twice; keep one"),
+        (repeated_key_of_annotations, r"labels_detailed\.json: 'a\.wav' stands twice; keep one"),
+        (
+            word_for_annotation,
+            r"labels_detailed\.json: the annotation WORKER1 of 0\.wav has no EmoClass_Major in words",
+        ),
+        (number_for_word, r"labels_detailed\.json: the annotation WORKER1 of 0\.wav has no EmoClass_Major in words"),
+        (cut_json, r"labels_detailed\.json: not JSON \("),
+        (commas_for_semicolons, r"Partitions\.txt: no line like `Train; MSP-PODCAST_0001_0008\.wav`"),
     ],
 )
 def test_a_wrong_corpus_is_told_in_one_line(tmp_path: Path, damage, message: str) -> None:
@@ -244,6 +284,6 @@ def test_a_wrong_corpus_is_told_in_one_line(tmp_path: Path, damage, message: str
 
 
 def test_a_set_that_the_corpus_lacks_is_named(challenge: Path) -> None:
-    roles = {"Train": "train", "Validation": "development"}
+    roles = {"Train": "train", "Validation": "development", "Test3": "test"}
     with pytest.raises(UserError, match="no Split_Set 'Validation', only Development, Test3, Train"):
         msp_podcast.read(corpus(challenge, partitions=roles))

@@ -29,6 +29,7 @@ def test_everything_is_counted() -> None:
             "utterances": 4,
             "hours": 1.5,
             "speakers": 2,
+            "by_speaker": {"1": 2, "2": 1},
             "classes": {"A": 3, "H": 1},
             "gender": {"Female": 1, "Male": 2},
             "imbalance": 3.0,
@@ -37,15 +38,25 @@ def test_everything_is_counted() -> None:
             "utterances": 1,
             "hours": 0.1,
             "speakers": 1,
+            "by_speaker": {"3": 1},
             "classes": {"H": 1},
             "gender": {"Female": 1},
             "imbalance": 1.0,
         },
-        "test": {"utterances": 1, "hours": 0.01, "speakers": 0, "classes": {}, "gender": {}, "imbalance": None},
+        "test": {
+            "utterances": 1,
+            "hours": 0.01,
+            "speakers": 0,
+            "by_speaker": {},
+            "classes": {},
+            "gender": {},
+            "imbalance": None,
+        },
         "unused": {
             "utterances": 1,
             "hours": 0.001,
             "speakers": 1,
+            "by_speaker": {"2": 1},
             "classes": {"X": 1},
             "gender": {"Female": 1},
             "imbalance": 1.0,
@@ -60,3 +71,9 @@ def test_the_printed_table_holds_the_counts() -> None:
     assert ["A angry", "3", "0", "0", "0"] in lines
     assert ["unlabelled", "0", "0", "1", "0"] in lines
     assert ["largest / smallest", "3.0", "1.0", "-", "1.0"] in lines
+
+
+def test_a_gender_that_looks_like_markup_is_printed_as_it_is() -> None:
+    console = Console(width=80, file=StringIO())
+    console.print(as_table(summarise(MANIFEST.replace({"Gender": {"Male": "[/b]"}}), rejected=0)))
+    assert "[/b]" in console.file.getvalue()

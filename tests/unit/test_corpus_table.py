@@ -161,13 +161,22 @@ def test_a_name_that_leads_elsewhere_is_quarantined(root: Path, name: str, tmp_p
     sound(outside)
     save(root, [(name.format(outside=outside), "A", "train"), *ROWS])
     prepared = prepare(corpus(root, max_rejected=0.1), 1, root)
-    assert prepared.rejected["reason"].tolist() == [f"not a path inside the corpus folder {root}"]
+    assert prepared.rejected["reason"].tolist() == [
+        f"not a path inside the corpus folder {root}, which corpus.root sets"
+    ]
     assert len(prepared.manifest) == len(ROWS)
 
 
 def test_an_absolute_path_inside_the_folder_is_fine(root: Path) -> None:
     save(root, [(root / name, letter, split) for name, letter, split in ROWS])
     assert len(prepare(corpus(root), 1, root).manifest) == len(ROWS)
+
+
+def test_a_name_that_stands_twice_is_refused_whatever_the_reader(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = table.read(corpus(root))
+    monkeypatch.setattr("abhinaya.corpus.read", lambda *_: pd.concat([rows, rows.head(1)], ignore_index=True))
+    with pytest.raises(UserError, match=r"^corpus: FileName 'train/A 0\.wav' stands twice"):
+        prepare(corpus(root), 1, root)
 
 
 def test_too_many_rejected_stop_the_run_and_are_listed(root: Path) -> None:
@@ -223,6 +232,9 @@ def test_a_class_absent_from_training_is_named(root: Path) -> None:
         ("path,EmoClass,split\na.wav,A,train\n,A,test\n", "row 3 has no path"),
         ("path,EmoClass,split,EmoVal\na.wav,A,train,4\nb.wav,A,test,4,2\n", "EmoVal '4,2'|not a readable table"),
         ("path,EmoClass,split,votes_A\na.wav,A,train,many\n", r"votes_A 'many' of a\.wav is no number"),
+        ("path,EmoClass,split\na.wav,A,train,4\nb.wav,A,test\n", r"corpus\.csv: row 2 has more fields than the header"),
+        ("path,path,EmoClass,split\na.wav,b.wav,A,train\n", r"corpus\.csv: column 'path' stands twice; keep one"),
+        ("path, path,EmoClass,split\na.wav,b.wav,A,train\n", r"corpus\.csv: column 'path' stands twice; keep one"),
     ],
 )
 def test_a_wrong_table_is_told_in_one_line(tmp_path: Path, content: str, message: str) -> None:
@@ -232,6 +244,19 @@ def test_a_wrong_table_is_told_in_one_line(tmp_path: Path, content: str, message
     assert "\n" not in str(raised.value)
 
 
+def test_a_delimiter_at_the_end_of_each_row_is_fine(root: Path) -> None:
+    (root / "corpus.csv").write_text("path,EmoClass,split\n" + "".join(",".join(row) + ",\n" for row in ROWS))
+    assert table.read(corpus(root))["FileName"].tolist() == [name for name, _, _ in ROWS]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("", "Is a directory"), ("corpus.csv/inner.csv", "Not a directory")], ids=["folder", "inner"]
+)
+def test_what_cannot_be_opened_as_a_table_says_why(root: Path, name: str, reason: str) -> None:
+    with pytest.raises(UserError, match=rf"{name}: cannot be read \({reason}\); name a readable file$"):
+        table.read(corpus(root, table=str(root / name)))
+
+
 def test_absent_tables_and_folders_are_told(root: Path) -> None:
     with pytest.raises(UserError, match=r"none\.csv: no such file"):
         table.read(corpus(root, table="none.csv"))
@@ -239,9 +264,9 @@ def test_absent_tables_and_folders_are_told(root: Path) -> None:
         table.read(corpus(root, root="nowhere"))
 
 
-def run_script(root: Path, settings: dict) -> subprocess.CompletedProcess:
+def run_script(root: Path, settings: dict, workers: int = 2) -> subprocess.CompletedProcess:
     """Run prepare_corpus.py in `root` with everything at its default place."""
-    command = [sys.executable, str(SCRIPT), "--settings", json.dumps(settings), "--seed", "7", "--workers", "2"]
+    command = [sys.executable, str(SCRIPT), "--settings", json.dumps(settings), "--seed", "7", f"--workers={workers}"]
     return subprocess.run(command, cwd=root, capture_output=True, text=True)
 
 
@@ -273,3 +298,9 @@ def test_the_script_leaves_the_list_of_rejected_files_behind(root: Path) -> None
     assert last.endswith("all are listed in results/corpus/rejected.csv")
     assert pd.read_csv(root / "results/corpus/rejected.csv")["FileName"].tolist() == [ROWS[0][0]]
     assert not (root / "results/corpus/manifest.parquet").exists()
+
+
+def test_the_script_needs_a_worker(root: Path) -> None:
+    run = run_script(root, {"kind": "csv", "table": "corpus.csv", "classes": ["A", "H"]}, workers=0)
+    assert run.returncode != 0 and "Traceback" not in run.stderr
+    assert run.stderr.splitlines()[-1].endswith("error: argument --workers: must be 1 or more, not 0")

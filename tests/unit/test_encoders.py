@@ -271,8 +271,6 @@ def refused(options: SpeechEncoder) -> str:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (settings("random:bert"), "unknown architecture; use wavlm, hubert, wav2vec2 or whisper"),
-        (settings("random:"), "unknown architecture"),
         (settings("random:wavlm", layer=3), "`layer` 3, but it has 2"),
         (settings("random:whisper", layer=3), "`layer` 3, but it has 2"),
         (settings("random:whisper", max_seconds=31.0), "at most 30 s"),
@@ -284,7 +282,6 @@ def refused(options: SpeechEncoder) -> str:
         (settings("random:wavlm", min_seconds=0.2), "`min_seconds`"),  # shorter than one mask of SpecAugment
         (settings("./nowhere"), "no such folder"),
         (settings("not a name!"), "cannot be loaded"),
-        (settings(""), "cannot be loaded"),
         (settings("package:nothing_of_that_name/model"), "no Python package"),
     ],
 )

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from speech_corpus import make_manifest, run, system
+from speech_corpus import WAVLM, make_manifest, run, system
+from transformers import Wav2Vec2FeatureExtractor, WavLMConfig, WavLMModel
 
 import predict
 from abhinaya import errors, model_folder, prediction, tables
@@ -197,3 +198,26 @@ def test_weights_of_another_architecture_are_told(model: Path, manifest: pd.Data
 
 def test_lost_audio_is_told(model: Path, manifest: pd.DataFrame) -> None:
     assert "nowhere.wav" in refused(model, manifest.assign(path="nowhere.wav"))
+
+
+def test_a_published_model_is_pinned_to_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub's cache with two commits of one model: predict loads the one that was trained on."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    repository = tmp_path / "hub/models--somebody--tiny-wavlm"
+    for seed, commit in enumerate(("a" * 40, "b" * 40)):
+        torch.manual_seed(seed)
+        folder = repository / "snapshots" / commit
+        WavLMModel(WavLMConfig(**WAVLM)).save_pretrained(folder)
+        Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(folder)
+    (repository / "refs").mkdir()
+    (repository / "refs/main").write_text("a" * 40)
+    manifest = make_manifest(tmp_path)
+    settings = system(encoder={"model": "somebody/tiny-wavlm"}, epochs=1)
+    folder = run(settings, manifest, tmp_path / "run")
+    assert tables.read_json(folder / "config.json")["settings"]["encoder"]["revision"] == "a" * 40
+    before = prediction.predict(folder, manifest)
+    (repository / "refs/main").write_text("b" * 40)  # the authors publish other weights
+    pd.testing.assert_frame_equal(prediction.predict(folder, manifest), before)

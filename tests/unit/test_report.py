@@ -82,7 +82,11 @@ def inputs(tmp_path_factory) -> dict[str, Path]:
     for system in ("s1", "s2", "both"):
         guesses = tables.read_predictions(root / system / "preds.csv")
         write_json(scoring.score(manifest, guesses, resamples=50), root / system / "scores.json")
-    summary = {"utterances": 80, "splits": {"train": {"classes": {"A": 1234, "X": 7}}, "test": {"gender": {EVIL: 3}}}}
+    summary = {
+        "utterances": 80,
+        "rejected": 1042,
+        "splits": {"train": {"classes": {"A": 1234, "X": 7}}, "test": {"gender": {EVIL: 3}}},
+    }
     write_json(summary, root / "summary.json")
     heard = pd.DataFrame({"FileName": names, "text": "Hello, world!", "avg_logprob": -rng.random(len(names))})
     heard.loc[:2, "text"] = ""
@@ -194,6 +198,72 @@ def test_no_labels_at_all_still_make_a_page():
     parse(html)
     assert "1,000 test utterances without a label" in html
     assert 'id="confusions"' not in html
+
+
+@pytest.mark.parametrize(("rejected", "said"), [(0, False), (None, False), (1, True), (1042, True)])
+def test_rejected_utterances_are_a_reason_to_read_with_care(inputs, rejected, said):
+    scores = {"s1": read_json(inputs["root"] / "s1" / "scores.json")}
+    html = report.render(report.Inputs("Rejected", scores, summary={"utterances": 80, "rejected": rejected}))
+    parse(html)
+    scores_section, corpus_section = html.split('<section id="classes">')[0], html.split('<section id="corpus">')[1]
+    assert ("Read with care" in scores_section) == said
+    assert (f"{number(rejected)} utterance{'' if rejected == 1 else 's'} rejected" in scores_section) == said
+    for section in (scores_section, corpus_section):
+        assert ("results/corpus/rejected.csv" in section) == said
+
+
+BROKEN = [
+    ({"validation": {}, "test": {"n": 1}}, "validation"),
+    ({"validation": None, "test": {"n": 1}}, "test.macro_f1"),
+    ({"validation": None, "test": "good"}, "test"),
+    ({"validation": None}, "test"),
+    ([], "valid dictionary"),
+]
+
+
+@pytest.mark.parametrize(("content", "where"), BROKEN)
+def test_incomplete_scores_are_named(tmp_path, monkeypatch, content, where):
+    write_json(content, tmp_path / "scores.json")
+    with pytest.raises(UserError) as caught:
+        run_script(monkeypatch, "--names", "a", "--scores", tmp_path / "scores.json", "--output-dir", tmp_path / "new")
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path / 'scores.json'}: ") and where in message and "score.py" in message
+    assert "\n" not in message
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("table", ["per_class_f1", "per_class_recall", "per_class_precision", "support"])
+def test_scores_that_lack_a_class_are_named(inputs, tmp_path, table):
+    scores = read_json(inputs["root"] / "s1" / "scores.json")
+    del scores["test"][table]["U"]
+    write_json(scores, tmp_path / "scores.json")
+    with pytest.raises(UserError, match=rf"scores.json: test\.{table}\.U"):
+        report.read("", {"a": tmp_path / "scores.json"}, [], [])
+
+
+@pytest.mark.parametrize("change", [{"confusion": [[1]]}, {"macro_f1_interval": [0.1]}, {"n": "many"}, {"uar": None}])
+def test_scores_of_another_shape_are_named(inputs, tmp_path, change):
+    scores = read_json(inputs["root"] / "s1" / "scores.json")
+    scores["test"] |= change
+    write_json(scores, tmp_path / "scores.json")
+    with pytest.raises(UserError, match=rf"scores.json: test\.{next(iter(change))}"):
+        report.read("", {"a": tmp_path / "scores.json"}, [], [])
+
+
+@pytest.mark.parametrize("about", ["{s1: a}", '["s1"]', '{"s1": 3}', "null"])
+def test_about_must_be_texts_by_name(inputs, tmp_path, monkeypatch, about):
+    path = inputs["root"] / "s1" / "scores.json"
+    with pytest.raises(UserError, match=r"^--about: .*\{\"s1\": ") as caught:
+        run_script(monkeypatch, "--names", "s1", "--scores", path, "--about", about, "--output-dir", tmp_path / "new")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "new").exists()
+
+
+def test_about_says_what_a_system_is(inputs, tmp_path, monkeypatch):
+    root = inputs["root"]
+    arguments = ("--names", "s1", "--scores", root / "s1" / "scores.json", "--models", root / "s1" / "model")
+    run_script(monkeypatch, *arguments, "--about", '{"s1": "first trial"}', "--output-dir", tmp_path)
+    assert "first trial, VS" in (tmp_path / "scores.md").read_text()
 
 
 def test_the_terminal_shows_the_scores(inputs, monkeypatch, tmp_path, capsys):

@@ -147,6 +147,23 @@ def test_no_resamples_are_a_users_mistake():
         scoring.score(manifest(["A"]), predictions(["A"]), resamples=0)
 
 
+def test_a_negative_seed_is_a_users_mistake():
+    with pytest.raises(UserError, match=r"seed: -1 .* 0 or more"):
+        scoring.score(manifest(["A"]), predictions(["A"]), seed=-1)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--seed", "-1"), ("--bootstrap", "0"), ("--bootstrap", "-5")])
+def test_the_script_refuses_in_a_line_and_writes_nothing(tmp_path, monkeypatch, option, value):
+    write_manifest(manifest(["A"]), tmp_path / "manifest.parquet")
+    write_predictions(predictions(["A"]), tmp_path / "preds.csv")
+    arguments = ["--manifest", "manifest.parquet", "--preds", "preds.csv", "--output", "scores.json", option, value]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["score.py", *arguments])
+    with pytest.raises(UserError, match=f"{option.strip('-')}: {value} "):
+        score_script.main()
+    assert not (tmp_path / "scores.json").exists()
+
+
 def test_the_script_writes_json_with_null_for_the_undefined(tmp_path, monkeypatch, capsys):
     files = {name: tmp_path / name for name in ("manifest.parquet", "preds.csv", "scores.json")}
     write_manifest(manifest(["A", "A", "C"]), files["manifest.parquet"])

@@ -164,3 +164,24 @@ def test_text_that_is_no_json_is_named(tmp_path):
     (tmp_path / "scores.json").write_text("{")
     with pytest.raises(UserError, match=r"scores.json: not JSON"):
         tables.read_json(tmp_path / "scores.json")
+
+
+@pytest.mark.parametrize("place", ["file/preds.csv", "file/deeper/preds.csv", "folder", f"{'x' * 300}/preds.csv"])
+def test_a_place_that_cannot_be_written_is_named(tmp_path, place):
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError) as caught:
+        tables.write_text("new", tmp_path / place)
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path / place}: cannot be written (") and "; " in message
+    assert "\n" not in message
+    assert (tmp_path / "file").read_text() == "kept"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "a lock"), FileNotFoundError(2, "an input")])
+def test_what_goes_wrong_while_writing_keeps_its_own_name(tmp_path, error):
+    with pytest.raises(type(error)) as caught, tables.atomic(tmp_path / "preds.csv"):
+        raise error
+    assert caught.value is error
+    assert list(tmp_path.iterdir()) == []

@@ -161,6 +161,20 @@ def test_the_script_writes_votes_and_submission(tmp_path, monkeypatch, capsys):
     assert "utterances: 3\nties: 1, decided by s2\nties decided outside the tied labels: 0\n" in printed
 
 
+def test_the_script_lists_every_missing_prediction_before_its_error(tmp_path, monkeypatch, capsys):
+    table = member(list("ACDFHNSU"))
+    files = write_members(tmp_path, {"s1": table.iloc[:3], "s2": table, "t1": table.iloc[1:]})
+    output = tmp_path / "vote" / "preds.csv"
+    with pytest.raises(UserError, match=r"no prediction of s1 for 5 utterances .* same manifest$"):
+        run_script(
+            monkeypatch,
+            *("--preds", *files.values(), "--members", *files, "--tiebreak", "s2", "--output", output),
+        )
+    listed = capsys.readouterr().err.splitlines()
+    assert listed == [*[f"missing: s1 000{index}.wav" for index in range(3, 8)], "missing: t1 0000.wav"]
+    assert not output.exists()
+
+
 @pytest.mark.parametrize("names", [["s1"], ["s1", "s1"], ["s1", "s2", "t1"]])
 def test_the_script_wants_one_name_for_each_file(tmp_path, monkeypatch, names):
     files = write_members(tmp_path, {"s1": member(["A"]), "s2": member(["A"])})

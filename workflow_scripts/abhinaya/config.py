@@ -16,6 +16,9 @@ from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES
 
 PLANNED_FAMILIES = ("text", "salmonn", "zero_shot")
+RANDOM = "random:"
+CONVOLUTIONAL = ("wavlm", "hubert", "wav2vec2")  # raw waveform -> convolutions -> transformer
+ARCHITECTURES = (*CONVOLUTIONAL, "whisper")  # of speech encoders
 RESERVED = ("corpus", "report")  # folders under results/
 INFRASTRUCTURE = frozenset({"resources", "about"})  # how fast and in which words; no result depends on them
 
@@ -64,6 +67,13 @@ class Corpus(Section):
     )
     resources: Resources = Resources()
 
+    @model_validator(mode="after")
+    def _classes_once(self) -> "Corpus":
+        for letter in self.classes:
+            if self.classes.count(letter) > 1:
+                raise WrongKey("classes", f"{letter!r} stands twice; name each class once")
+        return self
+
 
 class Synthetic(Corpus):
     """Emotional speech made by eSpeak NG; for trying the system, not for science."""
@@ -71,7 +81,7 @@ class Synthetic(Corpus):
     kind: Literal["synthetic"]
     train: dict[Literal[CLASSES], Annotated[int, Field(ge=1)]] = Field(
         {"A": 60, "C": 32, "D": 26, "F": 24, "H": 90, "N": 120, "S": 60, "U": 36},
-        description="training utterances of each class",
+        description="training utterances of each class; each of `classes` needs a count, others are not spoken",
     )
     validation_per_class: int = Field(12, ge=1, description="validation utterances of each class")
     test_per_class: int = Field(12, ge=1, description="test utterances of each class")
@@ -86,6 +96,13 @@ class Synthetic(Corpus):
         0.8, ge=0, le=1, description="share whose pitch, rate and loudness fit; the others are spoken at random"
     )
 
+    @model_validator(mode="after")
+    def _classes_counted(self) -> "Synthetic":
+        for letter in self.classes:
+            if letter not in self.train:
+                raise WrongKey("train", f"no count for {letter}; add one, or take {letter} out of `classes`")
+        return self
+
 
 class MspPodcast(Corpus):
     """MSP-Podcast as distributed: the challenge release or release 2.0."""
@@ -97,6 +114,13 @@ class MspPodcast(Corpus):
         description="what each Split_Set of the corpus is used for; sets not named stay unused",
     )
 
+    @model_validator(mode="after")
+    def _roles_filled(self) -> "MspPodcast":
+        for role in ("train", "development", "test"):
+            if role not in self.partitions.values():
+                raise WrongKey("partitions", f"no Split_Set is used for `{role}`; name one")
+        return self
+
 
 class Ravdess(Corpus):
     """RAVDESS speech, the folder as downloaded."""
@@ -106,10 +130,19 @@ class Ravdess(Corpus):
         ["A", "D", "F", "H", "N", "S", "U"], min_length=1, description="as for every corpus"
     )
     root: str = Field(description="folder that holds Actor_01/ and so on")
-    train_actors: list[int] = Field(description="actors to train on")
-    validation_actors: list[int] = Field(description="actors to select the checkpoint on")
-    test_actors: list[int] = Field(description="actors to test on")
+    train_actors: list[int] = Field(min_length=1, description="actors to train on")
+    validation_actors: list[int] = Field(min_length=1, description="actors to select the checkpoint on")
+    test_actors: list[int] = Field(min_length=1, description="actors to test on")
     calm: Literal["drop", "neutral"] = Field("drop", description="drop the calm recordings or count them as neutral")
+
+    @model_validator(mode="after")
+    def _actors_apart(self) -> "Ravdess":
+        list_of: dict[int, str] = {}
+        for key in ("train_actors", "validation_actors", "test_actors"):
+            for actor in getattr(self, key):
+                if list_of.setdefault(actor, key) != key:
+                    raise WrongKey(key, f"actor {actor} is in `{list_of[actor]}` too; keep it in one list")
+        return self
 
 
 class Csv(Corpus):
@@ -137,7 +170,20 @@ class Transcripts(Section):
     )
     model: str = Field("large-v3", description="Whisper: a published name, a CTranslate2 folder or `package:…`")
     language: str | None = Field("en", description="language code; null lets Whisper detect it for each utterance")
-    compute_type: str = Field("default", description="CTranslate2's arithmetic: int8, float16, float32, default")
+    compute_type: Literal[
+        "default",
+        "auto",
+        "int8",
+        "int8_float32",
+        "int8_float16",
+        "int8_bfloat16",
+        "int16",
+        "float16",
+        "bfloat16",
+        "float32",
+    ] = Field(
+        "default", description="CTranslate2's arithmetic; `default`: as the model is stored, `auto`: the fastest here"
+    )
     window: Literal["full", "clip"] = Field(
         "full",
         description="`full`: encode each clip padded to Whisper's 30 s; `clip`: only a little more than its own "
@@ -152,7 +198,9 @@ class Transcripts(Section):
     max_no_speech_prob: float = Field(
         0.6, ge=0, le=1, description="above, with a low avg_logprob: no speech, the text is empty"
     )
-    temperatures: list[float] = Field([0.2, 0.4, 0.6, 0.8, 1.0], description="tried in turn when decoding again")
+    temperatures: list[Annotated[float, Field(ge=0)]] = Field(
+        [0.2, 0.4, 0.6, 0.8, 1.0], description="tried in turn when decoding again"
+    )
     resources: Resources = Resources()
 
     @model_validator(mode="after")
@@ -168,15 +216,22 @@ class SpeechEncoder(Section):
     """A speech encoder of transformers: WavLM, HuBERT, wav2vec 2.0 or the encoder of Whisper."""
 
     model: str = Field(
+        min_length=1,
         description="a published name, a local folder, `package:…` (a folder inside an installed Python package) or "
-        "`random:ARCHITECTURE` (weights drawn from the seed, for trials)"
+        f"`random:ARCHITECTURE` (weights drawn from the seed, for trials; {', '.join(ARCHITECTURES)})",
+    )
+    revision: str | None = Field(
+        None, description="commit of a published model, for the very same weights; null: the newest, which is recorded"
     )
     config: dict[str, Any] = Field({}, description="architecture of a `random:` model, in transformers' own keys")
     freeze: Literal["convolutions", "all"] = Field(
         "convolutions", description="what stays as pretrained; `all` computes the features once for all epochs"
     )
     layer: int | None = Field(
-        None, ge=1, description="take the output of this transformer layer (1 is the first); null: the last"
+        None,
+        ge=1,
+        description="cut the encoder off after this transformer layer (1 is the first), keeping its final layer norm; "
+        "null: use all",
     )
     window: Literal["clip", "full"] = Field(
         "clip", description="Whisper only: encode the clip's own length, or 30 s with its padding"
@@ -188,7 +243,11 @@ class SpeechEncoder(Section):
 
     @model_validator(mode="after")
     def _config_for_random(self) -> "SpeechEncoder":
-        if self.config and not self.model.startswith("random:"):
+        kind = self.model.removeprefix(RANDOM)
+        if self.model.startswith(RANDOM) and kind not in ARCHITECTURES:
+            *first, last = (RANDOM + known for known in ARCHITECTURES)
+            raise WrongKey("model", f"unknown architecture {kind!r}; write {', '.join(first)} or {last}")
+        if self.config and not self.model.startswith(RANDOM):
             raise WrongKey("config", "describes only a `random:` model; remove it or set `model: random:wavlm`")
         if self.min_seconds > self.max_seconds:
             raise WrongKey("min_seconds", f"{self.min_seconds} is above `max_seconds` {self.max_seconds}; lower it")

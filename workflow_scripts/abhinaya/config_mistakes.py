@@ -69,6 +69,8 @@ def _told(errors: list[dict], model: Any) -> str:
         return "missing; add it"
     if kind == "too_short":
         return "empty; give at least one"
+    if kind == "string_too_short":
+        return "empty; fill it in"
     if kind == "string_pattern_mismatch":
         return "a name is a lower-case letter, then lower-case letters, digits and _; rename it"
     if kind == "invalid_key" or (kind == "string_type" and location[-1] == "[key]"):

@@ -66,9 +66,11 @@ def save_model(
     beside.mkdir(parents=True)
     save_weights(classifier, beside / WEIGHTS)
     tables.write_json(metrics, beside / "metrics.json")
+    chosen = deciding(settings)
+    chosen["encoder"]["revision"] = classifier.encoder.revision  # so that predict loads the same frozen weights
     config = {
         "name": name,
-        "settings": deciding(settings),
+        "settings": chosen,
         "seed": seed,
         "class_counts": dict(zip(CLASSES, counts, strict=True)),
         "parameters": _parameters(classifier),

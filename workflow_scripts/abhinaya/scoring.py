@@ -1,9 +1,11 @@
 """Scores of predictions against the manifest's labels: macro-F1 (the challenge's), UAR, accuracy, their intervals."""
 
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, create_model
 from sklearn.metrics import confusion_matrix
 
 from abhinaya.errors import UserError
@@ -13,6 +15,53 @@ from abhinaya.voting import some
 
 SCORED = ("validation", "test")
 LEVEL = 95  # per cent; of the intervals
+
+STRICT = ConfigDict(strict=True)  # "3" is no number
+Rate = Annotated[float, Field(ge=0, le=1)]
+Interval = Annotated[list[Rate], Field(min_length=2, max_length=2)]
+PerClass = create_model("PerClass", __config__=STRICT, **dict.fromkeys(CLASSES, (Rate | None, ...)))
+Support = create_model("Support", __config__=STRICT, **dict.fromkeys(CLASSES, (int, ...)))
+Row = Annotated[list[int], Field(min_length=len(CLASSES), max_length=len(CLASSES))]
+
+
+class SplitScores(BaseModel):
+    """One split's part of a scores.json."""
+
+    model_config = STRICT
+
+    n: int
+    macro_f1: Rate
+    macro_f1_interval: Interval
+    uar: Rate
+    uar_interval: Interval
+    accuracy: Rate
+    accuracy_interval: Interval
+    per_class_f1: PerClass
+    per_class_precision: PerClass
+    per_class_recall: PerClass
+    support: Support
+    confusion: Annotated[list[Row], Field(min_length=len(CLASSES), max_length=len(CLASSES))]
+
+
+class Bootstrap(BaseModel):
+    """How the intervals of a scores.json were drawn."""
+
+    model_config = STRICT
+
+    resamples: int
+    seed: int
+    level: Rate
+
+
+class Scores(BaseModel):
+    """What a reader of a scores.json relies on; `score` makes it."""
+
+    model_config = STRICT
+
+    validation: SplitScores | None
+    test: SplitScores | None
+    bootstrap: Bootstrap | None = None
+    unlabelled: dict[str, int] = {}
 
 
 def score(
@@ -36,10 +85,13 @@ def score(
         ``unlabelled`` and ``not_scored`` (O, X): counts by split; ``labels`` and ``bootstrap``: how to read the rest.
 
     Raises:
-        UserError: a prediction without its row in the manifest, a row without its prediction, another split.
+        UserError: a prediction without its row in the manifest, a row without its prediction, another split; no
+            resamples; a negative seed.
     """
     if resamples < 1:
         raise UserError(f"bootstrap: {resamples} resamples give no interval; ask for at least 1")
+    if seed < 0:
+        raise UserError(f"seed: {seed} is negative; give 0 or more")
     pairs = _pair(manifest, predictions, source)
     splits = {split: pairs[pairs["split"] == split] for split in SCORED}
     return {

@@ -54,10 +54,15 @@ PREDICTIONS = (KEY, "Split", "EmoClass", *PROBABILITIES)
 
 @contextmanager
 def atomic(target: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `target`; rename it to `target` when the block ends well, else remove it."""
+    """Yield a temporary path beside `target`; rename it to `target` when the block ends well, else remove it.
+
+    Raises:
+        UserError: `target` cannot be made or replaced; what the block itself raises passes unchanged.
+    """
     target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=target.suffix)
+    with _writable(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=target.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -65,7 +70,8 @@ def atomic(target: str | Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; results are for the group to read
-        temporary.replace(target)
+        with _writable(target):
+            temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -208,6 +214,17 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         raise UserError(f"{path}: the probabilities of {name} are not eight numbers >= 0 that sum to 1; predict again")
     table[list(PROBABILITIES)] = values
     return table
+
+
+@contextmanager
+def _writable(target: Path) -> Iterator[None]:
+    """Tell in a line why the file system refuses `target`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{target}: cannot be written ({error.strerror}); give another path, or make its folder one to write in"
+        ) from None
 
 
 def _existing(path: str | Path) -> Path:

@@ -15,11 +15,20 @@ VOTE = "vote_"  # + member: the column that holds the member's letter
 NAMED = 3  # FileNames that an error spells out
 
 
+class MissingPredictions(UserError):
+    """Members did not predict every utterance; `missing` lists (member, `FileName`), all of them."""
+
+    def __init__(self, message: str, missing: list[tuple[str, str]]) -> None:
+        super().__init__(message)
+        self.missing = missing
+
+
 def read_members(files: dict[str, Path]) -> dict[str, pd.DataFrame]:
     """Read each member's `preds.csv`; all come back indexed by `FileName` in the same, sorted order.
 
     Raises:
-        UserError: as `read_predictions`; an utterance that a member did not predict; members that disagree on a split.
+        MissingPredictions: utterances that another member predicted and this one did not.
+        UserError: as `read_predictions`; members that disagree on a split.
     """
     tables = {member: read_predictions(path).set_index(KEY) for member, path in files.items()}
     utterances = pd.Index(sorted(set().union(*(table.index for table in tables.values()))), name=KEY)
@@ -30,7 +39,10 @@ def read_members(files: dict[str, Path]) -> dict[str, pd.DataFrame]:
         if len(names)
     ]
     if lines:
-        raise UserError("; ".join(lines) + "; predict with all members on the same manifest")
+        raise MissingPredictions(
+            "; ".join(lines) + "; predict with all members on the same manifest",
+            [(member, name) for member, names in missing.items() for name in names],
+        )
     tables = {member: table.loc[utterances] for member, table in tables.items()}
     first, *others = tables
     for member in others:

@@ -13,7 +13,7 @@ from abhinaya.corpus import fields, msp_podcast, ravdess, table, validation_spli
 from abhinaya.corpus.summary import summarise
 from abhinaya.errors import UserError
 from abhinaya.labels import EMOTIONS
-from abhinaya.tables import KEY, MANIFEST, SPLITS
+from abhinaya.tables import KEY, MANIFEST, SPLITS, check_unique
 
 ASSIGNED_BY = {
     "synthetic": "corpus.train",
@@ -52,10 +52,11 @@ def prepare(corpus: config.AnyCorpus, seed: int, folder: Path, workers: int = 1)
 
     Raises:
         TooManyRejected: as it says.
-        UserError: what the corpus's reader refuses; a split is empty; a class of `corpus.classes` is absent from
-            training; the validation set cannot be drawn.
+        UserError: what the corpus's reader refuses; a `FileName` stands twice; a split is empty; a class of
+            `corpus.classes` is absent from training; the validation set cannot be drawn.
     """
     listed = read(corpus, seed, folder)
+    check_unique(listed, "corpus")
     checked = _check_audio(listed, corpus.min_seconds, workers)
     rejected = checked[checked["problem"].notna()].sort_values(KEY)
     rejected = rejected[[KEY, "path", "problem"]].rename(columns={"problem": "reason"})

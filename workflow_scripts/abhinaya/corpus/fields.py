@@ -1,11 +1,13 @@
 """Reading label files and checking their fields: what every corpus needs."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pandas.errors import ParserWarning
 
 from abhinaya.errors import UserError
 from abhinaya.labels import EMOTIONS, LETTERS
@@ -43,16 +45,23 @@ def read_table(path: Path, required: Sequence[str], separator: str = ",") -> pd.
     """A delimited text file as strings, stripped, empty fields as NaN.
 
     Raises:
-        UserError: absent, not such a file, a `required` column missing.
+        UserError: absent, not such a file, a `required` column missing, a column twice, a row longer than the header.
     """
+    form = {"sep": separator, "dtype": str, "keep_default_na": False, "na_values": [""], "encoding": "utf-8-sig"}
     try:
-        table = pd.read_csv(
-            path, sep=separator, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8-sig", index_col=False
-        )
-    except OSError:
+        header = pd.read_csv(path, header=None, nrows=1, **form).loc[0].dropna().str.strip()
+        with warnings.catch_warnings(action="error", category=ParserWarning):  # pandas would cut the first row
+            table = pd.read_csv(path, index_col=False, **form)
+    except FileNotFoundError:
         raise UserError(f"{path}: no such file; make it or correct the path") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); name a readable file") from None
+    except ParserWarning:
+        raise UserError(f"{path}: row 2 has more fields than the header; mend it") from None
     except ValueError as error:
         raise UserError(f"{path}: not a readable table ({' '.join(str(error).split())}); mend it") from None
+    if header.duplicated().any():  # which pandas would rename
+        raise UserError(f"{path}: column {header[header.duplicated()].iloc[0]!r} stands twice; keep one")
     table.columns = table.columns.str.strip()
     require(table, required, path)
     return table.apply(lambda column: column if column.name in EXACT else _stripped(column))
@@ -114,8 +123,8 @@ def known(values: pd.Series) -> pd.Series:
     return values.where(values.str.lower() != "unknown").str.replace(r"^(\d+)\.0$", r"\1", regex=True)
 
 
-def locate(names: pd.Series, root: Path) -> pd.DataFrame:
-    """Where the files `names` of the corpus folder `root` are.
+def locate(names: pd.Series, root: Path, which: str = "") -> pd.DataFrame:
+    """Where the files `names` of the corpus folder `root` are; `which` says more of that folder.
 
     Returns:
         `path` and, for names that lead elsewhere (`../`, absolute paths), the `problem` with them.
@@ -127,7 +136,8 @@ def locate(names: pd.Series, root: Path) -> pd.DataFrame:
         ".." in name.split("/") or (name.startswith("/") and not os.path.normpath(name).startswith(inside))
         for name in names
     ]
-    problem = pd.Series(stray, index=names.index, dtype=bool).map({True: f"not a path inside the corpus folder {root}"})
+    told = ", ".join(filter(None, (f"not a path inside the corpus folder {root}", which)))
+    problem = pd.Series(stray, index=names.index, dtype=bool).map({True: told})
     return pd.DataFrame({"path": pd.Series(paths, index=names.index, dtype=object), "problem": problem})
 
 

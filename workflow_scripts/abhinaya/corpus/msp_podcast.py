@@ -14,8 +14,11 @@ The layout is that of the releases' own `readme.txt`::
 Only the audio and the consensus labels are indispensable (with `Partitions.txt` where they have no `Split_Set`).
 """
 
+import json
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -23,7 +26,7 @@ from abhinaya import config
 from abhinaya.corpus import fields
 from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES
-from abhinaya.tables import KEY, check_unique, read_json
+from abhinaya.tables import KEY, check_unique
 
 CONSENSUS = [f"Labels/labels_{word}.{kind}" for kind in ("csv", "json") for word in ("consensus", "concensus")]
 DETAILED = ["Labels/labels_detailed.csv", "Labels/labels_detailed.json"]
@@ -98,7 +101,20 @@ def _json_labels(source: Path) -> pd.DataFrame:
 
 
 def _json_mappings(source: Path) -> dict[str, dict]:
-    content = read_json(source)
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """The object of these pairs; `json` alone would keep the last of a repeated key."""
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            ((repeated, _),) = Counter(key for key, _ in pairs).most_common(1)
+            raise UserError(f"{source}: {repeated!r} stands twice; keep one")
+        return found
+
+    try:
+        content = json.loads(source.read_text(encoding="utf-8-sig"), object_pairs_hook=unique)
+    except OSError as error:
+        raise UserError(f"{source}: cannot be read ({error.strerror}); take the release's own file") from None
+    except ValueError as error:
+        raise UserError(f"{source}: not JSON ({error}); take the release's own file") from None
     if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
         raise UserError(f"{source}: not a mapping from file names to their labels; take the release's own file")
     return content
@@ -110,6 +126,10 @@ def _partitioned(labels: pd.DataFrame, root: Path, audio: Path) -> pd.DataFrame:
     if source is None and labels["Split_Set"].isna().all():
         raise UserError(f"{root}: neither a column Split_Set in the label file nor Partitions.txt; add one of them")
     pairs = _pairs(source)
+    if source and pairs.empty:
+        raise UserError(
+            f"{source}: no line like `Train; MSP-PODCAST_0001_0008.wav`; take the release's own file or remove this one"
+        )
     partition = pd.Series(pairs[0].to_numpy(), index=pairs[1], dtype=object)
     if partition.index.has_duplicates:
         repeated = partition.index[partition.index.duplicated()][0]
@@ -174,11 +194,14 @@ def _annotations(source: Path) -> pd.Series:
 
 def _json_annotations(source: Path) -> pd.Series:
     """As `_annotations`, from `{"MSP-PODCAST_0001_0008.wav": {"WORKER1": {"EmoClass_Major": "Neutral", …}, …}, …}`."""
-    words = [
-        (name, annotation.get("EmoClass_Major"))
-        for name, workers in _json_mappings(source).items()
-        for annotation in workers.values()
-    ]
+    words = []
+    for name, workers in _json_mappings(source).items():
+        for worker, annotation in workers.items():
+            if not isinstance(annotation, dict) or not isinstance(annotation.get("EmoClass_Major"), str | None):
+                raise UserError(
+                    f"{source}: the annotation {worker} of {name} has no EmoClass_Major in words; mend or remove it"
+                )
+            words.append((name, annotation.get("EmoClass_Major")))
     return pd.DataFrame(words, columns=[KEY, "word"], dtype=object).set_index(KEY)["word"]
 
 

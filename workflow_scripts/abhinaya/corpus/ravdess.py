@@ -30,8 +30,8 @@ def read(corpus: config.Ravdess) -> pd.DataFrame:
         `FileName`, `path`, `role` (by actor), `EmoClass`, `SpkrID`, `Gender`, `text` (the statement that is read out).
 
     Raises:
-        UserError: the folder is absent or holds no such recordings; an actor has two roles or no recordings; a file
-            lies in two folders or has an unknown emotion.
+        UserError: the folder is absent or holds no such recordings; an actor has no recordings; a file lies
+            in two folders or has an unknown emotion.
     """
     root = fields.folder(corpus.root, "corpus.root")
     paths = pd.Series(sorted(map(str, root.glob("Actor_*/*"))), dtype=object)
@@ -75,6 +75,5 @@ def _roles(corpus: config.Ravdess, present: set[int]) -> dict[int, str]:
         for actor in getattr(corpus, key):
             if actor not in present:
                 raise UserError(f"corpus.{key}: {corpus.root} has no recordings of actor {actor}; correct the list")
-            if roles.setdefault(actor, role) != role:
-                raise UserError(f"corpus.{key}: actor {actor} also serves for {roles[actor]}; name each actor once")
+            roles[actor] = role
     return roles

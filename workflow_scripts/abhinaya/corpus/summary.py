@@ -3,6 +3,7 @@
 from typing import Any
 
 import pandas as pd
+from rich.markup import escape
 from rich.table import Table
 
 from abhinaya.labels import EMOTIONS, LETTERS, NO_AGREEMENT, OTHER
@@ -16,9 +17,10 @@ def summarise(manifest: pd.DataFrame, rejected: int) -> dict[str, Any]:
     """Count utterances, hours, speakers, classes and genders of each split.
 
     Returns:
-        `{"utterances", "hours", "rejected", "splits": {split: {"utterances", "hours", "speakers", "classes": {letter:
-        n}, "gender": {name: n}, "imbalance"}}}` for train, validation, test and unused. Unlabelled utterances stand in
-        no class; `imbalance` is the largest class over the smallest, null without labels.
+        `{"utterances", "hours", "rejected", "splits": {split: {"utterances", "hours", "speakers", "by_speaker":
+        {SpkrID: n}, "classes": {letter: n}, "gender": {name: n}, "imbalance"}}}` for train, validation, test and
+        unused. Unlabelled utterances stand in no class; `imbalance` is the largest class over the smallest, null
+        without labels.
     """
     splits = manifest["split"].fillna(UNUSED)
     return {
@@ -50,7 +52,7 @@ def as_table(summary: dict[str, Any]) -> Table:
     table.add_row("largest / smallest", *("-" if value is None else f"{value:.1f}" for value in imbalances))
     table.add_section()
     for gender in sorted({gender for part in splits.values() for gender in part["gender"]}):
-        table.add_row(gender, *(f"{part['gender'].get(gender, 0):,}" for part in splits.values()))
+        table.add_row(escape(gender), *(f"{part['gender'].get(gender, 0):,}" for part in splits.values()))
     return table
 
 
@@ -61,10 +63,15 @@ def _describe(rows: pd.DataFrame) -> dict[str, Any]:
         "utterances": len(rows),
         "hours": _hours(rows),
         "speakers": rows["SpkrID"].nunique(),
+        "by_speaker": _counts(rows["SpkrID"]),
         "classes": classes,
-        "gender": {str(name): int(count) for name, count in rows["Gender"].value_counts().sort_index().items()},
+        "gender": _counts(rows["Gender"]),
         "imbalance": max(classes.values()) / min(classes.values()) if classes else None,
     }
+
+
+def _counts(names: pd.Series) -> dict[str, int]:
+    return {str(name): int(count) for name, count in names.value_counts().sort_index().items()}
 
 
 def _hours(rows: pd.DataFrame) -> float:

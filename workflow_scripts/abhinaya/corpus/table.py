@@ -44,7 +44,7 @@ def read(corpus: config.Csv) -> pd.DataFrame:
     return pd.concat(
         [
             table[[KEY, *(column for column in TEXTS if column in table)]],
-            fields.locate(table["path"], root),
+            fields.locate(table["path"], root, which="which corpus.root sets"),
             _roles(table, source).rename("role"),
             fields.letters(table["EmoClass"].astype(object), table[KEY], source).rename("EmoClass"),
             values.astype(dict.fromkeys(votes, "Int64")),

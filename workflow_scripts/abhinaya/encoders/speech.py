@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, WhisperConfig, WhisperFeatureExtractor, set_seed
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
+from transformers.utils.hub import cached_file, extract_commit_hash
 
 from abhinaya import audio
-from abhinaya.config import SpeechEncoder
+from abhinaya.config import CONVOLUTIONAL, RANDOM, SpeechEncoder
 from abhinaya.encoders import ctranslate2
 from abhinaya.errors import UserError
 from abhinaya.models import locate
@@ -27,8 +28,6 @@ from abhinaya.models import locate
 # WavLM's attention in transformers mixes a boolean with a float mask; torch tells so at every start.
 warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
 
-RANDOM = "random:"
-CONVOLUTIONAL = ("wavlm", "hubert", "wav2vec2")  # raw waveform -> convolutions -> transformer
 HOP = 160  # samples between Whisper's mel frames; its second convolution halves their number
 
 
@@ -93,6 +92,7 @@ class SpeechModule(nn.Module):
         self.model = model
         self.width = model.config.hidden_size
         self.random = settings.model.startswith(RANDOM)
+        self.revision: str | None = None  # the commit of a published model
         self.frozen = settings.freeze == "all"
         if self.frozen:
             self.requires_grad_(False)
@@ -170,20 +170,23 @@ def build(settings: SpeechEncoder, seed: int) -> tuple[Clips, nn.Module]:
     if ctranslate2.is_ctranslate2(place):
         return _wrap(ctranslate2.whisper_encoder(place), settings, normalise=False)
     try:
-        model = AutoModel.from_pretrained(place, dtype=torch.float32)
-        normalise = AutoFeatureExtractor.from_pretrained(place).to_dict().get("do_normalize", False)
+        revision = settings.revision or "main"
+        model = AutoModel.from_pretrained(place, revision=revision, dtype=torch.float32)
+        processor = AutoFeatureExtractor.from_pretrained(place, revision=revision)
+        normalise = processor.to_dict().get("do_normalize", False)
+        commit = extract_commit_hash(cached_file(place, "config.json", revision=revision), None)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(
             f"encoder {settings.model!r}: cannot be loaded ({_first_line(error)}); check the name, the network "
             "and, for a gated model, the token, or give a local folder"
         ) from None
-    return _wrap(model, settings, normalise)
+    loader, encoder = _wrap(model, settings, normalise)
+    encoder.revision = commit
+    return loader, encoder
 
 
 def _random(settings: SpeechEncoder, seed: int) -> nn.Module:
     kind = settings.model.removeprefix(RANDOM)
-    if kind not in (*CONVOLUTIONAL, "whisper"):
-        raise UserError(f"encoder {settings.model!r}: unknown architecture; use {', '.join(CONVOLUTIONAL)} or whisper")
     default = AutoConfig.for_model(kind)
     known = {*default.to_dict(), *default.attribute_map}
     for key in settings.config.keys() - known:

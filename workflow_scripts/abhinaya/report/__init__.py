@@ -11,12 +11,13 @@ import pandas as pd
 import pyarrow as pa
 import yaml
 from markupsafe import Markup
+from pydantic import ValidationError
 
 from abhinaya import __version__
 from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES, EMOTIONS
 from abhinaya.report import figures, tables
-from abhinaya.scoring import SCORED
+from abhinaya.scoring import Scores
 from abhinaya.tables import (
     KEY,
     read_json,
@@ -30,6 +31,7 @@ from abhinaya.tables import (
 from abhinaya.voting import VOTE, count_ties, voters
 
 REFERENCES = pa.schema([pa.field(KEY, pa.string(), nullable=False), pa.field("text", pa.string(), nullable=False)])
+REJECTED = "results/corpus/rejected.csv"  # where the workflow lists unusable audio
 NORMALISE = jiwer.Compose(
     [jiwer.ToLowerCase(), jiwer.RemovePunctuation(), jiwer.RemoveMultipleSpaces(), jiwer.Strip()]
 )  # digits are not spelled out
@@ -123,7 +125,7 @@ def render(inputs: Inputs) -> str:
         scores=score_table(inputs),
         bootstrap=next((system["bootstrap"] for system in inputs.scores.values() if "bootstrap" in system), None),
         unlabelled=_left_out(inputs.scores),
-        notes={name: config["notes"] for name, config in inputs.configs.items() if config.get("notes")},
+        notes=_notes(inputs),
         per_class=[
             (split, _class_figures(inputs.scores, split), tables.per_class_table(inputs.scores, split))
             for split in tables.scored_splits(inputs.scores)
@@ -133,6 +135,7 @@ def render(inputs: Inputs) -> str:
         training=_training_figures(inputs.metrics),
         corpus=tables.corpus_tables(inputs.summary) if inputs.summary else None,
         summary=inputs.summary,
+        rejected=REJECTED,
         transcription=_transcription(inputs) if inputs.transcripts is not None else None,
         settings={
             name: yaml.safe_dump(config["settings"], sort_keys=False, allow_unicode=True)
@@ -201,8 +204,14 @@ def _check_distinct(what: str, names: dict[Path, str]) -> None:
 
 def _read_scores(path: Path) -> dict:
     scores = read_json(path)
-    if not isinstance(scores, dict) or not set(SCORED) <= set(scores):
-        raise UserError(f"{path}: no {' or '.join(SCORED)} in it, so these are no scores; give a scores.json")
+    try:
+        Scores.model_validate(scores)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "all of it"
+        raise UserError(
+            f"{path}: {place}: {first['msg']}, so these are no scores; give a scores.json as score.py writes it"
+        ) from None
     return scores
 
 
@@ -211,6 +220,19 @@ def _read_votes(path: Path) -> pd.DataFrame:
     if not voters(voted):
         raise UserError(f"{path}: no {VOTE}… column, so it is no ensemble's; give the preds.csv of a vote")
     return voted
+
+
+def _notes(inputs: Inputs) -> list[tuple[str, str]]:
+    """What to keep in mind when reading the scores: (the system or the corpus, a sentence)."""
+    notes = [(name, line) for name, config in inputs.configs.items() for line in config.get("notes") or []]
+    if rejected := inputs.summary.get("rejected"):
+        count = f"{tables.number(rejected)} utterance{'s' if rejected > 1 else ''}"
+        line = (
+            f"{count} rejected as unreadable or too short: in no split, so neither trained on, predicted nor scored; "
+            f"a submission lacks those of the test split. {REJECTED} lists them."
+        )
+        notes.append(("corpus", line))
+    return notes
 
 
 def _left_out(scores: dict[str, dict]) -> dict[str, int]:
