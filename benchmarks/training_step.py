@@ -1,7 +1,7 @@
 """Seconds a clip of a training step: our speech classifier against the plain loop of the published code.
 
 Both train the same weights on the same clips of uneven length for one epoch, in alternating turns. The plain loop is
-written anew after what the published S1 does (facts, sections 1 and 5):
+written anew after what the published code does (docs/fidelity.md, 5 and 13):
 
 - batches are drawn at random, so that short clips are padded to long ones;
 - the convolutions are frozen by `requires_grad=False` alone, and gradients still flow through them to the waveform;
@@ -35,7 +35,7 @@ from abhinaya.pooling import VARIANCE_FLOOR
 
 RESULTS = Path(__file__).parent / "results"
 SEED = 1234
-COUNTS = [6728, 2495, 1432, 1120, 16712, 29239, 6303, 2948]  # the challenge's training split (facts, section 1)
+COUNTS = [6728, 2495, 1432, 1120, 16712, 29239, 6303, 2948]  # the challenge's training split (docs/fidelity.md)
 TOLERANCE = 1e-3  # of logits, in eval mode
 Batch = dict[str, Tensor]
 

@@ -299,7 +299,7 @@ AnyLoss = Annotated[Wce | Wfl | Vs, Field(discriminator="name")]
 
 
 class Training(Section):
-    """Optimisation (paper, section 3.3: AdamW, lr 1e-5 constant, 20 epochs, effective batch 32)."""
+    """Optimisation (the paper: AdamW, lr 1e-5 constant, 20 epochs, effective batch 32)."""
 
     epochs: int = Field(20, ge=1, description="passes over the training split")
     learning_rate: float = Field(1e-5, gt=0, description="constant")
@@ -348,7 +348,7 @@ System = Annotated[SpeechSystem, BeforeValidator(_built)]
 
 
 class Ensemble(Section):
-    """A majority vote (paper, section 3.4)."""
+    """A majority vote (as in the paper)."""
 
     members: list[str] = Field(min_length=1, description="systems that vote")
     tie_break: str = Field(description="the member that decides when no class has most votes")

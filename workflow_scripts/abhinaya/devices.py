@@ -23,7 +23,7 @@ def claim(cpus: int, gpus: int) -> tuple[torch.device, int]:
 
 
 def is_bf16(settings: SpeechSystem, device: torch.device) -> bool:
-    """bf16 on a GPU, fp32 on a CPU, unless the configuration says so (facts, resolution 21)."""
+    """bf16 on a GPU, fp32 on a CPU, unless the configuration says so (docs/fidelity.md, 12)."""
     precision = settings.training.precision
     return precision == "bf16" or (precision == "auto" and device.type != "cpu")
 

@@ -1,8 +1,8 @@
-"""The paper's three losses for imbalanced classes (section 2.4, equations 1-4).
+"""The paper's three losses for imbalanced classes (equations 1-4).
 
 With N training utterances, N_c of class c and C classes, every loss weights an utterance of class c by
 ``w_c = N / (N_c * C)`` and divides the batch's sum by the number of utterances, not by the sum of their weights.
-The authors' code reduces differently (facts, disagreements 1 and 2); the named reductions reproduce it.
+The authors' code reduces differently (docs/fidelity.md, 1 and 2); the named reductions reproduce it.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Attentive statistics pooling (Okabe et al. 2018; paper, section 2.3)."""
+"""Attentive statistics pooling (Okabe et al. 2018)."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ class AttentiveStatisticsPooling(nn.Module):
     """A sequence of vectors becomes its attention-weighted mean and standard deviation.
 
     ``e_t = a . tanh(W x_t + b)``, ``w = softmax(e)``, ``mu = sum w_t x_t``, ``sigma^2 = sum w_t x_t^2 - mu^2``.
-    The names of the weights are those of the authors' checkpoints (facts, section 2.7).
+    The names of the weights are those of the authors' checkpoints (docs/fidelity.md).
     """
 
     def __init__(self, width: int, attention_init: float = 1.0) -> None:

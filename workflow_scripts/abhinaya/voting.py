@@ -1,4 +1,4 @@
-"""A majority vote over the members' labels (paper, section 3.4)."""
+"""A majority vote over the members' labels (as in the paper)."""
 
 from pathlib import Path
 from typing import Literal

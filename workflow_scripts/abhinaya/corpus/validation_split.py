@@ -1,6 +1,6 @@
 """The validation set: the same number of development utterances of each class, or exactly the files of a list.
 
-The challenge's baseline and the paper (section 3.1) select checkpoints on 8 x 326 development utterances.
+The challenge's baseline and the paper select checkpoints on 8 x 326 development utterances.
 """
 
 import hashlib

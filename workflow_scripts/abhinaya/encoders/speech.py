@@ -32,7 +32,8 @@ HOP = 160  # samples between Whisper's mel frames; its second convolution halves
 
 
 class Clips:
-    """Loads clips: 16 kHz mono, cropped to `max_seconds`, padded to `min_seconds` (facts, resolutions 7, 14, 16)."""
+    """Loads clips: 16 kHz mono, cropped to `max_seconds`, padded to `min_seconds` (docs/fidelity.md, 6, 9,
+    11)."""
 
     def __init__(self, settings: SpeechEncoder, normalise: bool = False) -> None:
         self.most = round(settings.max_seconds * audio.RATE)
