@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import msp_layout
 import numpy as np
 import pandas as pd
 import pytest
@@ -307,3 +308,32 @@ def test_transcripts_that_are_absent_are_told_in_a_line(own_corpus: tuple[Path, 
     assert run.returncode != 0
     assert "error: `transcripts.path`: no file none.parquet" in run.stdout + run.stderr
     assert "Traceback" not in run.stdout + run.stderr
+
+
+def test_the_papers_configuration_runs_on_a_small_corpus_in_the_real_layout(tmp_path: Path) -> None:
+    """config/paper.yaml with its models and machines made small: hidden test labels, O and X, given transcripts."""
+    labelled = msp_layout.write(tmp_path / "corpus")
+    names = [path.name for path in (tmp_path / "corpus/Audios").iterdir()]
+    pd.DataFrame({"FileName": names, "text": "given"}).to_parquet(tmp_path / "given.parquet")
+    small = yaml.safe_load(TEST_CONFIG.read_text())["systems"]["s1_vs"]
+    settings = yaml.safe_load((ROOT / "config/paper.yaml").read_text())
+    settings["environment"] = "cpu"
+    settings["corpus"] |= {"root": str(tmp_path / "corpus"), "validation": {}, "resources": {}}
+    settings["transcripts"] = {"source": "parquet", "path": str(tmp_path / "given.parquet"), "utterances": "used"}
+    for system in settings["systems"].values():
+        system |= {key: small[key] for key in ("encoder", "head", "training", "resources")}
+    settings["ensembles"] = {"vote": {"members": ["baseline", "s1"], "tie_break": "s1"}}
+    config = tmp_path / "small-paper.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    run = snakemake(tmp_path / "run", configfile=config)
+    assert run.returncode == 0, run.stdout + run.stderr
+    results = tmp_path / "run/results"
+    manifest = tables.read_manifest(results / "corpus/manifest.parquet")
+    assert len(manifest) == len(names)
+    assert manifest.loc[manifest["EmoClass"].isin(("O", "X")), "split"].isna().all()
+    hidden = sorted(manifest.loc[manifest["split"] == "test", "FileName"])
+    assert set(hidden) == set(names) - set(labelled["FileName"])
+    assert pd.read_csv(results / "vote/submission.csv")["FileName"].tolist() == hidden
+    scores = json.loads((results / "vote/scores.json").read_text())
+    assert scores["test"] is None and scores["unlabelled"]["test"] == len(hidden)
+    assert scores["validation"]["n"] == 16  # two of each class: the rarest has two
