@@ -1,0 +1,34 @@
+"""What every section of the configuration has in common."""
+
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+INFRASTRUCTURE = frozenset({"resources", "about"})  # how fast and in which words; no result depends on them
+
+
+class Section(BaseModel):
+    """A mapping of the configuration: unknown keys and wrong types are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Resources(Section):
+    """What one job asks of the machine or the cluster. Never part of what decides a rerun."""
+
+    gpu: int = Field(0, ge=0, description="GPUs; 0 computes on the CPU")
+    cpus: int = Field(2, ge=1, description="CPU cores")
+    mem_mb: int = Field(4000, ge=100, description="memory in MB; multiplied by the attempt")
+    runtime: int = Field(60, ge=1, description="minutes; multiplied by the attempt")
+    predict_runtime: int = Field(60, ge=1, description="minutes for predicting; multiplied by the attempt")
+
+
+def deciding(section: Section) -> dict[str, Any]:
+    """What of `section` decides a result, as JSON's own types."""
+    return section.model_dump(mode="json", exclude=set(INFRASTRUCTURE))
+
+
+def settings_json(section: Section) -> str:
+    """`deciding` as compact JSON, its keys sorted: what a rule passes to its script, and what triggers a rerun."""
+    return json.dumps(deciding(section), separators=(",", ":"), sort_keys=True)
