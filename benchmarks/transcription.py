@@ -22,7 +22,7 @@ from pathlib import Path
 import pandas as pd
 
 from abhinaya import errors, tables
-from abhinaya.config import Synthetic, Transcripts
+from abhinaya.config import Synthetic, Transcripts, parse
 from abhinaya.corpus import synthetic
 from abhinaya.labels import CLASSES
 
@@ -123,7 +123,7 @@ def build(options: argparse.Namespace) -> dict[str, Callable[[pd.DataFrame], dic
     shared = {"model": options.model, "compute_type": options.compute_type, "beam_size": options.beam_size}
 
     def ours(window: str) -> Callable[[pd.DataFrame], dict[str, str]]:
-        settings = Transcripts(**shared, batch_size=options.batch_size, window=window)
+        settings = parse(Transcripts, {**shared, "batch_size": options.batch_size, "window": window}, "options")
         transcriber = asr.Transcriber(settings, device, options.threads)
 
         def transcribe(clips: pd.DataFrame) -> dict[str, str]:
@@ -132,7 +132,7 @@ def build(options: argparse.Namespace) -> dict[str, Callable[[pd.DataFrame], dic
 
         return transcribe
 
-    pipeline = asr.Transcriber(Transcripts(**shared, window="full"), device, options.threads).pipeline
+    pipeline = asr.Transcriber(parse(Transcripts, shared, "options"), device, options.threads).pipeline
 
     def single(clips: pd.DataFrame) -> dict[str, str]:
         texts = {}
