@@ -75,6 +75,11 @@ def system_resource(key, scaled=False):
     return value
 
 
+def one_gpu(wildcards):
+    """1 for a system that uses GPUs, else 0: what prediction needs, and a job's share in the profile's `gpu_jobs`."""
+    return min(1, CONFIG.systems[wildcards.system].resources.gpu)
+
+
 def scaled(amount):
     return lambda wildcards, attempt: amount * attempt
 

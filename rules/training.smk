@@ -17,6 +17,7 @@ rule train:
     threads: system_resource("cpus")
     resources:
         gpu=system_resource("gpu"),
+        gpu_jobs=one_gpu,
         mem_mb=system_resource("mem_mb", scaled=True),
         runtime=system_resource("runtime", scaled=True),
     params:
@@ -47,7 +48,8 @@ rule predict:
         CONDA
     threads: system_resource("cpus")
     resources:
-        gpu=lambda wildcards: min(1, system_resource("gpu")(wildcards)),
+        gpu=one_gpu,
+        gpu_jobs=one_gpu,
         mem_mb=system_resource("mem_mb", scaled=True),
         runtime=system_resource("predict_runtime", scaled=True),
     message:

@@ -14,7 +14,8 @@ rule transcribe:
         CONDA
     threads: CONFIG.transcripts.resources.cpus
     resources:
-        gpu=CONFIG.transcripts.resources.gpu,
+        gpu=min(1, CONFIG.transcripts.resources.gpu),
+        gpu_jobs=min(1, CONFIG.transcripts.resources.gpu),
         mem_mb=scaled(CONFIG.transcripts.resources.mem_mb),
         runtime=scaled(CONFIG.transcripts.resources.runtime),
     params:

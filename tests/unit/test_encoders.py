@@ -1,12 +1,14 @@
 """Speech encoders: the same vectors whatever stands beside a clip, transformers' own numbers, what trains, crops."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors.torch import load_file, save_file
 from speech_corpus import RATE, WAVLM, WHISPER
 from torch import Tensor
 from transformers import (
@@ -357,3 +359,35 @@ def test_damaged_and_foreign_folders_are_told_in_one_line(hubert: Path, tmp_path
     assert "cannot be loaded" in refused(settings(str(damaged)))
     (damaged / "config.json").write_text("{")
     assert "cannot be loaded" in refused(settings(str(damaged)))
+
+
+@pytest.mark.parametrize("lost", ["encoder.layers.1.attention.q_proj.weight", "feature_projection.projection.weight"])
+def test_weights_that_a_folder_lacks_are_not_drawn_at_random(lost: str, hubert: Path, tmp_path: Path) -> None:
+    shutil.copytree(hubert, tmp_path / "lacking")
+    weights = load_file(hubert / "model.safetensors")
+    del weights[lost]
+    save_file(weights, tmp_path / "lacking/model.safetensors", metadata={"format": "pt"})
+    line = refused(settings(str(tmp_path / "lacking")))
+    assert lost in line and "lacks" in line
+
+
+def test_a_folder_without_the_mask_embedding_loads(hubert: Path, tmp_path: Path) -> None:
+    """Some published checkpoints have none: it serves SpecAugment alone, and is learnt."""
+    shutil.copytree(hubert, tmp_path / "plain")
+    weights = load_file(hubert / "model.safetensors")
+    del weights["masked_spec_embed"]
+    save_file(weights, tmp_path / "plain/model.safetensors", metadata={"format": "pt"})
+    speech.build(settings(str(tmp_path / "plain")), seed=1)
+
+
+def test_a_folder_with_whispers_encoder_alone_loads(tmp_path: Path) -> None:
+    """What nobody reads may be absent: SALMONN's Whisper has no decoder."""
+    model = WhisperModel(WhisperConfig(**WHISPER))
+    model.save_pretrained(tmp_path)
+    WhisperFeatureExtractor().save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if "encoder." in name and "decoder." not in name}
+    assert 0 < len(kept) < len(weights)
+    save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    _, encoder = speech.build(settings(str(tmp_path)), seed=1)
+    torch.testing.assert_close(encoder.model.conv1.weight, model.encoder.conv1.weight)

@@ -21,6 +21,7 @@ from abhinaya import tables
 from abhinaya.labels import CLASSES
 
 SYSTEMS = ("baseline", "s1", "s1_vs")
+GPU_JOBS = ("transcribe.py", "train.py", "predict.py")
 
 
 def planned(run: subprocess.CompletedProcess) -> dict[str, int]:
@@ -337,3 +338,25 @@ def test_the_papers_configuration_runs_on_a_small_corpus_in_the_real_layout(tmp_
     scores = json.loads((results / "vote/scores.json").read_text())
     assert scores["test"] is None and scores["unlabelled"]["test"] == len(hidden)
     assert scores["validation"]["n"] == 16  # two of each class: the rarest has two
+
+
+def test_gpu_jobs_take_turns_on_one_machine_but_keep_their_gpus(tmp_path: Path) -> None:
+    """A limit on `gpu` itself would let Snakemake hand a job fewer GPUs than its configuration says, without a word."""
+    settings = yaml.safe_load(TEST_CONFIG.read_text())
+    settings["transcripts"]["resources"]["gpu"] = 1
+    for system in settings["systems"].values():
+        system["training"] |= {"effective_batch": 32, "batch_size": 8}
+        system["resources"]["gpu"] = 4
+    config = tmp_path / "gpus.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    run = snakemake(tmp_path, "-n", "--printshellcmds", configfile=config)
+    assert run.returncode == 0, run.stderr
+    commands = [line for line in (run.stdout + run.stderr).splitlines() if " --gpus " in line]
+    asked = {
+        script: [line.split(" --gpus ")[1].split()[0] for line in commands if script in line] for script in GPU_JOBS
+    }
+    assert asked == {"transcribe.py": ["1"] * 2, "train.py": ["4"] * 3, "predict.py": ["1"] * 3}
+    assert yaml.safe_load((ROOT / "profiles/default/config.v9+.yaml").read_text())["resources"] == ["gpu_jobs=1"]
+    for rules in ("transcripts.smk", "training.smk"):
+        text = (ROOT / "rules" / rules).read_text()
+        assert text.count(" gpu=") == text.count(" gpu_jobs=") > 0

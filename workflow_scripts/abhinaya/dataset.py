@@ -60,25 +60,6 @@ class Vectors(Dataset):
         self.sizes = utterances.sizes
         self.labels = [INDEX.get(row["EmoClass"], UNKNOWN) for row in utterances.rows]
         self.spans: dict[int, tuple[int, int]] = {}
-        self.store = np.empty((0, encoder.width), np.float32)
-        self._encode(utterances, encoder, target, batch_size, workers, precision)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor | int]:
-        start, stop = self.spans[index]
-        return {"vectors": torch.from_numpy(self.store[start:stop].copy()), "labels": self.labels[index]}
-
-    def _encode(
-        self,
-        utterances: Utterances,
-        encoder: nn.Module,
-        target: Path,
-        batch_size: int,
-        workers: int,
-        precision: AbstractContextManager,
-    ) -> None:
         device = next(encoder.parameters()).device
         batches = by_size(self.sizes, batch_size)
         loader = DataLoader(utterances, batch_sampler=batches, collate_fn=collate, num_workers=workers)
@@ -94,6 +75,13 @@ class Vectors(Dataset):
                     self.spans[index] = (total, total + length)
                     total += length
         self.store = np.memmap(target, np.float32, "r", shape=(total, encoder.width))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor | int]:
+        start, stop = self.spans[index]
+        return {"vectors": torch.from_numpy(self.store[start:stop].copy()), "labels": self.labels[index]}
 
 
 def collate(items: Sequence[dict[str, Tensor | int]]) -> dict[str, Tensor]:

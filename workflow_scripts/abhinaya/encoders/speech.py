@@ -28,6 +28,7 @@ from abhinaya.models import locate
 # WavLM's attention in transformers mixes a boolean with a float mask; torch tells so at every start.
 warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
 
+MASK = "masked_spec_embed"  # serves SpecAugment alone; checkpoints without it are common, and it is learnt
 HOP = 160  # samples between Whisper's mel frames; its second convolution halves their number
 
 
@@ -172,7 +173,9 @@ def build(settings: SpeechEncoder, seed: int) -> tuple[Clips, nn.Module]:
         return _wrap(ctranslate2.whisper_encoder(place), settings, normalise=False)
     try:
         revision = settings.revision or "main"
-        model = AutoModel.from_pretrained(place, revision=revision, dtype=torch.float32)
+        model, report = AutoModel.from_pretrained(
+            place, revision=revision, dtype=torch.float32, output_loading_info=True
+        )
         processor = AutoFeatureExtractor.from_pretrained(place, revision=revision)
         normalise = processor.to_dict().get("do_normalize", False)
         commit = extract_commit_hash(cached_file(place, "config.json", revision=revision), None)
@@ -181,9 +184,21 @@ def build(settings: SpeechEncoder, seed: int) -> tuple[Clips, nn.Module]:
             f"encoder {settings.model!r}: cannot be loaded ({_first_line(error)}); check the name, the network "
             "and, for a gated model, the token, or give a local folder"
         ) from None
+    _check_whole(model, report["missing_keys"], settings)
     loader, encoder = _wrap(model, settings, normalise)
     encoder.revision = commit
     return loader, encoder
+
+
+def _check_whole(model: nn.Module, missing: set[str], settings: SpeechEncoder) -> None:
+    """Refuse a checkpoint without weights that are read: transformers would draw them at random and only warn."""
+    whisper = model.config.model_type == "whisper"  # its decoder has no part here
+    read = sorted(name for name in missing if name != MASK and (not whisper or name.startswith("encoder.")))
+    if read:
+        raise UserError(
+            f"encoder {settings.model!r}: the checkpoint lacks {len(read)} of its weights, {read[0]} for one; get the "
+            "whole model"
+        )
 
 
 def _random(settings: SpeechEncoder, seed: int) -> nn.Module:
