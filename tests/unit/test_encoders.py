@@ -16,6 +16,8 @@ from transformers import (
     HubertConfig,
     HubertModel,
     Wav2Vec2FeatureExtractor,
+    WavLMConfig,
+    WavLMForCTC,
     WhisperConfig,
     WhisperFeatureExtractor,
     WhisperModel,
@@ -391,3 +393,24 @@ def test_a_folder_with_whispers_encoder_alone_loads(tmp_path: Path) -> None:
     save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
     _, encoder = speech.build(settings(str(tmp_path)), seed=1)
     torch.testing.assert_close(encoder.model.conv1.weight, model.encoder.conv1.weight)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
+def test_a_checkpoint_as_published_is_whole(file: str, tmp_path: Path) -> None:
+    """Of a task's model, its weight norm under the names of older torch: nothing is missing, nothing is drawn."""
+    model = WavLMForCTC(WavLMConfig(**WAVLM, vocab_size=32))
+    model.save_pretrained(tmp_path)
+    Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    norm = "wavlm.encoder.pos_conv_embed.conv."
+    for new, old in (("original0", "weight_g"), ("original1", "weight_v")):
+        weights[norm + old] = weights.pop(f"{norm}parametrizations.weight.{new}")
+    (tmp_path / "model.safetensors").unlink()
+    if file.endswith(".bin"):
+        torch.save(weights, tmp_path / file)
+    else:
+        save_file(weights, tmp_path / file, metadata={"format": "pt"})
+    _, encoder = speech.build(settings(str(tmp_path)), seed=1)
+    published = dict(model.wavlm.named_parameters())
+    for name, value in encoder.model.named_parameters():
+        torch.testing.assert_close(value, published[name], rtol=0, atol=0)

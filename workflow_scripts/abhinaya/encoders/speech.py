@@ -28,7 +28,7 @@ from abhinaya.models import locate
 # WavLM's attention in transformers mixes a boolean with a float mask; torch tells so at every start.
 warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
 
-MASK = "masked_spec_embed"  # serves SpecAugment alone; checkpoints without it are common, and it is learnt
+MASK = "masked_spec_embed"  # serves SpecAugment alone; some checkpoints have none, and it is learnt
 HOP = 160  # samples between Whisper's mel frames; its second convolution halves their number
 
 
