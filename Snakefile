@@ -19,6 +19,7 @@ include: "rules/common.smk"
 include: "rules/corpus.smk"
 include: "rules/transcripts.smk"
 include: "rules/training.smk"
+include: "rules/zero_shot.smk"
 include: "rules/ensemble.smk"
 include: "rules/report.smk"
 

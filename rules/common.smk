@@ -23,6 +23,12 @@ if CONFIG.transcripts.path and not Path(CONFIG.transcripts.path).is_file():
     )
 
 CONDA = f"../envs/{CONFIG.environment}.yaml"
+TRAINED = [
+    name
+    for name, system in CONFIG.systems.items()
+    if isinstance(system, configuration.TrainedSystem)
+]
+ZERO_SHOT = [name for name in CONFIG.systems if name not in TRAINED]
 SHARDS = [f"{shard:03}" for shard in range(CONFIG.transcripts.shards)]
 
 # No telemetry from any job, wherever it runs; a setting of the user's own stays.
@@ -35,10 +41,15 @@ SCRIPTS = shlex.quote(str(Path(workflow.basedir, "workflow_scripts")))
 shell.prefix(f"set -euo pipefail; scripts={SCRIPTS}; ")
 
 
+def alternatives(names):
+    """A pattern that these names fit, and nothing else."""
+    return "|".join(names) or "(?!)"
+
+
 wildcard_constraints:
-    system="|".join(CONFIG.systems),
-    ensemble="|".join(CONFIG.ensembles) or "(?!)",
-    name="|".join([*CONFIG.systems, *CONFIG.ensembles]),
+    system=alternatives(CONFIG.systems),
+    ensemble=alternatives(CONFIG.ensembles),
+    name=alternatives([*CONFIG.systems, *CONFIG.ensembles]),
     shard="[0-9]+",
 
 
@@ -59,6 +70,16 @@ def corpus_tables(wildcards):
         for table in tables
         if table and Path(table).is_file() and not {*"{}"} & {*table}
     ]
+
+
+def system_transcripts(wildcards):
+    """The transcripts, for a system that reads them."""
+    reads = CONFIG.systems[wildcards.system].reads_transcripts
+    return ["results/corpus/transcripts.parquet"] if reads else []
+
+
+def transcripts_option(wildcards, input):
+    return f"--transcripts {input.transcripts}" if input.transcripts else ""
 
 
 def system_settings(wildcards):

@@ -1,9 +1,10 @@
-# Stage 3: the classifiers. One rule for all of them; a system is its section of the configuration.
+# Stage 3a: the classifiers that are trained. One rule for all of them; a system is its section of the configuration.
 
 
 rule train:
     input:
         manifest="results/corpus/manifest.parquet",
+        transcripts=system_transcripts,
     output:
         weights="results/{system}/model/model.safetensors",
         config="results/{system}/model/config.json",
@@ -12,6 +13,8 @@ rule train:
         "logs/train/{system}.log",
     benchmark:
         "logs/benchmarks/train/{system}.tsv"
+    wildcard_constraints:
+        system=alternatives(TRAINED),
     conda:
         CONDA
     threads: system_resource("cpus")
@@ -23,19 +26,21 @@ rule train:
     params:
         settings=system_settings,
         seed=CONFIG.seed,
+        transcripts=transcripts_option,
         # Not declared: Snakemake deletes declared outputs of a killed job, and these are what it resumes from.
         checkpoints="results/{system}/checkpoints",
     message:
         "Training {wildcards.system}"
     shell:
         'python "$scripts"/train.py --name {wildcards.system} --settings {params.settings:q} --seed {params.seed}'
-        " --manifest {input.manifest} --checkpoints {params.checkpoints} --output $(dirname {output.weights})"
+        " --manifest {input.manifest} {params.transcripts} --checkpoints {params.checkpoints} --output $(dirname {output.weights})"
         " --cpus {threads} --gpus {resources.gpu} 2>&1 | tee {log}"
 
 
 rule predict:
     input:
         manifest="results/corpus/manifest.parquet",
+        transcripts=system_transcripts,
         weights="results/{system}/model/model.safetensors",
         config="results/{system}/model/config.json",
     output:
@@ -44,6 +49,8 @@ rule predict:
         "logs/predict/{system}.log",
     benchmark:
         "logs/benchmarks/predict/{system}.tsv"
+    wildcard_constraints:
+        system=alternatives(TRAINED),
     conda:
         CONDA
     threads: system_resource("cpus")
@@ -52,8 +59,10 @@ rule predict:
         gpu_jobs=one_gpu,
         mem_mb=system_resource("mem_mb", scaled=True),
         runtime=system_resource("predict_runtime", scaled=True),
+    params:
+        transcripts=transcripts_option,
     message:
         "Predicting with {wildcards.system}"
     shell:
-        'python "$scripts"/predict.py --model $(dirname {input.weights}) --manifest {input.manifest} --output {output}'
+        'python "$scripts"/predict.py --model $(dirname {input.weights}) --manifest {input.manifest} {params.transcripts} --output {output}'
         " --cpus {threads} --gpus {resources.gpu} 2>&1 | tee {log}"

@@ -5,8 +5,8 @@ import os
 import sys
 from pathlib import Path
 
-from abhinaya import errors, tables
-from abhinaya.config import SpeechSystem, parse
+from abhinaya import errors, tables, transcripts
+from abhinaya.config import Trained, parse
 
 
 def arguments() -> argparse.Namespace:
@@ -14,6 +14,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--name", required=True, help="the system's name, for its config.json")
     parser.add_argument("--settings", required=True, help="its section of the configuration: JSON, or a JSON/YAML file")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest.parquet")
+    parser.add_argument("--transcripts", type=Path, help="transcripts.parquet, for a system that reads them")
     parser.add_argument("--seed", type=int, default=1234, help="of weights, crops and batches")
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder for a run in progress")
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
@@ -24,7 +25,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
-    settings = parse(SpeechSystem, options.settings, where=f"systems.{options.name}")
+    settings = parse(Trained, options.settings, where=f"systems.{options.name}")
     if options.gpus > 1 and "LOCAL_RANK" not in os.environ:  # start again, one process a GPU
         from abhinaya.devices import claim
 
@@ -32,6 +33,8 @@ def main() -> None:
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={options.gpus}"]
         os.execv(sys.executable, [sys.executable, *launcher, *sys.argv])
     manifest = tables.read_manifest(options.manifest)
+    if options.transcripts:
+        manifest = transcripts.joined(manifest, options.transcripts)
     from abhinaya.training import train  # torch; not for --help and not before the settings are checked
 
     train(

@@ -1,9 +1,6 @@
 """The head against golden numbers of the authors' code, and what the classifier stores and restores."""
 
-import json
-import zlib
-from pathlib import Path
-
+import golden as golden_numbers
 import numpy as np
 import pytest
 import torch
@@ -12,8 +9,7 @@ from torch import Tensor, nn
 from abhinaya.classifier import Classifier
 from abhinaya.config import Head
 
-GOLDEN = Path(__file__).parents[1] / "data" / "golden"
-ARRAYS = dict(np.load(GOLDEN / "head.npz"))
+ARRAYS = golden_numbers.arrays("head")
 CASES = ("t2_short", "t2_plain", "t2_middle")
 COUNTS = [1] * 8
 
@@ -31,26 +27,11 @@ class Given(nn.Module):
         return inputs * self.scale, lengths
 
 
-def golden_weight(seed: str, name: str, shape: list[int]) -> np.ndarray:
-    """A weight from its name, as tests/data/golden/README.md tells."""
-    offset, scale = 0.0, 0.1
-    if name == "ln.weight":
-        offset = 1.0
-    elif name == "pool.attention":
-        scale = 0.2
-    elif len(shape) > 1:
-        scale = 1 / np.sqrt(shape[1])
-    drawn = np.random.Generator(np.random.PCG64(zlib.crc32((seed + name).encode()))).standard_normal(shape)
-    return (offset + scale * drawn).astype(np.float32)
-
-
 @pytest.fixture(scope="module")
 def golden() -> Classifier:
-    listing = json.loads((GOLDEN / "head.json").read_text())
+    listing = golden_numbers.listing("head")
     head = Classifier(Given(128), Head(norm="frames", hidden=1024), COUNTS)
-    weights = {name: golden_weight(listing["seed"], name, facts["shape"]) for name, facts in listing["weights"].items()}
-    for name, facts in listing["weights"].items():
-        assert zlib.crc32(weights[name].tobytes()) == facts["crc32"], name
+    weights = golden_numbers.weights(listing["seed"], listing["weights"])
     unused = head.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()}, strict=False)
     assert unused.unexpected_keys == []
     assert unused.missing_keys == ["encoder.scale", "encoder.frozen"]

@@ -1,12 +1,19 @@
 """Names of models: published, local folders, folders of installed packages."""
 
+import http.server
+import json
+import os
+import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from abhinaya import models
 from abhinaya.errors import UserError
-from abhinaya.models import locate
+from abhinaya.models import check_access, is_local, locate
 
 
 @pytest.fixture
@@ -63,3 +70,168 @@ def test_a_wrong_name_is_told_in_one_line(name: str, words: str, package: Path) 
     assert repr(name) in str(caught.value)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_is_told_from_a_published_name() -> None:
+    assert all(is_local(name) for name in ("package:some_models", "./model", "../model", "/model", "~/model"))
+    assert not is_local("microsoft/wavlm-large")
+    assert not is_local("gpt2")
+
+
+WHOLE = [
+    ["config.json", "model.safetensors"],
+    ["config.json", "pytorch_model.bin"],
+    ["config.json", "a-1.safetensors", "a-2.safetensors", "model.safetensors.index.json"],
+    ["tiny.gguf"],
+]
+PARTS = [
+    ([], "has neither config.json nor a GGUF file"),
+    (["model.safetensors"], "has neither config.json"),
+    (["config.json"], r"has no weights \(\*.safetensors, \*.bin\)"),
+    (["config.json", "tokenizer.json"], "has no weights"),
+    (["config.json", "a-1.safetensors", "model.safetensors.index.json"], "lacks 1 of the 2 files .*a-2.safetensors"),
+    (["a.gguf", "b.gguf"], "2 GGUF files"),
+]
+
+
+def fill(folder: Path, files: list[str]) -> Path:
+    """Make `files`; an index tells of two shards."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in files:
+        shards = {"weight_map": {"x": "a-1.safetensors", "y": "a-2.safetensors"}}
+        (folder / name).write_text(json.dumps(shards) if name.endswith(".index.json") else "{}")
+    return folder
+
+
+@pytest.mark.parametrize("files", WHOLE)
+def test_a_whole_folder_passes(files: list[str], tmp_path: Path, package: Path) -> None:
+    check_access(str(fill(tmp_path / "model", files)), None)
+    fill(package, files)
+    check_access("package:some_models", "a revision that no folder has")
+
+
+@pytest.mark.parametrize(("files", "words"), PARTS)
+def test_a_folder_that_is_no_whole_model_is_told(files: list[str], words: str, tmp_path: Path) -> None:
+    folder = fill(tmp_path / "model", files)
+    with pytest.raises(UserError, match=words) as caught:
+        check_access(str(folder), None)
+    assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+TOKEN = "hf_averysecrettoken"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+# Prints, for each of the models given as name and revision, what is told of it.
+CHECK = """
+import json, sys
+from abhinaya.errors import UserError
+from abhinaya.models import check_access
+for name, revision in json.loads(sys.argv[1]):
+    try:
+        print("well", check_access(name, revision))
+    except UserError as error:
+        print(error)
+"""
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """The hub's answers, as far as they matter here."""
+
+    def do_GET(self) -> None:
+        self.server.tokens.add(self.headers["Authorization"])
+        name = "/".join(self.path.removeprefix("/api/models").split("/")[1:3])
+        code = {"org/gated": "GatedRepo", "org/absent": "RepoNotFound"}.get(name)
+        if "/resolve/nowhere/" in self.path:
+            code = "RevisionNotFound"
+        elif name == "org/other" and "/resolve/" in self.path:
+            code = "EntryNotFound"
+        self.send_response(503 if name == "org/ill" else 403 if code == "GatedRepo" else 404 if code else 200)
+        for key, value in {"X-Error-Code": code, "X-Repo-Commit": COMMIT, "ETag": '"1"', "Content-Length": "2"}.items():
+            if value:
+                self.send_header(key, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(b"{}")
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[http.server.ThreadingHTTPServer]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        server.tokens = set()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def told(asked: list[tuple[str, str | None]], home: Path, **variables: str) -> list[str]:
+    """What `check_access` tells in a process of its own, for the hub's address is read at its start."""
+    clean = {key: value for key, value in os.environ.items() if "proxy" not in key.lower() and key[:3] != "HF_"}
+    done = subprocess.run(
+        [sys.executable, "-c", CHECK, json.dumps(asked)],
+        env=clean
+        | {"PYTHONPATH": str(Path(models.__file__).parents[1]), "HF_HOME": str(home), "HF_TOKEN": TOKEN}
+        | variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert TOKEN not in done.stdout + done.stderr
+    return done.stdout.splitlines()
+
+
+def test_the_hub_is_asked_for_a_published_model(hub: http.server.ThreadingHTTPServer, tmp_path: Path) -> None:
+    asked = [
+        ("org/open", None),
+        ("org/open", COMMIT),
+        ("org/gated", None),
+        ("org/absent", None),
+        ("org/open", "nowhere"),
+        ("org/other", None),
+        ("org/ill", None),
+        ("a/b/c", None),
+    ]
+    answers = told(asked, tmp_path, HF_ENDPOINT=f"http://127.0.0.1:{hub.server_port}")
+    assert answers[:2] == [f"well {COMMIT}"] * 2
+    for (name, _), answer, words in zip(
+        asked[2:],
+        answers[2:],
+        [
+            "its licence is not accepted; accept it on the model's page, then log in",
+            "not published, or private; correct the name",
+            "has no revision 'nowhere'; correct it",
+            "has no config.json",
+            "no answer from the network, and the copy in the local cache is not whole",
+            "not published, or private",
+        ],
+        strict=True,
+    ):
+        assert answer.startswith(f"model {name!r}: ")
+        assert words in answer
+    assert f"Bearer {TOKEN}" in hub.tokens  # it was sent, and shown nowhere
+
+
+@pytest.mark.parametrize(
+    ("variables", "why"),
+    [
+        ({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
+        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "no answer from the network"),  # nobody is there
+    ],
+)
+def test_without_the_network_the_local_cache_counts(variables: dict[str, str], why: str, tmp_path: Path) -> None:
+    for name, files in (("whole", WHOLE[0]), ("half", ["config.json"])):
+        cached = tmp_path / "hub" / f"models--org--{name}"
+        fill(cached / "snapshots" / COMMIT, files)
+        (cached / "refs").mkdir()
+        (cached / "refs" / "main").write_text(COMMIT)
+    asked = [("org/whole", None), ("org/whole", COMMIT), ("org/half", None), ("org/none", None), ("org/whole", "v2")]
+    answers = told(asked, tmp_path, **variables)
+    assert answers[:2] == [f"well {COMMIT}"] * 2
+    assert answers[2].startswith(f"model 'org/half': {why}, and the copy in the local cache has no weights")
+    assert answers[3].startswith(
+        f"model 'org/none': {why}, and the copy in the local cache is not whole; fetch it once"
+    )
+    assert "`hf download org/whole --revision v2`" in answers[4]

@@ -286,7 +286,7 @@ def test_resources_and_words_do_not_make_another_task(manifest: pd.DataFrame) ->
 def test_a_checkpoint_holds_the_trained_weights_alone(interrupted: Path, finished: Path) -> None:
     """Of a random encoder all: they are nowhere else."""
     stored = load_file(interrupted / "checkpoints" / f"checkpoint-{2 * STEPS}" / model_folder.WEIGHTS)
-    classifier, _ = model_folder.build(SETTINGS, [1] * 8, 7)
+    classifier, _ = model_folder.build(SETTINGS, [1] * 8, 7, torch.device("cpu"))
     assert stored.keys() == dict(classifier.named_parameters()).keys() == weights(finished).keys()
     assert len(list((interrupted / "checkpoints").glob("checkpoint-*"))) <= 2
 
@@ -381,7 +381,7 @@ def test_kept_vectors_train_to_what_prediction_sees(
         .loc[validation[tables.KEY], list(PROBABILITIES)]
     )
     np.testing.assert_allclose(found, expected, atol=1e-5 if precision == "fp32" else 2e-3)
-    untrained, _ = model_folder.build(settings, [1] * 8, 7)
+    untrained, _ = model_folder.build(settings, [1] * 8, 7, torch.device("cpu"))
     stored = weights(model)
     for name, value in untrained.named_parameters():
         if name.startswith("encoder."):
@@ -391,7 +391,7 @@ def test_kept_vectors_train_to_what_prediction_sees(
 def test_kept_vectors_are_of_the_precision_that_prediction_has(manifest: pd.DataFrame, tmp_path: Path) -> None:
     """bf16 rounds to about 0.4 %: vectors kept in fp32 would not be those that `predict` computes."""
     settings = system({"model": "random:whisper", "freeze": "all"}, precision="bf16")
-    classifier, loader = model_folder.build(settings, [1] * 8, 7)
+    classifier, loader = model_folder.build(settings, [1] * 8, 7, torch.device("cpu"))
     data = training.Utterances(manifest, loader, seed=7)
     kept = training._encoded(
         classifier,
@@ -502,7 +502,7 @@ def test_after_a_lack_of_memory_a_smaller_batch_goes_on(manifest: pd.DataFrame) 
 def test_a_loading_process_that_meets_bad_audio_tells_it_in_a_line(
     manifest: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    _, loader = model_folder.build(SETTINGS, [1] * 8, 7)
+    _, loader = model_folder.build(SETTINGS, [1] * 8, 7, torch.device("cpu"))
     rows = manifest.assign(path=str(tmp_path / "gone.wav"))
 
     def load() -> None:

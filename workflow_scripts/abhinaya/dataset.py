@@ -27,7 +27,8 @@ class Utterances(Dataset):
     """
 
     def __init__(self, rows: pd.DataFrame, loader: Loader, seed: int | None = None) -> None:
-        self.rows: list[dict[str, Any]] = rows.to_dict("records")
+        prepared, self.remarks = loader.prepare(rows)
+        self.rows: list[dict[str, Any]] = prepared.to_dict("records")
         self.loader = loader
         self.seed = seed
         self.epoch = 0

@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from abhinaya.config import SpeechSystem
+from abhinaya.config import TrainedSystem
 from abhinaya.errors import UserError
 
 
@@ -22,12 +22,12 @@ def claim(cpus: int, gpus: int) -> tuple[torch.device, int]:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))), max(1, cpus // gpus - 1)
 
 
-def is_bf16(settings: SpeechSystem, device: torch.device) -> bool:
+def is_bf16(settings: TrainedSystem, device: torch.device) -> bool:
     """bf16 on a GPU, fp32 on a CPU, unless the configuration says so (docs/fidelity.md, 12)."""
     precision = settings.training.precision
     return precision == "bf16" or (precision == "auto" and device.type != "cpu")
 
 
-def autocast(settings: SpeechSystem, device: torch.device) -> torch.autocast:
+def autocast(settings: TrainedSystem, device: torch.device) -> torch.autocast:
     """The arithmetic of a forward pass, as Trainer does it."""
     return torch.autocast(device.type, torch.bfloat16, enabled=is_bf16(settings, device))

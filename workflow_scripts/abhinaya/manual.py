@@ -29,7 +29,7 @@ def table(section: type[config.Section]) -> str:
     """The section's own keys, without those it inherits, as a Markdown table."""
     schema = section.model_json_schema()
     rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
-    for key in section.__annotations__:
+    for key in (key for key in section.__annotations__ if key in section.model_fields):
         value = schema["properties"][key]
         meaning = value.get("description") or _described(value, schema)
         default = _default(section.model_fields[key])
@@ -73,5 +73,13 @@ def _default(field: Any) -> str:
             return "–"
     if isinstance(value, float):
         return f"`{yaml.safe_dump(value).split()[0]}`"  # JSON's 1e-05 would be text in YAML
-    text = json.dumps(value)
-    return f"`{text if value == '' else text.replace(chr(34), '')}`"
+    quoted = json.dumps(value)
+    return f"`{quoted if isinstance(value, str) and not _is_plain(value) else quoted.replace(chr(34), '')}`"
+
+
+def _is_plain(text: str) -> bool:
+    """Whether YAML reads `text` without quotes as that very text."""
+    try:
+        return yaml.safe_load(text) == text
+    except yaml.YAMLError:
+        return False

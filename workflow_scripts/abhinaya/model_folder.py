@@ -1,29 +1,31 @@
 """The folder of a trained model: what `predict` needs, and what tells where it came from."""
 
 import shutil
-import subprocess
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import set_seed
 
-from abhinaya import __version__, encoders, tables
+from abhinaya import encoders, tables
 from abhinaya.classifier import Classifier
-from abhinaya.config import SpeechSystem, deciding, parse
+from abhinaya.config import Trained, TrainedSystem, deciding, parse
 from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES, EMOTIONS
+from abhinaya.versions import versions
 
 WEIGHTS = "model.safetensors"
 FILES = {WEIGHTS, "config.json", "metrics.json"}
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "pandas", "scikit-learn")
 
 
-def build(settings: SpeechSystem, counts: Sequence[int], seed: int) -> tuple[Classifier, encoders.Loader]:
-    """The untrained classifier of a system and the loader of its inputs."""
-    loader, encoder = encoders.build(settings, seed)
+def build(
+    settings: TrainedSystem, counts: Sequence[int], seed: int, device: torch.device
+) -> tuple[Classifier, encoders.Loader]:
+    """The untrained classifier of a system, to be moved to `device`, and the loader of its inputs."""
+    loader, encoder = encoders.build(settings, seed, device)
     if settings.training.gradient_checkpointing and settings.encoder.freeze != "all":
         encoder.model.gradient_checkpointing_enable({"use_reentrant": False})
     set_seed(seed)  # the head does not depend on how many numbers the encoder drew
@@ -58,9 +60,16 @@ def check_replaceable(output: Path) -> None:
 
 
 def save_model(
-    name: str, settings: SpeechSystem, classifier: Classifier, counts: list[int], seed: int, metrics: dict, output: Path
+    name: str,
+    settings: TrainedSystem,
+    classifier: Classifier,
+    counts: list[int],
+    seed: int,
+    metrics: dict,
+    remarks: list[str],
+    output: Path,
 ) -> None:
-    """Write the model folder beside its place, then rename it there."""
+    """Write the model folder beside its place, then rename it there; `remarks` on the data go into its notes."""
     beside = output.with_name(f".{output.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
@@ -74,16 +83,16 @@ def save_model(
         "seed": seed,
         "class_counts": dict(zip(CLASSES, counts, strict=True)),
         "parameters": _parameters(classifier),
-        "notes": notes(settings, counts),
-        "versions": versions(),
+        "notes": [*notes(settings, counts), *remarks],
+        "versions": versions(PACKAGES),
     }
     tables.write_json(config, beside / "config.json")
     shutil.rmtree(output, ignore_errors=True)
     beside.rename(output)
 
 
-def load_model(folder: Path) -> tuple[Classifier, encoders.Loader, SpeechSystem]:
-    """The classifier that `save_model` wrote to `folder`, in evaluation mode.
+def load_model(folder: Path, device: torch.device) -> tuple[Classifier, encoders.Loader, TrainedSystem]:
+    """The classifier that `save_model` wrote to `folder`, on `device`, in evaluation mode.
 
     Raises:
         UserError: a file is absent, spoilt, or of another model.
@@ -95,13 +104,13 @@ def load_model(folder: Path) -> tuple[Classifier, encoders.Loader, SpeechSystem]
         stored, seed = config["settings"], config["seed"]
     except (KeyError, TypeError):
         raise UserError(f"{path}: not the configuration of a trained model; train it again") from None
-    settings = parse(SpeechSystem, stored, where=str(path))
-    classifier, loader = build(settings, counts, seed)
+    settings = parse(Trained, stored, where=str(path))
+    classifier, loader = build(settings, counts, seed, device)
     load_weights(classifier, folder / WEIGHTS)
-    return classifier.eval(), loader, settings
+    return classifier.to(device).eval(), loader, settings
 
 
-def notes(settings: SpeechSystem, counts: list[int]) -> list[str]:
+def notes(settings: TrainedSystem, counts: list[int]) -> list[str]:
     """What a reader of the scores must know."""
     found = []
     if settings.encoder.model.startswith("random:"):
@@ -112,19 +121,6 @@ def notes(settings: SpeechSystem, counts: list[int]) -> list[str]:
     if absent:
         found.append(f"Never predicts {', '.join(absent)}: the training split has none.")
     return found
-
-
-def versions() -> dict[str, str]:
-    """Versions of this project (with its git revision) and of the packages that decide a result."""
-    here = Path(__file__).parent
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True, check=True
-        )
-        revision = described.stdout.strip()
-    except (OSError, subprocess.CalledProcessError):  # no git, or not a clone
-        revision = "unknown"
-    return {"abhinaya": __version__, "git": revision, **{package: version(package) for package in PACKAGES}}
 
 
 def _parameters(classifier: Classifier) -> dict[str, int]:

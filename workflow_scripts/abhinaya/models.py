@@ -1,11 +1,28 @@
 """Where a model's files are: a published name, a local folder, or a folder inside an installed Python package."""
 
+import hashlib
 import importlib.util
+import os
 from pathlib import Path
 
+from httpx2 import HTTPError
+from huggingface_hub import auth_check, constants, hf_hub_download, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
 from abhinaya.errors import UserError
+from abhinaya.gguf import gguf_file, unpack
+from abhinaya.tables import read_json
 
 PACKAGE = "package:"
+CONFIG = "config.json"
 
 
 def locate(name: str) -> str:
@@ -26,12 +43,103 @@ def locate(name: str) -> str:
         if not folder.is_relative_to(root) or not folder.is_dir():
             raise UserError(f"model {name!r}: no folder {inner!r} in that package; it has {_folders(root)}")
         return str(folder)
-    if name.startswith((".", "/", "~")):
+    if is_local(name):
         folder = Path(name).expanduser()
         if not folder.is_dir():
             raise UserError(f"model {name!r}: no such folder; correct the path")
         return str(folder)
     return name
+
+
+def as_folder(name: str) -> str:
+    """As `locate`; of a model in a GGUF file, the folder in the user's cache into which it is unpacked, once.
+
+    Raises:
+        UserError: as `locate` and `gguf.unpack`.
+    """
+    place = locate(name)
+    file = gguf_file(place) if is_local(name) else None
+    if file is None:
+        return place
+    path = Path(place, file)
+    with path.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return str(unpack(place, cache / "abhinaya" / f"{path.stem}-{digest[:16]}"))
+
+
+def is_local(name: str) -> bool:
+    """Whether `name` is a folder's, not a published one."""
+    return name.startswith((PACKAGE, ".", "/", "~"))
+
+
+def check_access(name: str, revision: str | None) -> str | None:
+    """Tell before anything heavy is loaded that a language model cannot be had.
+
+    A published one: its licence is accepted, or all of it is in the local cache. A folder: `config.json` and weights,
+    or one GGUF file. Nothing but a published model's `config.json` is fetched.
+
+    Raises:
+        UserError: what is missing and how to get it; never with a token in it.
+    """
+    place = locate(name)
+    if is_local(name):
+        lacking = _lacking(Path(place))
+        if lacking:
+            raise UserError(f"model {name!r}: {place} {lacking}; get the whole model or name another folder")
+        return None
+    try:
+        auth_check(name)
+        return Path(hf_hub_download(name, CONFIG, revision=revision)).parent.name  # snapshots/COMMIT
+    except GatedRepoError:
+        raise UserError(
+            f"model {name!r}: its licence is not accepted; accept it on the model's page, then log in with "
+            "`hf auth login` or set HF_TOKEN"
+        ) from None
+    except RevisionNotFoundError:
+        raise UserError(f"model {name!r}: has no revision {revision!r}; correct it or remove `revision`") from None
+    except (RepositoryNotFoundError, HFValidationError):
+        raise UserError(
+            f"model {name!r}: not published, or private; correct the name, write a folder as ./folder, or log in with "
+            "`hf auth login`"
+        ) from None
+    except RemoteEntryNotFoundError:
+        raise UserError(f"model {name!r}: has no {CONFIG}, so it is none of transformers'; name another") from None
+    except (OfflineModeIsEnabled, LocalEntryNotFoundError, HTTPError):
+        return _cached(name, revision)
+
+
+def _cached(name: str, revision: str | None) -> str:
+    """The commit of the whole copy in the local cache."""
+    why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "no answer from the network"
+    try:
+        snapshot = Path(snapshot_download(name, revision=revision, local_files_only=True))
+        lacking = _lacking(snapshot)
+    except LocalEntryNotFoundError:
+        lacking = "is not whole"
+    if lacking:
+        raise UserError(
+            f"model {name!r}: {why}, and the copy in the local cache {lacking}; fetch it once with "
+            f"`hf download {name}{f' --revision {revision}' if revision else ''}` where there is a network"
+        )
+    return snapshot.name
+
+
+def _lacking(folder: Path) -> str | None:
+    """What keeps `folder` from being a whole model, as the end of a sentence."""
+    if gguf_file(folder):
+        return None
+    if not (folder / CONFIG).is_file():
+        return f"has neither {CONFIG} nor a GGUF file"
+    for index in (*folder.glob("*.safetensors.index.json"), *folder.glob("*.bin.index.json")):
+        shards = set(read_json(index).get("weight_map", {}).values())
+        absent = sorted(shard for shard in shards if not (folder / shard).is_file())
+        if absent:
+            return f"lacks {len(absent)} of the {len(shards)} files of its weights, {absent[0]} for one"
+        return None
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+        return "has no weights (*.safetensors, *.bin)"
+    return None
 
 
 def _folders(root: Path) -> str:

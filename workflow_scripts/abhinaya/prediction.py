@@ -1,5 +1,6 @@
 """Predicting with a trained classifier."""
 
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -9,16 +10,20 @@ from tqdm import tqdm
 
 from abhinaya import tables
 from abhinaya.classifier import Classifier
-from abhinaya.config import SpeechSystem
+from abhinaya.config import TrainedSystem
 from abhinaya.dataset import Utterances, by_size, collate
 from abhinaya.devices import autocast, claim
 from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES
 from abhinaya.model_folder import load_model
+from abhinaya.transcripts import check_text
 
 
 def predict(folder: Path, manifest: pd.DataFrame, cpus: int = 2, gpus: int = 0) -> pd.DataFrame:
     """Label every validation and test utterance of `manifest` with the model in `folder`.
+
+    Args:
+        manifest: all utterances, with `text` for a system that reads transcripts.
 
     Returns:
         a table with the columns `tables.PREDICTIONS`; probabilities are those of the softmax over the classes that
@@ -31,9 +36,12 @@ def predict(folder: Path, manifest: pd.DataFrame, cpus: int = 2, gpus: int = 0) 
     rows = manifest[manifest["split"].isin(("validation", "test"))].reset_index(drop=True)
     if rows.empty:
         raise UserError("manifest: no validation or test utterance to predict; check the corpus's partitions")
-    classifier, loader, settings = load_model(folder)
+    classifier, loader, settings = load_model(folder, device)
+    check_text(settings, rows)
     utterances = Utterances(rows, loader)
-    probabilities = _probabilities(classifier.to(device), utterances, settings, device, workers)
+    for remark in utterances.remarks:
+        print(remark, file=sys.stderr)
+    probabilities = _probabilities(classifier, utterances, settings, device, workers)
     table = pd.DataFrame(probabilities.numpy(), columns=list(tables.PROBABILITIES))
     table.insert(0, tables.KEY, rows[tables.KEY])
     table.insert(1, "Split", rows["split"])
@@ -42,7 +50,7 @@ def predict(folder: Path, manifest: pd.DataFrame, cpus: int = 2, gpus: int = 0) 
 
 
 def _probabilities(
-    classifier: Classifier, utterances: Utterances, settings: SpeechSystem, device: torch.device, workers: int
+    classifier: Classifier, utterances: Utterances, settings: TrainedSystem, device: torch.device, workers: int
 ) -> torch.Tensor:
     """(n, 8) float64, in the order of `utterances`."""
     batches = by_size(utterances.sizes, settings.training.eval_batch_size)

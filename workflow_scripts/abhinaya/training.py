@@ -28,12 +28,13 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from abhinaya import losses, tables
 from abhinaya.classifier import Classifier
-from abhinaya.config import SpeechSystem, deciding
+from abhinaya.config import TrainedSystem, deciding
 from abhinaya.dataset import LengthGrouped, Utterances, Vectors, collate
 from abhinaya.devices import autocast, claim, is_bf16
 from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES
 from abhinaya.model_folder import WEIGHTS, build, check_replaceable, load_weights, save_model, save_weights
+from abhinaya.transcripts import check_text
 
 FINGERPRINT = "fingerprint.json"
 MEMORY_ONLY = ("batch_size", "eval_batch_size", "gradient_checkpointing")  # keys of `training`
@@ -97,7 +98,7 @@ class Epochs(TrainerCallback):
 
 def train(
     name: str,
-    settings: SpeechSystem,
+    settings: TrainedSystem,
     manifest: pd.DataFrame,
     seed: int,
     checkpoints: Path,
@@ -108,7 +109,7 @@ def train(
     """Train system `name` and write its model folder: weights, `config.json`, `metrics.json`.
 
     Args:
-        manifest: all utterances; `split` tells train and validation.
+        manifest: all utterances; `split` tells train and validation; with `text` for a system that reads transcripts.
         checkpoints: folder of a run in progress; a later call with the same task goes on from there;
             removed at the end.
         output: the model folder, written last and whole.
@@ -119,6 +120,7 @@ def train(
         UserError: a split without utterances or with one that has none of the eight emotions, too few GPUs, an encoder
             that cannot be loaded.
     """
+    check_text(settings, manifest)
     device, workers = claim(cpus, gpus)
     check_replaceable(output)
     rows = {split: manifest[manifest["split"] == split].reset_index(drop=True) for split in ("train", "validation")}
@@ -132,7 +134,7 @@ def train(
             )
     counts = [int((rows["train"]["EmoClass"] == letter).sum()) for letter in CLASSES]
     set_seed(seed)
-    classifier, loader = build(settings, counts, seed)
+    classifier, loader = build(settings, counts, seed, device)
     arguments = _arguments(settings, checkpoints, seed, workers, device)
     with arguments.main_process_first(local=False):  # it clears away what the others must not find
         resume = _checkpoint_of(fingerprint(settings, rows, seed), checkpoints)
@@ -142,6 +144,10 @@ def train(
         "train": Utterances(rows["train"], loader, seed),
         "validation": Utterances(rows["validation"], loader),
     }
+    remarks = [f"{split}: {remark}" for split, part in data.items() for remark in part.remarks]
+    if arguments.process_index == 0:
+        for remark in remarks:
+            print(remark, file=sys.stderr)
     if settings.encoder.freeze == "all":
         data = _encoded(classifier, data, checkpoints, settings, workers, arguments)
     trainer = ClassifierTrainer(
@@ -161,7 +167,7 @@ def train(
     trainer.accelerator.wait_for_everyone()  # all have read the best checkpoint before it goes
     if trainer.is_world_process_zero():
         metrics = _metrics(trainer, settings, len(rows["train"]), time.monotonic() - started, resume)
-        save_model(name, settings, classifier, counts, seed, metrics, output)
+        save_model(name, settings, classifier, counts, seed, metrics, remarks, output)
         shutil.rmtree(checkpoints)
 
 
@@ -175,15 +181,13 @@ def macro_f1(prediction: EvalPrediction) -> dict[str, float]:
     }
 
 
-def fingerprint(settings: SpeechSystem, rows: dict[str, pd.DataFrame], seed: int) -> dict[str, str]:
+def fingerprint(settings: TrainedSystem, rows: dict[str, pd.DataFrame], seed: int) -> dict[str, str]:
     """What a checkpoint belongs to: settings, seed and data. Another task must not go on from it.
 
     Settings that only trade memory for time do not count: after a lack of memory one changes them and goes on.
     """
-    content = {
-        split: hashlib.sha256(part[[tables.KEY, "EmoClass", "duration"]].to_csv().encode()).hexdigest()
-        for split, part in rows.items()
-    }
+    columns = [tables.KEY, "EmoClass", "duration", *(["text"] if settings.reads_transcripts else [])]
+    content = {split: hashlib.sha256(part[columns].to_csv().encode()).hexdigest() for split, part in rows.items()}
     chosen = deciding(settings)
     for key in MEMORY_ONLY:
         del chosen["training"][key]
@@ -215,7 +219,7 @@ def _is_whole(checkpoint: Path) -> bool:
 
 
 def _arguments(
-    settings: SpeechSystem, checkpoints: Path, seed: int, workers: int, device: torch.device
+    settings: TrainedSystem, checkpoints: Path, seed: int, workers: int, device: torch.device
 ) -> TrainingArguments:
     training = settings.training
     processes = int(os.environ.get("WORLD_SIZE", 1))
@@ -266,7 +270,7 @@ def _encoded(
     classifier: Classifier,
     data: dict[str, Utterances],
     checkpoints: Path,
-    settings: SpeechSystem,
+    settings: TrainedSystem,
     workers: int,
     arguments: TrainingArguments,
 ) -> dict[str, Dataset]:
@@ -287,7 +291,7 @@ def _encoded(
     }
 
 
-def _loss_function(settings: SpeechSystem, counts: list[int], device: torch.device) -> object:
+def _loss_function(settings: TrainedSystem, counts: list[int], device: torch.device) -> object:
     loss = losses.build(settings.loss, counts).to(device)
 
     def compute(
@@ -306,7 +310,7 @@ def _innermost_sampler(dataloader: object) -> LengthGrouped:
     return sampler
 
 
-def _metrics(trainer: Trainer, settings: SpeechSystem, utterances: int, seconds: float, resume: str | None) -> dict:
+def _metrics(trainer: Trainer, settings: TrainedSystem, utterances: int, seconds: float, resume: str | None) -> dict:
     history = trainer.state.log_history
     losses_by_epoch = {round(entry["epoch"]): entry["loss"] for entry in history if "loss" in entry}
     epochs = [

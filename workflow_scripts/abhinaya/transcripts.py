@@ -6,6 +6,7 @@ import pandas as pd
 import pyarrow as pa
 
 from abhinaya import tables
+from abhinaya.config import TrainedSystem
 from abhinaya.errors import UserError
 
 SHARD = tables.TRANSCRIPTS.append(pa.field("temperature", pa.float64()))  # above 0: decoded again
@@ -37,3 +38,26 @@ def merge(manifest: pd.DataFrame, sources: list[Path], utterances: str) -> tuple
         "redecoded": int((merged["temperature"] > 0).sum()),
     }
     return merged.drop(columns=["split", "temperature"]), metadata
+
+
+def joined(manifest: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """`manifest` with the column `text` of the transcripts at `path`; null where no split uses the utterance.
+
+    Raises:
+        UserError: the table is absent or malformed, or lacks an utterance of a split.
+    """
+    table = tables.read_transcripts(path)
+    merged = manifest.merge(table[[tables.KEY, "text"]], on=tables.KEY, how="left", validate="one_to_one")
+    missing = merged[merged["split"].notna() & merged["text"].isna()]
+    if len(missing):
+        raise UserError(
+            f"{path}: no transcript for {len(missing)} utterances, {missing[tables.KEY].iloc[0]} for one; make the "
+            "transcripts again"
+        )
+    return merged
+
+
+def check_text(settings: TrainedSystem, rows: pd.DataFrame) -> None:
+    """Raise a `UserError` when a system that reads transcripts got none."""
+    if settings.reads_transcripts and "text" not in rows:
+        raise UserError(f"a {settings.family} system reads transcripts; give --transcripts")

@@ -1,13 +1,12 @@
-"""The sections under `systems`: encoder, head, loss, training of a classifier."""
+"""The sections under `systems`: encoder, head, loss, training of a classifier that is trained."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from abhinaya.config.mistakes import WrongKey
 from abhinaya.config.section import Resources, Section
 
-PLANNED_FAMILIES = ("text", "salmonn", "zero_shot")
 RANDOM = "random:"
 CONVOLUTIONAL = ("wavlm", "hubert", "wav2vec2")  # raw waveform -> convolutions -> transformer
 ARCHITECTURES = (*CONVOLUTIONAL, "whisper")  # of speech encoders
@@ -55,6 +54,57 @@ class SpeechEncoder(Section):
         return self
 
 
+class Lora(Section):
+    """Low-rank adapters, the only part of a language model that is trained (Hu et al. 2022; the paper's values)."""
+
+    r: int = Field(8, ge=1, description="rank")
+    alpha: int = Field(32, ge=1, description="scale, over the rank")
+    dropout: float = Field(0.1, ge=0, lt=1, description="before the adapters")
+    targets: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="names of the layers that get adapters; null: peft's choice for the architecture, query and value "
+        "projections as in the paper",
+    )
+
+
+class TextEncoder(Section):
+    """A language model of transformers, a decoder as LLaMA or an encoder as RoBERTa, without its output layer."""
+
+    model: str = Field(
+        min_length=1,
+        description="a published name, a local folder or `package:…` (a folder inside an installed Python package); a "
+        "folder may hold one GGUF file instead",
+    )
+    revision: str | None = Field(
+        None, description="commit of a published model, for the very same weights; null: the newest, which is recorded"
+    )
+    freeze: Literal["base", "all", "none"] = Field(
+        "base",
+        description="`base`: the model stays, LoRA is trained beside it; `all`: no LoRA, the features are computed "
+        "once for all epochs; `none`: every weight is trained",
+    )
+    lora: Lora = Lora()
+    layer: int | None = Field(
+        None, ge=1, description="cut the model off after this transformer layer (1 is the first); null: use all"
+    )
+    max_tokens: int = Field(128, ge=2, description="longer transcripts are cut, and counted")
+    special_tokens: Literal["end", "tokenizer"] = Field(
+        "end",
+        description="`end`: an end token behind the text and none before it, as the authors' T2; `tokenizer`: those "
+        "that the tokenizer adds by itself (BERT and its kin)",
+    )
+    quantization: Literal["4bit"] | None = Field(
+        None, description="`4bit`: load the frozen weights as 4-bit NormalFloat (bitsandbytes); null: as they are"
+    )
+
+    @model_validator(mode="after")
+    def _quantized_is_frozen(self) -> "TextEncoder":
+        if self.quantization and self.freeze == "none":
+            raise WrongKey("quantization", "4-bit weights cannot be trained; remove it or set `freeze: base`")
+        return self
+
+
 class Head(Section):
     """Attentive statistics pooling and the layers after it."""
 
@@ -65,6 +115,14 @@ class Head(Section):
     )
     attention_init: float = Field(
         1.0, gt=0, description="standard deviation of the initial attention vector; 1 as in the reference"
+    )
+
+
+class FramesHead(Head):
+    """The head over a language model: its layer norm comes first."""
+
+    norm: Literal["hidden", "frames"] = Field(
+        "frames", description="layer norm after the hidden layer (S1) or on the encoder's vectors (S2, T2, ST1)"
     )
 
 
@@ -114,19 +172,18 @@ class Training(Section):
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, more time")
 
 
-class SpeechSystem(Section):
-    """A classifier that hears (the paper's baseline and S1)."""
+class TrainedSystem(Section):
+    """What all trained systems have: the loss, the training, the resources."""
 
-    family: Literal["speech"]
+    reads_transcripts: ClassVar[bool] = False
+
     about: str = Field("", description="a line for the report")
-    encoder: SpeechEncoder
-    head: Head = Head()
     loss: AnyLoss = Field(description="what training minimises; `name` says which")
     training: Training = Training()
     resources: Resources = Resources()
 
     @model_validator(mode="after")
-    def _batches_divide(self) -> "SpeechSystem":
+    def _batches_divide(self) -> "TrainedSystem":
         per_step = self.training.batch_size * max(1, self.resources.gpu)
         if self.training.effective_batch % per_step:
             raise WrongKey(
@@ -137,12 +194,22 @@ class SpeechSystem(Section):
         return self
 
 
-def _built(values: Any) -> Any:
-    """Stop at a family that is yet to come, before every other key of it is called unknown."""
-    family = values.get("family") if isinstance(values, dict) else None
-    if family in PLANNED_FAMILIES:
-        raise WrongKey("family", f"{family!r} is planned but not built yet; use 'speech' or remove this system")
-    return values
+class SpeechSystem(TrainedSystem):
+    """A classifier that hears (the paper's baseline and S1)."""
+
+    family: Literal["speech"]
+    encoder: SpeechEncoder
+    head: Head = Head()
 
 
-System = Annotated[SpeechSystem, BeforeValidator(_built)]
+class TextSystem(TrainedSystem):
+    """A classifier that reads the transcript (the paper's T2)."""
+
+    reads_transcripts: ClassVar[bool] = True
+
+    family: Literal["text"]
+    encoder: TextEncoder
+    head: FramesHead = FramesHead()
+
+
+Trained = Annotated[SpeechSystem | TextSystem, Field(discriminator="family")]

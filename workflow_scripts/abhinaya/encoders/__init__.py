@@ -8,13 +8,19 @@ padded tensors of a batch to vectors and lengths.
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
+import torch
 from torch import Tensor, nn
 
-from abhinaya.config import System
+from abhinaya.config import SpeechSystem, TrainedSystem
+from abhinaya.devices import is_bf16
 
 
 class Loader(Protocol):
     """Reads one utterance; small and picklable, without weights."""
+
+    def prepare(self, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+        """What is done once for all rows, before any is loaded; and remarks on it for the user."""
 
     def load(self, row: dict[str, Any], generator: np.random.Generator | None) -> dict[str, Tensor]:
         """Tensors of one utterance, each with its length first; a random crop if there is a `generator`."""
@@ -23,8 +29,16 @@ class Loader(Protocol):
         """What the cost of an utterance grows with, for batches of like length."""
 
 
-def build(settings: System, seed: int) -> tuple[Loader, nn.Module]:
-    """The loader and the encoder that a system's settings describe; random parts are drawn from `seed`."""
-    from abhinaya.encoders import speech  # heavy; only the family in use is imported
+def build(settings: TrainedSystem, seed: int, device: torch.device) -> tuple[Loader, nn.Module]:
+    """The loader and the encoder that a system's settings describe, to compute on `device`.
 
-    return speech.build(settings.encoder, seed)
+    Random parts are drawn from `seed`.
+    """
+    # Heavy; only the family in use is imported.
+    if isinstance(settings, SpeechSystem):
+        from abhinaya.encoders import speech
+
+        return speech.build(settings.encoder, seed)
+    from abhinaya.encoders import text
+
+    return text.build(settings.encoder, seed, device, is_bf16(settings, device))

@@ -10,6 +10,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
@@ -40,6 +41,9 @@ class Clips:
         self.most = round(settings.max_seconds * audio.RATE)
         self.least = round(settings.min_seconds * audio.RATE)
         self.normalise = normalise
+
+    def prepare(self, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+        return rows, []
 
     def load(self, row: dict[str, Any], generator: np.random.Generator | None) -> dict[str, Tensor]:
         """`inputs`: the waveform (samples,)."""

@@ -1,0 +1,43 @@
+# Stage 3b: the language models that are asked, not trained.
+
+
+rule label_zero_shot:
+    input:
+        manifest="results/corpus/manifest.parquet",
+        transcripts="results/corpus/transcripts.parquet",
+    output:
+        preds="results/{system}/preds.csv",
+        answers="results/{system}/answers.parquet",
+        summary="results/{system}/labelling.json",
+    log:
+        job="logs/label_zero_shot/{system}.log",
+        server="logs/label_zero_shot/{system}.server.log",
+    benchmark:
+        "logs/benchmarks/label_zero_shot/{system}.tsv"
+    wildcard_constraints:
+        system=alternatives(ZERO_SHOT),
+    conda:
+        CONDA
+    threads: system_resource("cpus")
+    resources:
+        gpu=system_resource("gpu"),
+        gpu_jobs=one_gpu,
+        mem_mb=system_resource("mem_mb", scaled=True),
+        runtime=system_resource("runtime", scaled=True),
+        # How fast it asks; among the resources, for a change of a parameter would have everything labelled again.
+        concurrency=system_resource("concurrency"),
+        request_seconds=system_resource("request_seconds"),
+        start_minutes=system_resource("start_minutes"),
+    params:
+        settings=system_settings,
+        classes=CONFIG.corpus.classes,
+        # Not declared: Snakemake deletes declared outputs of a killed job, and these answers need not be asked again.
+        store="results/{system}/asked",
+    message:
+        "Labelling with {wildcards.system}, which was never trained for it"
+    shell:
+        'python "$scripts"/label_zero_shot.py --name {wildcards.system} --settings {params.settings:q}'
+        " --classes {params.classes} --manifest {input.manifest} --transcripts {input.transcripts}"
+        " --store {params.store} --output {output.preds} --answers {output.answers} --summary {output.summary}"
+        " --server-log {log.server} --cpus {threads} --gpus {resources.gpu} --concurrency {resources.concurrency}"
+        " --request-seconds {resources.request_seconds} --start-minutes {resources.start_minutes} 2>&1 | tee {log.job}"

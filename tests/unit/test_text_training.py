@@ -1,0 +1,178 @@
+"""Training and predicting from transcripts: the same promises as for speech, kept over LoRA."""
+
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import speech_corpus
+import text_corpus
+from safetensors.torch import load_file
+from speech_corpus import as_json, run
+from text_corpus import save_llama, system
+
+from abhinaya import model_folder, prediction, tables, training
+from abhinaya.config import TextSystem
+from abhinaya.errors import UserError
+from abhinaya.labels import CLASSES
+from abhinaya.tables import PROBABILITIES
+
+ROOT = Path(__file__).parents[2]
+STEPS = 4  # of an epoch: 14 transcripts, 4 a step
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("llama")
+    save_llama(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def settings(llama: Path) -> TextSystem:
+    return system(llama)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    return text_corpus.make_manifest(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def finished(settings: TextSystem, manifest: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(settings, manifest, tmp_path_factory.mktemp("finished"))
+
+
+def weights_of(model: Path) -> bytes:
+    return (model / model_folder.WEIGHTS).read_bytes()
+
+
+def test_it_learns_what_the_words_say(llama: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    model = run(system(llama, epochs=12, effective_batch=2), manifest, tmp_path)
+    metrics = tables.read_json(model / "metrics.json")
+    assert metrics["epochs"][metrics["best_epoch"] - 1]["accuracy"] == 1.0
+    table = prediction.predict(model, manifest, cpus=1)
+    truth = manifest.set_index(tables.KEY)["EmoClass"]
+    assert (table["EmoClass"].to_numpy() == truth[table[tables.KEY]].to_numpy()).all()
+
+
+def test_the_same_run_gives_the_same_bytes(
+    finished: Path, settings: TextSystem, manifest: pd.DataFrame, tmp_path: Path
+) -> None:
+    assert weights_of(run(settings, manifest, tmp_path)) == weights_of(finished)
+
+
+def test_only_what_was_trained_is_stored(finished: Path, llama: Path) -> None:
+    stored = sum(path.stat().st_size for path in finished.iterdir())
+    assert stored < 0.6 * (llama / "model.safetensors").stat().st_size
+    config = tables.read_json(finished / "config.json")
+    assert config["settings"]["family"] == "text"
+    assert config["parameters"]["trained"] < 0.5 * config["parameters"]["all"]
+
+
+KILLED = """
+import os, signal, sys
+sys.path[:0] = [{scripts!r}]
+from abhinaya import training
+begin = training.Epochs.on_epoch_begin
+def kill(self, args, state, control, **_):
+    if round(state.epoch) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    begin(self, args, state, control)
+training.Epochs.on_epoch_begin = kill
+import train
+train.main()
+"""
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    finished: Path, settings: TextSystem, manifest: pd.DataFrame, tmp_path: Path
+) -> None:
+    """By the scripts, from the tables that a rule hands them."""
+    tables.write_manifest(manifest.drop(columns="text"), tmp_path / "manifest.parquet")
+    tables.write_parquet(manifest, tables.TRANSCRIPTS, tmp_path / "transcripts.parquet")
+    command = [
+        *("--name", "tiny", "--settings", as_json(settings), "--seed", "7", "--cpus", "1"),
+        *("--manifest", f"{tmp_path}/manifest.parquet", "--transcripts", f"{tmp_path}/transcripts.parquet"),
+        *("--checkpoints", f"{tmp_path}/checkpoints", "--output", f"{tmp_path}/model"),
+    ]
+    code = KILLED.format(scripts=str(ROOT / "workflow_scripts"))
+    killed = subprocess.run([sys.executable, "-c", code, *command], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    resumed = run(settings, manifest, tmp_path)
+    assert tables.read_json(resumed / "metrics.json")["resumed_from"] == f"checkpoint-{2 * STEPS}"
+    assert weights_of(resumed) == weights_of(finished)
+
+
+def test_other_words_make_another_task(settings: TextSystem, manifest: pd.DataFrame) -> None:
+    other = manifest.assign(text="something else")
+    one, two = (training.fingerprint(settings, {"train": rows}, 1) for rows in (manifest, other))
+    assert one != two
+    speech = speech_corpus.system()
+    one, two = (training.fingerprint(speech, {"train": rows}, 1) for rows in (manifest, other))
+    assert one == two
+
+
+def test_a_prediction_depends_on_its_own_transcript_alone(finished: Path, manifest: pd.DataFrame) -> None:
+    whole = prediction.predict(finished, manifest, cpus=1).set_index(tables.KEY)
+    turned = prediction.predict(finished, manifest[::-1], cpus=1).set_index(tables.KEY)
+    for name in whole.index:
+        alone = prediction.predict(finished, manifest[manifest[tables.KEY] == name], cpus=1).iloc[0]
+        for other in (alone, turned.loc[name]):
+            np.testing.assert_allclose(
+                other[list(PROBABILITIES)].astype(float), whole.loc[name, list(PROBABILITIES)].astype(float), atol=1e-6
+            )
+            assert other["EmoClass"] == whole.loc[name, "EmoClass"]
+
+
+def test_long_transcripts_are_cut_with_a_count_in_the_notes(
+    llama: Path, manifest: pd.DataFrame, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = run(system(llama, {"max_tokens": 8}, epochs=1), manifest, tmp_path)
+    told = [note for note in tables.read_json(model / "config.json")["notes"] if "were cut" in note]
+    assert [note.partition(":")[0] for note in told] == ["train", "validation"]
+    assert told[0] == "train: 8 of 14 transcripts are longer than 8 tokens and were cut."
+    capfd.readouterr()
+    assert len(prediction.predict(model, manifest, cpus=1)) == 11
+    assert "of 11 transcripts are longer than 8 tokens and were cut." in capfd.readouterr().err
+
+
+def test_a_frozen_model_is_read_once_and_predicts_as_it_was_trained(
+    llama: Path, manifest: pd.DataFrame, tmp_path: Path
+) -> None:
+    model = run(system(llama, {"freeze": "all"}), manifest, tmp_path)
+    assert not any(name.startswith("encoder.") for name in load_file(model / model_folder.WEIGHTS))
+    metrics = tables.read_json(model / "metrics.json")
+    table = prediction.predict(model, manifest, cpus=1)
+    validation = table[table["Split"] == "validation"]
+    truth = manifest.set_index(tables.KEY)["EmoClass"][validation[tables.KEY]]
+    accuracy = float((truth.to_numpy() == validation["EmoClass"].to_numpy()).mean())
+    assert accuracy == pytest.approx(metrics["epochs"][metrics["best_epoch"] - 1]["accuracy"])
+
+
+@pytest.mark.parametrize("options", [{"gradient_checkpointing": True}, {"precision": "bf16"}])
+def test_options_of_training(llama: Path, manifest: pd.DataFrame, tmp_path: Path, options: dict) -> None:
+    model = run(system(llama, epochs=1, **options), manifest, tmp_path)
+    found = prediction.predict(model, manifest, cpus=1)[list(PROBABILITIES)].to_numpy()
+    assert np.isfinite(found).all()
+    assert (found[:, [CLASSES.index(letter) for letter in "CDFU"]] == 0).all()  # training has none of these
+
+
+def test_without_transcripts_it_is_told_in_a_line(settings: TextSystem, manifest: pd.DataFrame, finished: Path) -> None:
+    with pytest.raises(UserError, match=r"^a text system reads transcripts; give --transcripts$"):
+        run(settings, manifest.drop(columns="text"), finished.parent / "never")
+    with pytest.raises(UserError, match=r"^a text system reads transcripts; give --transcripts$"):
+        prediction.predict(finished, manifest.drop(columns="text"), cpus=1)
+
+
+def test_a_model_whose_base_is_gone(finished: Path, llama: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "model")
+    config = tables.read_json(tmp_path / "model" / "config.json")
+    config["settings"]["encoder"]["model"] = str(tmp_path / "gone")
+    tables.write_json(config, tmp_path / "model" / "config.json")
+    with pytest.raises(UserError, match="no such folder"):
+        prediction.predict(tmp_path / "model", manifest, cpus=1)

@@ -1,0 +1,201 @@
+"""Language models of transformers that read the transcript: LLaMA, RoBERTa and their kin (paper: LLaMA-3.1-8B, LoRA).
+
+Whatever stands beside a transcript in its batch, its vectors are those it would get alone: padding is on the right and
+masked. The output layer over the vocabulary is never loaded.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from peft import LoraConfig, TaskType, get_peft_model
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
+from transformers.utils import logging as transformers_logging
+from transformers.utils.hub import cached_file, extract_commit_hash
+
+from abhinaya.config import TextEncoder
+from abhinaya.errors import UserError
+from abhinaya.models import as_folder
+
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it, and it misses kernels that nobody needs
+transformers_logging.disable_progress_bar()
+
+
+class Transcripts:
+    """Turns transcripts into token ids, all at once."""
+
+    def __init__(self, settings: TextEncoder, tokenizer: PreTrainedTokenizerBase) -> None:
+        """
+        Raises:
+            UserError: the tokenizer has no end token and the settings want one.
+        """
+        self.settings = settings
+        self.tokenizer = tokenizer
+        if settings.special_tokens == "end" and tokenizer.eos_token_id is None:
+            raise UserError(
+                f"encoder {settings.model!r}: its tokenizer has no end token; set `special_tokens: tokenizer`"
+            )
+
+    def prepare(self, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+        """Add `tokens` to `rows`, and count the transcripts that are cut (docs/fidelity.md, 17)."""
+        texts, most = rows["text"].tolist(), self.settings.max_tokens
+        own = self.settings.special_tokens == "tokenizer"
+        tokens = self._tokens(texts) if own else [[*ids, self.tokenizer.eos_token_id] for ids in self._tokens(texts)]
+        cut = sum(len(ids) > most for ids in tokens)
+        if not cut:
+            return rows.assign(tokens=tokens), []
+        # The authors cut off their end token; a tokenizer keeps its own.
+        tokens = self._tokens(texts, truncation=True, max_length=most) if own else [ids[:most] for ids in tokens]
+        remark = f"{cut} of {len(rows)} transcripts are longer than {most} tokens and were cut."
+        return rows.assign(tokens=tokens), [remark]
+
+    def load(self, row: dict[str, Any], generator: np.random.Generator | None) -> dict[str, Tensor]:
+        """`inputs`: token ids (T,), T >= 1 even for an empty transcript."""
+        return {"inputs": torch.tensor(row["tokens"])}
+
+    def size(self, row: dict[str, Any]) -> float:
+        return len(row["tokens"])
+
+    def _tokens(self, texts: list[str], **options: Any) -> list[list[int]]:
+        own = self.settings.special_tokens == "tokenizer"
+        # A transcript that spells out a special token must not become one.
+        options |= {"add_special_tokens": own, "split_special_tokens": True, "verbose": False}
+        return self.tokenizer(texts, **options)["input_ids"] if texts else []
+
+
+class TextModule(nn.Module):
+    """A language model, perhaps with LoRA beside it. One that is frozen as a whole stays in evaluation mode."""
+
+    random = False
+
+    def __init__(self, model: nn.Module, width: int, frozen: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.width = width
+        self.frozen = frozen
+        self.revision: str | None = None  # the commit of a published model
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Token ids (B, T) and their lengths -> the last layer's normed vectors (B, T, H) and lengths (B,)."""
+        mask = torch.arange(inputs.shape[1], device=inputs.device) < lengths[:, None]
+        return self.model(input_ids=inputs, attention_mask=mask.long()).last_hidden_state, lengths
+
+    def train(self, mode: bool = True) -> "TextModule":
+        return super().train(mode and not self.frozen)
+
+
+def build(settings: TextEncoder, seed: int, device: torch.device, bf16: bool) -> tuple[Transcripts, TextModule]:
+    """The loader and the encoder for `settings`; frozen weights are held in bf16 if computing is.
+
+    Raises:
+        UserError: the model is absent or of another kind, or the settings do not fit it.
+    """
+    place, revision = as_folder(settings.model), settings.revision or "main"
+    whole = settings.freeze == "none"
+    with _told(settings):
+        config = _config(settings, place, revision)
+        tokenizer = AutoTokenizer.from_pretrained(place, revision=revision)
+        model, report = AutoModel.from_pretrained(
+            place,
+            config=config,
+            revision=revision,
+            dtype=torch.bfloat16 if bf16 and not whole else torch.float32,
+            output_loading_info=True,
+            **_quantized(settings, device),
+        )
+        commit = extract_commit_hash(cached_file(place, "config.json", revision=revision), None)
+    absent = sorted(
+        name for name in report["missing_keys"] if not name.startswith("pooler.")
+    )  # BERT's has no part here
+    if absent:  # transformers would draw them at random and only warn
+        raise UserError(
+            f"encoder {settings.model!r}: the checkpoint lacks {len(absent)} of its weights, {absent[0]} for one; get "
+            "the whole model"
+        )
+    if model.main_input_name != "input_ids":
+        raise UserError(f"encoder {settings.model!r}: a {config.model_type} does not read text; use LLaMA, RoBERTa, …")
+    model.requires_grad_(whole)
+    if settings.freeze == "base":
+        model = _adapted(model, settings, seed)
+    encoder = TextModule(model, config.hidden_size, frozen=settings.freeze == "all")
+    encoder.revision = commit
+    return Transcripts(settings, tokenizer), encoder
+
+
+@contextmanager
+def _told(settings: TextEncoder) -> Iterator[None]:
+    """Tell in a line why transformers cannot load the model, and keep its own tables out of the log."""
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(
+            f"encoder {settings.model!r}: cannot be loaded ({reason}); check the name, the network and, for a gated "
+            "model, the token, or give a local folder"
+        ) from None
+    finally:
+        transformers_logging.set_verbosity(before)
+
+
+def _config(settings: TextEncoder, place: str, revision: str) -> PretrainedConfig:
+    """The architecture, cut at `layer`; settings beyond it are refused before its weights are read."""
+    config = AutoConfig.from_pretrained(place, revision=revision)
+    told = f"encoder {settings.model!r}:"
+    if config.is_encoder_decoder:
+        raise UserError(f"{told} a {config.model_type} is encoder and decoder; use LLaMA, RoBERTa, …")
+    longest = getattr(config, "max_position_embeddings", settings.max_tokens)
+    if settings.max_tokens > longest:
+        raise UserError(f"{told} `max_tokens` {settings.max_tokens}, but it reads at most {longest}; lower it")
+    if settings.layer is not None:
+        if settings.layer > config.num_hidden_layers:
+            raise UserError(f"{told} `layer` {settings.layer}, but it has {config.num_hidden_layers}; lower it")
+        config.num_hidden_layers = settings.layer
+    config.use_cache = False
+    return config
+
+
+def _adapted(model: PreTrainedModel, settings: TextEncoder, seed: int) -> nn.Module:
+    """`model` with LoRA, which is drawn from `seed` and is zero until it is trained."""
+    lora = settings.lora
+    set_seed(seed)
+    try:
+        return get_peft_model(
+            model,
+            LoraConfig(
+                r=lora.r,
+                lora_alpha=lora.alpha,
+                lora_dropout=lora.dropout,
+                target_modules=lora.targets,
+                task_type=TaskType.FEATURE_EXTRACTION,
+            ),
+        )
+    except ValueError as error:
+        names = sorted({name.rpartition(".")[2] for name, part in model.named_modules() if isinstance(part, nn.Linear)})
+        raise UserError(
+            f"encoder {settings.model!r}: `lora.targets` do not fit ({str(error).splitlines()[0]}); choose from "
+            f"{', '.join(names)}"
+        ) from None
+
+
+def _quantized(settings: TextEncoder, device: torch.device) -> dict[str, Any]:
+    if settings.quantization is None:
+        return {}
+    kind = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+    return {"quantization_config": kind, "device_map": {"": device}}

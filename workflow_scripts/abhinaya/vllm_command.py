@@ -1,0 +1,74 @@
+"""How our own vLLM server is called: its command line, its environment, its version."""
+
+import importlib.metadata
+import sys
+from typing import Any
+
+from abhinaya.config import ZeroShotSystem
+from abhinaya.models import is_local
+
+HOST = "127.0.0.1"
+SERVED = "model"  # our server's name for the only model it has
+
+
+def command(settings: ZeroShotSystem, place: str, commit: str | None, port: int, gpus: int) -> list[str]:
+    """The command line of vLLM's server, without its key: everybody on the machine can read a command line.
+
+    Args:
+        place: a folder, or a published model's name.
+        commit: of a published model.
+    """
+    server = settings.server
+    options: dict[str, Any] = {
+        "model": place,
+        "served_model_name": SERVED,
+        "host": HOST,
+        "port": port,
+        "dtype": server.dtype,
+        "max_model_len": server.max_model_len,
+        "tensor_parallel_size": max(1, gpus),
+        "seed": 0,
+        "disable_uvicorn_access_log": True,
+    }
+    if server.quantization:
+        options["quantization"] = server.quantization
+    if commit:
+        options |= {"revision": commit, "tokenizer_revision": commit}
+    if gpus:
+        options["gpu_memory_utilization"] = server.memory_share
+    return [
+        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
+        *(_option(name, value) for name, value in (options | server.arguments).items()),
+    ]
+
+
+def environment(settings: ZeroShotSystem, cpus: int, gpus: int) -> dict[str, str]:
+    """What vLLM reads from its environment, apart from the key."""
+    variables = {"VLLM_NO_USAGE_STATS": "1"}
+    if is_local(settings.model):
+        variables["HF_HUB_OFFLINE"] = "1"
+    if gpus == 0:
+        variables |= {
+            "VLLM_CPU_KVCACHE_SPACE": str(settings.server.cpu_cache_gb),
+            # By itself vLLM binds its threads to certain cores and keeps one of them free: half of a small machine.
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            "OMP_NUM_THREADS": str(cpus),
+        }
+    return variables
+
+
+def _option(name: str, value: Any) -> str:
+    name = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no-{name}"
+    return f"--{name}={value}"
+
+
+def version() -> str | None:
+    """The installed vLLM's."""
+    for name in ("vllm", "vllm-cpu"):  # the CPU build is a distribution of another name
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
