@@ -30,9 +30,10 @@ rule report:
         ),
         models=expand(
             "results/{system}/model/{part}.json",
-            system=CONFIG.systems,
+            system=TRAINED,
             part=["config", "metrics"],
         ),
+        labellings=expand("results/{system}/labelling.json", system=ZERO_SHOT),
         votes=expand("results/{ensemble}/preds.csv", ensemble=CONFIG.ensembles),
         summary="results/corpus/summary.json",
         transcripts="results/corpus/transcripts.parquet",
@@ -62,10 +63,11 @@ rule report:
         names=[*CONFIG.systems, *CONFIG.ensembles],
         title=lambda wildcards: CONFIG.report.title,
         about=systems_in_words,
+        models=lambda wildcards: [f"results/{name}/model" for name in TRAINED],
     message:
         "Writing the report"
     shell:
         'python "$scripts"/report.py --names {params.names} --scores {input.scores}'
-        " --models $(dirname {input.models} | uniq) --votes {input.votes} --summary {input.summary}"
+        " --models {params.models} --labellings {input.labellings} --votes {input.votes} --summary {input.summary}"
         " --transcripts {input.transcripts} --references {input.references} --title={params.title:q} --about={params.about:q}"
         " --output-dir $(dirname {output.html}) 2>&1 | tee {log}"

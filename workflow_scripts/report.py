@@ -23,6 +23,7 @@ def main() -> None:
         args.title,
         dict(zip(args.names, args.scores, strict=True)),
         args.models,
+        args.labellings,
         args.votes,
         args.summary,
         args.transcripts,
@@ -63,6 +64,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--names", nargs="+", required=True, help="systems and ensembles, in the order to show")
     parser.add_argument("--scores", nargs="+", type=Path, required=True, help="their scores.json, in the same order")
     parser.add_argument("--models", nargs="*", type=Path, default=[], help="model folders of trained systems")
+    parser.add_argument("--labellings", nargs="*", type=Path, default=[], help="labelling.json of zero-shot systems")
     parser.add_argument("--votes", nargs="*", type=Path, default=[], help="results/{ensemble}/preds.csv of ensembles")
     parser.add_argument("--summary", type=Path, help="the corpus's summary.json")
     parser.add_argument("--transcripts", type=Path, help="transcripts.parquet")

@@ -235,3 +235,15 @@ def test_without_the_network_the_local_cache_counts(variables: dict[str, str], w
         f"model 'org/none': {why}, and the copy in the local cache is not whole; fetch it once"
     )
     assert "`hf download org/whole --revision v2`" in answers[4]
+
+
+def test_the_stamp_of_a_folder_changes_with_its_files(tmp_path: Path) -> None:
+    (tmp_path / "model" / "sub").mkdir(parents=True)
+    weights = tmp_path / "model" / "sub" / "weights"
+    weights.write_text("one")
+    name = str(tmp_path / "model")
+    before = models.stamp(name)
+    assert models.stamp(name) == before and len(before) == 64
+    weights.write_text("three")
+    assert models.stamp(name) != before
+    assert models.stamp("org/published") is None

@@ -179,7 +179,7 @@ def test_the_best_of_each_column_is_bold(inputs):
 
 def test_the_same_inputs_give_the_same_page(inputs):
     scores = {name: inputs["root"] / name / "scores.json" for name in ("s1", "s2")}
-    pages = {report.render(report.read("Twice", scores, [inputs["root"] / "s1" / "model"], [])) for _ in range(2)}
+    pages = {report.render(report.read("Twice", scores, [inputs["root"] / "s1" / "model"], [], [])) for _ in range(2)}
     assert len(pages) == 1
 
 
@@ -238,7 +238,7 @@ def test_scores_that_lack_a_class_are_named(inputs, tmp_path, table):
     del scores["test"][table]["U"]
     write_json(scores, tmp_path / "scores.json")
     with pytest.raises(UserError, match=rf"scores.json: test\.{table}\.U"):
-        report.read("", {"a": tmp_path / "scores.json"}, [], [])
+        report.read("", {"a": tmp_path / "scores.json"}, [], [], [])
 
 
 @pytest.mark.parametrize("change", [{"confusion": [[1]]}, {"macro_f1_interval": [0.1]}, {"n": "many"}, {"uar": None}])
@@ -247,7 +247,7 @@ def test_scores_of_another_shape_are_named(inputs, tmp_path, change):
     scores["test"] |= change
     write_json(scores, tmp_path / "scores.json")
     with pytest.raises(UserError, match=rf"scores.json: test\.{next(iter(change))}"):
-        report.read("", {"a": tmp_path / "scores.json"}, [], [])
+        report.read("", {"a": tmp_path / "scores.json"}, [], [], [])
 
 
 @pytest.mark.parametrize("about", ["{s1: a}", '["s1"]', '{"s1": 3}', "null"])
@@ -356,3 +356,34 @@ def test_mistakes_are_told_in_a_line(inputs, tmp_path, monkeypatch, arguments, m
     with pytest.raises(UserError, match=message):
         run_script(monkeypatch, *filled, "--output-dir", tmp_path / "report")
     assert not (tmp_path / "report").exists()
+
+
+LABELLING = {
+    "name": "t1",
+    "settings": {"family": "zero_shot", "model": "org/<b>llama", "fallback": "N"},
+    "versions": {"abhinaya": "1", "openai": "3.54.0"},
+    "notes": ["3 empty transcripts were labelled neutral, the fallback."],
+    "mode": "word",
+    "prompt": "paper",
+    "utterances": 1200,
+    "counts": {"labelled": 1190, "empty": 3, "unparsable": 5, "refused": 2},
+    "tokens": {"prompt": 9, "generated": 9, "generated_per_label": 2.5},
+    "labels_per_second": None,
+}
+
+
+def test_zero_shot_systems_stand_in_the_report(inputs, tmp_path, monkeypatch):
+    root = inputs["root"]
+    tables.write_json(LABELLING, tmp_path / "labelling.json")
+    run_script(
+        monkeypatch,
+        *("--names", "s1", "t1", "--scores", root / "s1" / "scores.json", root / "s2" / "scores.json"),
+        *("--models", root / "s1" / "model", "--labellings", tmp_path / "labelling.json", "--output-dir", tmp_path),
+    )
+    html = (tmp_path / "report.html").read_text()
+    parse(html)
+    for text in ("org/&lt;b&gt;llama, prompt paper, mode word", "1,190", "2.50", "3.54.0", "3 empty transcripts were"):
+        assert text in html
+    assert "<b>llama" not in html
+    assert "org/<b>llama" in (tmp_path / "scores.md").read_text()
+    assert "(t1)" not in html.split("openai")[1].split("</tr>")[0]  # the only one that has the package

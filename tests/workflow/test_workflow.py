@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,8 +21,9 @@ from running import ROOT, TEST_CONFIG, snakemake
 from abhinaya import tables
 from abhinaya.labels import CLASSES
 
-SYSTEMS = ("baseline", "s1", "s1_vs")
-GPU_JOBS = ("transcribe.py", "train.py", "predict.py")
+TRAINED = ("baseline", "s1", "t2")
+SYSTEMS = ("baseline", "s1", "t1", "t2")
+GPU_JOBS = ("transcribe.py", "train.py", "predict.py", "label_zero_shot.py")
 
 
 def planned(run: subprocess.CompletedProcess) -> dict[str, int]:
@@ -47,10 +49,15 @@ def test_every_file_of_the_contract_is_there_and_well_formed(finished: Path) -> 
         assert (predictions["EmoClass"].isin(CLASSES)).all()
         scores = json.loads((results / name / "scores.json").read_text())
         assert scores["validation"]["n"] == scores["test"]["n"] == 16
-    for name in SYSTEMS:
+    for name in TRAINED:
         model = results / name / "model"
         assert {path.name for path in model.iterdir()} == {"model.safetensors", "config.json", "metrics.json"}
         assert not (results / name / "checkpoints").exists()
+    answers = pd.read_parquet(results / "t1/answers.parquet").set_index("FileName")
+    assert sorted(answers.index) == sorted(scored["FileName"])
+    labelling = json.loads((results / "t1/labelling.json").read_text())
+    assert sum(labelling["counts"].values()) == 32 and labelling["counts"]["labelled"] >= 30
+    assert labelling["backend"]["kind"] == "vllm"
     submission = pd.read_csv(results / "vote/submission.csv")
     assert submission.columns.tolist() == ["FileName", "EmoClass"]
     assert submission["FileName"].tolist() == sorted(manifest[manifest["split"] == "test"]["FileName"])
@@ -97,6 +104,30 @@ def test_nothing_runs_again_and_only_what_a_change_needs(finished: Path, tmp_pat
 def test_a_single_target_plans_only_what_it_needs(tmp_path: Path) -> None:
     run = snakemake(tmp_path, "-n", "results/s1/preds.csv")
     assert planned(run) == {"prepare_corpus": 1, "train": 1, "predict": 1, "total": 3}
+    heard = {"prepare_corpus": 1, "transcribe": 2, "merge_transcripts": 1}
+    run = snakemake(tmp_path, "-n", "results/t2/preds.csv")
+    assert planned(run) == {**heard, "train": 1, "predict": 1, "total": 6}
+    run = snakemake(tmp_path, "-n", "results/t1/preds.csv")
+    assert planned(run) == {**heard, "label_zero_shot": 1, "total": 5}
+
+
+def test_the_papers_text_systems_are_planned_with_their_machines(tmp_path: Path) -> None:
+    """Snakemake prints what a job asks for only where its rule has no message."""
+    for part in ("rules", "workflow_scripts", "envs", "profiles"):
+        shutil.copytree(ROOT / part, tmp_path / part)
+    shutil.copy(ROOT / "Snakefile", tmp_path)
+    for rules in (tmp_path / "rules").glob("*.smk"):
+        rules.write_text(re.sub(r"\n    message:\n        .*", "", rules.read_text()))
+    targets = ("results/t1/preds.csv", "results/t2/preds.csv")
+    snakefile = ("--snakefile", str(tmp_path / "Snakefile"))
+    run = snakemake(tmp_path / "run", "-n", *targets, *snakefile, configfile=ROOT / "config/paper.yaml")
+    assert planned(run)["label_zero_shot"] == planned(run)["train"] == planned(run)["predict"] == 1
+    jobs = re.findall(r"^rule (\w+):\n(?:    .*\n)*?    resources: (.*)$", run.stdout + run.stderr, re.MULTILINE)
+    asked = {rule: dict(pair.split("=") for pair in resources.split(", ")) for rule, resources in jobs}
+    keys = ("gpu", "mem_mb", "runtime")
+    assert [asked["label_zero_shot"][key] for key in keys] == ["4", "200000", "240"]
+    assert [asked["train"][key] for key in keys] == ["1", "64000", "1440"]
+    assert [asked["predict"][key] for key in keys] == ["1", "64000", "60"]
 
 
 def test_voting_and_scoring_by_hand_give_the_same_bytes(finished: Path, tmp_path: Path) -> None:
@@ -221,7 +252,9 @@ def test_too_much_bad_audio_stops_the_run_in_one_line(own_corpus: tuple[Path, Pa
 def test_the_configurations_that_come_along_can_be_planned(name: str, tmp_path: Path) -> None:
     jobs = planned(snakemake(tmp_path, "-n", configfile=ROOT / name))
     settings = yaml.safe_load((ROOT / name).read_text())
-    assert jobs["train"] == jobs["predict"] == len(settings["systems"])
+    families = [system["family"] for system in settings["systems"].values()]
+    assert jobs["train"] == jobs["predict"] == len(families) - families.count("zero_shot")
+    assert jobs.get("label_zero_shot", 0) == families.count("zero_shot")
     assert jobs["transcribe"] == settings["transcripts"].get("shards", 1)
     assert jobs["report"] == 1
 
@@ -316,14 +349,20 @@ def test_the_papers_configuration_runs_on_a_small_corpus_in_the_real_layout(tmp_
     labelled = msp_layout.write(tmp_path / "corpus")
     names = [path.name for path in (tmp_path / "corpus/Audios").iterdir()]
     pd.DataFrame({"FileName": names, "text": "given"}).to_parquet(tmp_path / "given.parquet")
-    small = yaml.safe_load(TEST_CONFIG.read_text())["systems"]["s1_vs"]
+    small = yaml.safe_load(TEST_CONFIG.read_text())["systems"]
     settings = yaml.safe_load((ROOT / "config/paper.yaml").read_text())
     settings["environment"] = "cpu"
     settings["corpus"] |= {"root": str(tmp_path / "corpus"), "validation": {}, "resources": {}}
     settings["transcripts"] = {"source": "parquet", "path": str(tmp_path / "given.parquet"), "utterances": "used"}
+    made_small = {
+        "speech": (small["baseline"], ("encoder", "head", "training", "resources")),
+        "text": (small["t2"], ("encoder", "head", "training", "resources")),
+        "zero_shot": (small["t1"], ("model", "server", "resources")),
+    }
     for system in settings["systems"].values():
-        system |= {key: small[key] for key in ("encoder", "head", "training", "resources")}
-    settings["ensembles"] = {"vote": {"members": ["baseline", "s1"], "tie_break": "s1"}}
+        source, keys = made_small[system["family"]]
+        system |= {key: source[key] for key in keys}
+    settings["ensembles"] = {"vote": {"members": ["s1", "t1", "t2"], "tie_break": "s1"}}
     config = tmp_path / "small-paper.yaml"
     config.write_text(yaml.safe_dump(settings))
     run = snakemake(tmp_path / "run", configfile=config)
@@ -345,7 +384,8 @@ def test_gpu_jobs_take_turns_on_one_machine_but_keep_their_gpus(tmp_path: Path) 
     settings = yaml.safe_load(TEST_CONFIG.read_text())
     settings["transcripts"]["resources"]["gpu"] = 1
     for system in settings["systems"].values():
-        system["training"] |= {"effective_batch": 32, "batch_size": 8}
+        if "training" in system:
+            system["training"] |= {"effective_batch": 32, "batch_size": 8}
         system["resources"]["gpu"] = 4
     config = tmp_path / "gpus.yaml"
     config.write_text(yaml.safe_dump(settings))
@@ -355,8 +395,9 @@ def test_gpu_jobs_take_turns_on_one_machine_but_keep_their_gpus(tmp_path: Path) 
     asked = {
         script: [line.split(" --gpus ")[1].split()[0] for line in commands if script in line] for script in GPU_JOBS
     }
-    assert asked == {"transcribe.py": ["1"] * 2, "train.py": ["4"] * 3, "predict.py": ["1"] * 3}
+    expected = {"transcribe.py": ["1"] * 2, "train.py": ["4"] * 3, "predict.py": ["1"] * 3}
+    assert asked == {**expected, "label_zero_shot.py": ["4"]}
     assert yaml.safe_load((ROOT / "profiles/default/config.v9+.yaml").read_text())["resources"] == ["gpu_jobs=1"]
-    for rules in ("transcripts.smk", "training.smk"):
+    for rules in ("transcripts.smk", "training.smk", "zero_shot.smk"):
         text = (ROOT / "rules" / rules).read_text()
         assert text.count(" gpu=") == text.count(" gpu_jobs=") > 0

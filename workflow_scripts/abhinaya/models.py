@@ -73,6 +73,16 @@ def is_local(name: str) -> bool:
     return name.startswith((PACKAGE, ".", "/", "~"))
 
 
+def stamp(name: str) -> str | None:
+    """A digest of the names, sizes and times of a local model's files: another one when they change."""
+    if not is_local(name):
+        return None
+    root = Path(locate(name))
+    files = sorted((str(path.relative_to(root)), path.stat()) for path in root.rglob("*") if path.is_file())
+    facts = [(file, found.st_size, found.st_mtime_ns) for file, found in files]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
 def check_access(name: str, revision: str | None) -> str | None:
     """Tell before anything heavy is loaded that a language model cannot be had.
 

@@ -40,6 +40,7 @@ class Backend(Protocol):
     url: str  # base address, …/v1; another one after a restart
     key: str | None  # never logged, never in repr
     model: str  # its name for the model
+    software: str  # what answers, for the record
 
     def alive(self) -> bool: ...
 
@@ -84,6 +85,10 @@ class Remote:
     model: str
     key: str | None = field(repr=False)
 
+    @property
+    def software(self) -> str:
+        return self.url
+
     def alive(self) -> bool:
         return True
 
@@ -113,6 +118,10 @@ class Vllm:
     peak_memory_mb: int = field(default=0, init=False)
     _process: subprocess.Popen | None = field(default=None, init=False, repr=False)
     _log_start: int = field(default=0, init=False, repr=False)  # bytes; where the log of this start begins
+
+    @property
+    def software(self) -> str:
+        return f"vllm {version()}{f', model commit {self.commit}' if self.commit else ''}"
 
     @property
     def url(self) -> str:

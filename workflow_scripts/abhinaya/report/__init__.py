@@ -44,6 +44,7 @@ class Inputs:
     Args:
         scores: the `scores.json` of each system and ensemble, by name, in the order to show.
         configs, metrics: `config.json` and `metrics.json` of trained systems, by name.
+        labellings: `labelling.json` of zero-shot systems, by name.
         votes: tables of `voting.vote`, by the ensemble's name.
         summary: the corpus's summary.
         transcripts, transcripts_metadata: the table and what its file says about itself.
@@ -55,6 +56,7 @@ class Inputs:
     scores: dict[str, dict]
     configs: dict[str, dict] = field(default_factory=dict)
     metrics: dict[str, dict] = field(default_factory=dict)
+    labellings: dict[str, dict] = field(default_factory=dict)
     votes: dict[str, pd.DataFrame] = field(default_factory=dict)
     summary: dict = field(default_factory=dict)
     transcripts: pd.DataFrame | None = None
@@ -62,11 +64,18 @@ class Inputs:
     references: pd.DataFrame | None = None
     about: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def made(self) -> dict[str, dict]:
+        """What each system, trained or asked, says of itself: `settings`, `notes`, `versions`."""
+        found = self.configs | self.labellings
+        return {name: found[name] for name in [*self.scores, *found] if name in found}
+
 
 def read(
     title: str,
     scores: dict[str, Path],
     models: list[Path],
+    labellings: list[Path],
     votes: list[Path],
     summary: Path | None = None,
     transcripts: Path | None = None,
@@ -81,13 +90,16 @@ def read(
     configs = {folder: read_json(folder / "config.json") for folder in models}
     names = {folder: str(config.get("name", folder.parent.name)) for folder, config in configs.items()}
     ensembles = {path: path.resolve().parent.name for path in votes}
-    _check_distinct("models", names)
+    asked = {path: read_json(path) for path in labellings}
+    names |= {path: str(found.get("name", path.resolve().parent.name)) for path, found in asked.items()}
+    _check_distinct("models and --labellings", names)
     _check_distinct("votes", ensembles)
     return Inputs(
         title=title,
         scores={name: _read_scores(path) for name, path in scores.items()},
         configs={names[folder]: config for folder, config in configs.items()},
         metrics={names[folder]: read_json(folder / "metrics.json") for folder in models},
+        labellings={names[path]: found for path, found in asked.items()},
         votes={ensembles[path]: _read_votes(path) for path in votes},
         summary=read_json(summary) if summary else {},
         transcripts=read_transcripts(transcripts) if transcripts else None,
@@ -133,34 +145,35 @@ def render(inputs: Inputs) -> str:
         confusions=_confusion_figures(inputs.scores),
         votes={name: tables.vote_table(count_ties(voted), agreement(voted)) for name, voted in inputs.votes.items()},
         training=_training_figures(inputs.metrics),
+        labelling=tables.labelling_table(inputs.labellings) if inputs.labellings else None,
         corpus=tables.corpus_tables(inputs.summary) if inputs.summary else None,
         summary=inputs.summary,
         rejected=REJECTED,
         transcription=_transcription(inputs) if inputs.transcripts is not None else None,
         settings={
             name: yaml.safe_dump(config["settings"], sort_keys=False, allow_unicode=True)
-            for name, config in inputs.configs.items()
+            for name, config in inputs.made.items()
             if "settings" in config
         },
-        versions=tables.versions_table(inputs.configs) if inputs.configs else None,
+        versions=tables.versions_table(inputs.made) if inputs.made else None,
         number=tables.number,
     )
 
 
 def score_table(inputs: Inputs) -> tables.Table:
     """The scores of all systems and ensembles, each with a line that says what it is."""
-    about = {name: describe(config, inputs.about.get(name, "")) for name, config in inputs.configs.items()}
+    about = {name: describe(config, inputs.about.get(name, "")) for name, config in inputs.made.items()}
     about |= {name: f"vote of {' '.join(voters(voted))}" for name, voted in inputs.votes.items()}
     return tables.score_table(inputs.scores, about)
 
 
 def describe(config: dict, about: str = "") -> str:
-    """A trained system in a line: the user's words for it or else its encoder, and its loss with its parameters."""
+    """A system in a line: the user's words for it or else its encoder or model, and the loss it was trained with."""
     settings = config.get("settings", {})
     loss = settings.get("loss", {})
     parameters = [f"{sign} {loss[key]:g}" for key, sign in (("gamma", "γ"), ("tau", "τ")) if key in loss]
     parts = [
-        about or settings.get("encoder", {}).get("model", ""),
+        about or settings.get("encoder", settings).get("model", ""),
         " ".join([str(loss.get("name", "")).upper(), *parameters]).strip(),
     ]
     return ", ".join(part for part in parts if part)
@@ -224,7 +237,7 @@ def _read_votes(path: Path) -> pd.DataFrame:
 
 def _notes(inputs: Inputs) -> list[tuple[str, str]]:
     """What to keep in mind when reading the scores: (the system or the corpus, a sentence)."""
-    notes = [(name, line) for name, config in inputs.configs.items() for line in config.get("notes") or []]
+    notes = [(name, line) for name, config in inputs.made.items() for line in config.get("notes") or []]
     if rejected := inputs.summary.get("rejected"):
         count = f"{tables.number(rejected)} utterance{'s' if rejected > 1 else ''}"
         line = (

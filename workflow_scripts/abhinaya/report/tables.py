@@ -169,14 +169,32 @@ def facts(pairs: dict[str, object]) -> Table:
     return Table(["", ""], [[Cell(name), Cell(str(value))] for name, value in pairs.items()])
 
 
+def labelling_table(labellings: dict[str, dict]) -> Table:
+    """A row for each system that was asked: whom, what became of its transcripts, and what it cost."""
+    columns = ["system", "utterances", "labelled", "empty", "unparsable", "refused", "labels / s", "tokens / label"]
+    rows = []
+    for name, found in labellings.items():
+        counts, model = found.get("counts", {}), str(found.get("settings", {}).get("model", ""))
+        told = ", ".join(text for text in (model, f"prompt {found.get('prompt')}", f"mode {found.get('mode')}") if text)
+        numbers = [
+            found.get("utterances"),
+            *[counts.get(status) for status in columns[2:6]],
+            found.get("labels_per_second"),
+            found.get("tokens", {}).get("generated_per_label"),
+        ]
+        rows.append([Cell(name, told), *[Cell(number(value)) for value in numbers]])
+    return Table(columns, rows)
+
+
 def versions_table(models: dict[str, dict]) -> Table:
-    """Packages and the version that each system was trained with; one entry where all agree."""
+    """Packages and the version that each system was made with; one entry where all agree that have the package."""
     packages = sorted({package for config in models.values() for package in config.get("versions", {})})
     rows = []
     for package in packages:
         users: dict[str, list[str]] = {}
         for name, config in models.items():
-            users.setdefault(str(config.get("versions", {}).get(package, NOTHING)), []).append(name)
+            if package in config.get("versions", {}):
+                users.setdefault(str(config["versions"][package]), []).append(name)
         same = len(users) == 1
         text = ", ".join(version if same else f"{version} ({' '.join(names)})" for version, names in users.items())
         rows.append([Cell(package), Cell(text)])

@@ -1,0 +1,143 @@
+"""The store of raw answers: nothing is lost, nothing stands twice, and what is foreign is told."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from abhinaya import answers
+from abhinaya.answers import ANSWERS, Answers
+from abhinaya.errors import UserError
+
+
+def row(number: int, **changes: object) -> dict:
+    fixed = {"request": f"{number:064x}", "answer": f"answer {number}", "asked_at": f"2025-01-01T00:00:{number:09}"}
+    return dict.fromkeys(ANSWERS.names) | fixed | changes
+
+
+def parts(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_written_rows_are_read(tmp_path: Path) -> None:
+    store = Answers(tmp_path / "deep" / "store")
+    full = row(1, model="m", user="sentence: é", finish_reason="stop", letters='{"A": -0.1}', prompt_tokens=3)
+    store.write([full | {"generated_tokens": 1, "seconds": 0.5}])
+    store.write([row(2, answer=None), row(3)])
+    table = Answers(tmp_path / "deep" / "store").read()
+    assert list(table.columns) == ANSWERS.names
+    assert table["request"].tolist() == [row(number)["request"] for number in (1, 2, 3)]
+    assert table["answer"].tolist() == ["answer 1", None, "answer 3"]
+    assert table.iloc[0]["user"] == "sentence: é" and table.iloc[0]["prompt_tokens"] == 3
+
+
+def test_an_empty_store(tmp_path: Path) -> None:
+    table = Answers(tmp_path / "store").read(("request", "answer"))
+    assert table.empty and list(table.columns) == ["request", "answer"]
+
+
+def test_parts_are_merged_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "MOST_PARTS", 4)
+    store = Answers(tmp_path)
+    for number in range(70):
+        store.write([row(number)])
+        assert len(parts(tmp_path)) <= 3 * 4  # three levels hold up to 4**3 parts and more
+    assert store.read()["request"].tolist() == [row(number)["request"] for number in range(70)]
+
+
+def test_a_merge_that_was_killed_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "MOST_PARTS", 4)
+    store = Answers(tmp_path)
+    for number in range(3):
+        store.write([row(number)])
+
+    class Killed(BaseException):
+        pass
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        if path.name.startswith("part-0") and not removed:
+            removed.append(path)
+            return real(path)
+        if path.name.startswith("part-0"):
+            raise Killed
+        return real(path, missing_ok)
+
+    removed: list[Path] = []
+    real = Path.unlink
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", unlink)
+        with pytest.raises(Killed):
+            store.write([row(3)])
+    assert len(parts(tmp_path)) == 4  # the merged one, and three of the four that went into it
+    assert Answers(tmp_path).read()["request"].tolist() == [row(number)["request"] for number in range(4)]
+    Answers(tmp_path).write([row(4)])
+    assert Answers(tmp_path).read()["request"].tolist() == [row(number)["request"] for number in range(5)]
+
+
+def test_the_first_answer_to_a_request_stays(tmp_path: Path) -> None:
+    store = Answers(tmp_path)
+    store.write([row(1, answer="later", asked_at="2025-01-02")])
+    store.write([row(1, answer="first", asked_at="2025-01-01")])
+    assert store.read()["answer"].tolist() == ["first"]
+
+
+def test_temporary_files_are_no_parts(tmp_path: Path) -> None:
+    Answers(tmp_path).write([row(1)])
+    (tmp_path / ".part-0-abc.parquet").write_bytes(b"half")
+    assert len(Answers(tmp_path).read()) == 1
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "part-1.parquet", "answers.parquet"])
+def test_a_foreign_file_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match=f"{name}: no part of the answers; move it"):
+        Answers(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["torn", "other"])
+def test_a_spoilt_part_is_told(tmp_path: Path, kind: str) -> None:
+    store = Answers(tmp_path)
+    store.write([row(1)])
+    (part,) = tmp_path.iterdir()
+    if kind == "torn":
+        part.write_bytes(part.read_bytes()[:-20])
+    else:
+        pd.DataFrame({"x": [1]}).to_parquet(part)
+    with pytest.raises(UserError, match=rf"{part.name}: spoilt \(.+\); remove it") as told:
+        store.read()
+    assert "\n" not in str(told.value)
+
+
+def test_a_file_in_the_place_of_the_store(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("")
+    with pytest.raises(UserError, match="no folder for answers"):
+        Answers(tmp_path / "store")
+
+
+def test_what_was_kept_is_there_though_the_block_fails(tmp_path: Path) -> None:
+    store = Answers(tmp_path)
+    with pytest.raises(KeyboardInterrupt), store.keeping() as keep:
+        for number in range(300):
+            keep(row(number))
+        raise KeyboardInterrupt
+    assert len(store.read()) == 300
+    assert len(parts(tmp_path)) < 64 + 64  # what arrives together is written together
+
+
+def test_a_row_is_written_at_once(tmp_path: Path) -> None:
+    store = Answers(tmp_path)
+    with store.keeping() as keep:
+        keep(row(1))
+        for _ in range(1000):
+            if len(store.read()):
+                break
+        assert len(store.read()) == 1
+
+
+def test_a_write_that_fails_stops_the_keeping(tmp_path: Path) -> None:
+    store = Answers(tmp_path / "store")
+    (tmp_path / "store").rmdir()
+    (tmp_path / "store").write_text("")
+    with pytest.raises(UserError, match="cannot be written"), store.keeping() as keep:
+        for number in range(10**6):
+            keep(row(number))

@@ -1,0 +1,200 @@
+"""Labelling transcripts with a language model that was not trained for it (the paper's T1).
+
+Each distinct transcript is asked on its own, so no answer depends on order, concurrency, restarts or other transcripts.
+"""
+
+import asyncio
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from tqdm import tqdm
+
+from abhinaya import prompts, tables
+from abhinaya.answers import Answers
+from abhinaya.asking import Asker, Unanswered
+from abhinaya.config import ZeroShotSystem
+from abhinaya.errors import UserError
+from abhinaya.labels import CLASSES, EMOTIONS
+from abhinaya.questions import Outcome, Question, Task, one_hot
+from abhinaya.serving import Backend
+
+STATUSES = ("labelled", "empty", "unparsable", "refused")
+AUDIT = pa.schema(
+    [
+        pa.field(tables.KEY, pa.string(), nullable=False),
+        ("split", pa.string()),
+        ("text", pa.string()),  # the transcript as it was
+        ("status", pa.string()),  # one of STATUSES; all but the first got the fallback
+        ("EmoClass", pa.string()),
+        ("answer", pa.string()),  # raw; in scored mode of each order of the options
+        ("reason", pa.string()),  # of a refusal
+        ("cut", pa.bool_()),  # longer than `max_characters`
+        *[(column, pa.float64()) for column in tables.PROBABILITIES],
+        ("generated_tokens", pa.int64()),
+    ]
+)
+
+
+def label(
+    rows: pd.DataFrame,
+    settings: ZeroShotSystem,
+    classes: Sequence[str],
+    store: Path,
+    connect: Callable[[], AbstractContextManager[Backend]],
+    concurrency: int,
+    request_seconds: int,
+) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
+    """Label every row of `rows` (`FileName`, `split`, `text`) with one of `classes`.
+
+    Args:
+        store: folder of raw answers; what is there is not asked again.
+        connect: opens the server to ask; not called when `store` has all answers.
+        concurrency: requests under way at once.
+        request_seconds: after which a request is sent again.
+
+    Returns:
+        the predictions (columns `tables.PREDICTIONS`), the same with answers (`AUDIT`), and a summary in JSON's types.
+
+    Raises:
+        UserError: the server refuses the key, the way of asking or most requests, or does not answer.
+    """
+    if settings.fallback not in classes:
+        raise UserError(f"fallback {settings.fallback!r}: none of the corpus's classes {', '.join(classes)}; set one")
+    sent = [prompts.sanitised(text, settings.max_characters) for text in rows["text"]]
+    texts = list(dict.fromkeys(text for text, _ in sent if prompts.says_something(text)))
+    task, answers = Task(settings, classes, texts), Answers(store)
+    questions = task.all()
+    stored = set(answers.read(("request",))["request"])
+    left = {key: question for key, question in questions.items() if key not in stored}
+    refused: dict[str, str] = {}
+    effort = {"asked": len(left), "labels": sum(any(q.key in left for q in task.questions[text]) for text in texts)}
+    if left:
+        effort |= _ask(task, left, len(questions), refused, answers, connect, concurrency, request_seconds)
+    if 2 * len(refused) > len(questions):
+        reason = next(iter(refused.values()))
+        raise UserError(
+            f"{len(refused)} of {len(questions)} requests were refused ({reason}); correct `prompt` or `max_characters`"
+        )
+    records = answers.read(("request", "software", "answer", "letters", "prompt_tokens", "generated_tokens")).set_index(
+        "request"
+    )
+    records = records[records.index.isin(questions)]
+    by_key = records.to_dict("index")
+    prior = task.prior(by_key, refused)
+    audit = _audit(rows, sent, {text: task.outcome(text, by_key, refused, prior) for text in texts}, settings.fallback)
+    predictions = audit.rename(columns={"split": "Split"})[list(tables.PREDICTIONS)]
+    return predictions, audit, _summary(task, audit, records, prior, effort)
+
+
+def notes(summary: dict, settings: ZeroShotSystem) -> list[str]:
+    """What a reader of the scores must know."""
+    counts = summary["counts"]
+    kinds = {"empty": "empty transcript", "unparsable": "unparsable answer", "refused": "refused request"}
+    told = [f"{counts[status]} {name}{'s' * (counts[status] != 1)}" for status, name in kinds.items() if counts[status]]
+    found = []
+    if told:
+        verb = "was" if sum(counts[status] for status in kinds) == 1 else "were"
+        found.append(f"{prompts.listed(told, 'and')} {verb} labelled {EMOTIONS[settings.fallback]}, the fallback.")
+    if summary["cut"]:
+        found.append(f"Transcripts cut to {settings.max_characters} characters: {summary['cut']}.")
+    return found
+
+
+def _ask(
+    task: Task,
+    left: dict[str, Question],
+    total: int,
+    refused: dict[str, str],
+    answers: Answers,
+    connect: Callable[[], AbstractContextManager[Backend]],
+    concurrency: int,
+    request_seconds: int,
+) -> dict:
+    """Ask what is `left`, which gets empty; the seconds it took, the server's start apart, and the server."""
+    seconds = 0.0
+    with (
+        answers.keeping() as keep,
+        connect() as backend,
+        tqdm(total=total, initial=total - len(left), desc="labelling", unit="answer", mininterval=5) as progress,
+    ):
+
+        def kept(question: Question, row: dict) -> None:
+            keep(row)
+            settle(question)
+
+        def refuse(question: Question, reason: str) -> None:
+            refused[question.key] = reason
+            settle(question)
+
+        def settle(question: Question) -> None:
+            del left[question.key]
+            progress.update()
+
+        while left:
+            asker = Asker(backend, task.settings, task.body, kept, refuse, concurrency, request_seconds)
+            begin = time.monotonic()
+            try:
+                # A stored answer shows that the server takes such requests: no need for a probe.
+                asyncio.run(asker.ask(list(left.values()), probe=len(left) == total))
+            except Unanswered as error:
+                if backend.alive():
+                    raise UserError(
+                        f"{asker.place}: does not answer ({error}); answers so far are kept, start again to go on"
+                    ) from None
+                backend.restart()
+            finally:
+                seconds += time.monotonic() - begin
+        return {"seconds": seconds, "backend": backend.describe()}
+
+
+def _audit(
+    rows: pd.DataFrame, sent: list[tuple[str, bool]], outcomes: dict[str, Outcome], fallback: str
+) -> pd.DataFrame:
+    found = [outcomes.get(text, Outcome("empty")) for text, _ in sent]
+    values = np.array([one_hot(fallback) if each.probabilities is None else each.probabilities for each in found])
+    values = values.reshape(len(rows), len(CLASSES))
+    table = rows[[tables.KEY, "split", "text"]].reset_index(drop=True)
+    table["status"] = [each.status for each in found]
+    table["EmoClass"] = [CLASSES[index] for index in values.argmax(-1)]
+    table["answer"] = [each.answer for each in found]
+    table["reason"] = [each.reason for each in found]
+    table["cut"] = [cut for _, cut in sent]
+    table[list(tables.PROBABILITIES)] = values
+    table["generated_tokens"] = pd.array([each.generated_tokens for each in found], dtype="Int64")
+    return table
+
+
+def _summary(task: Task, audit: pd.DataFrame, records: pd.DataFrame, prior: np.ndarray | None, effort: dict) -> dict:
+    """Counts, cost and speed; the closing line tells the most important of them."""
+    counts = Counter(audit["status"])
+    texts, seconds = len(task.questions), effort.get("seconds", 0.0)
+    generated = int(records["generated_tokens"].sum())
+    speed = effort["labels"] / seconds if seconds else None
+    told = ", ".join(f"{counts[status]} {status}" for status in STATUSES)
+    print(f"{told}; {'nothing to ask' if speed is None else f'{speed:.1f} labels/s'}", file=sys.stderr)
+    return {
+        "mode": task.prompt.mode,
+        "prompt": task.prompt.version,
+        "utterances": len(audit),
+        "counts": {status: counts[status] for status in STATUSES},
+        "cut": int(audit["cut"].sum()),
+        "transcripts": texts,  # distinct ones that say something
+        "requests": {"asked": effort["asked"], "stored": len(task.all()) - effort["asked"]},
+        "tokens": {
+            "prompt": int(records["prompt_tokens"].sum()),
+            "generated": generated,
+            "generated_per_label": generated / texts if texts else None,
+        },
+        "seconds": seconds,  # of asking; the server's start is apart
+        "labels_per_second": speed,
+        "prior": None if prior is None else dict(zip(task.classes, prior.mean(0).tolist(), strict=True)),
+        "answered_by": sorted(set(records["software"])),  # also when nothing had to be asked
+        "backend": effort.get("backend"),  # null then
+    }
