@@ -198,6 +198,7 @@ class Vllm:
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
+                    start_new_session=True,  # who kills the job's process group must not kill the guard first
                     env=os.environ | environment(self.settings, self.cpus, self.gpus) | {"VLLM_API_KEY": self.key},
                 )
         except OSError as error:

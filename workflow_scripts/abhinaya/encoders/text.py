@@ -4,7 +4,6 @@ Whatever stands beside a transcript in its batch, its vectors are those it would
 masked. The output layer over the vocabulary is never loaded.
 """
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,15 +24,14 @@ from transformers import (
     PreTrainedTokenizerBase,
     set_seed,
 )
-from transformers.utils import logging as transformers_logging
+from transformers.utils import logging
 from transformers.utils.hub import cached_file, extract_commit_hash
 
 from abhinaya.config import TextEncoder
 from abhinaya.errors import UserError
 from abhinaya.models import as_folder
 
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it, and it misses kernels that nobody needs
-transformers_logging.disable_progress_bar()
+logging.disable_progress_bar()
 
 
 class Transcripts:
@@ -140,8 +138,8 @@ def build(settings: TextEncoder, seed: int, device: torch.device, bf16: bool) ->
 @contextmanager
 def _told(settings: TextEncoder) -> Iterator[None]:
     """Tell in a line why transformers cannot load the model, and keep its own tables out of the log."""
-    before = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
     try:
         yield
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
@@ -151,7 +149,7 @@ def _told(settings: TextEncoder) -> Iterator[None]:
             "model, the token, or give a local folder"
         ) from None
     finally:
-        transformers_logging.set_verbosity(before)
+        logging.set_verbosity(before)
 
 
 def _config(settings: TextEncoder, place: str, revision: str) -> PretrainedConfig:
