@@ -47,11 +47,11 @@ demo: $(BUILT) ## run the embedded default and show its scores (CORES=all)
 	@cat results/report/scores.md
 	@echo "Report: results/report/report.html"
 
-test: $(BUILT) ## run every test
-	$(IN_ENV) python -m pytest
+test: test-unit ## run every test
+	$(IN_ENV) python -m pytest tests/workflow
 
 test-unit: $(BUILT) ## run the unit tests
-	$(IN_ENV) python -m pytest tests/unit
+	$(IN_ENV) python -m pytest --numprocesses auto --maxprocesses 8 tests/unit
 
 lint: $(BUILT) ## check style: ruff, snakefmt, snakemake --lint
 	$(IN_ENV) ruff check

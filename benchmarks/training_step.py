@@ -163,7 +163,7 @@ def build(options: argparse.Namespace) -> Classifier:
         head=Head(),
         loss=Wfl(name="wfl"),
     )
-    _, encoder = encoders.build(settings, SEED)
+    _, encoder = encoders.build(settings, SEED, torch.device("cpu"))
     torch.manual_seed(SEED)
     return Classifier(encoder, settings.head, COUNTS)
 

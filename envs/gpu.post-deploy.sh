@@ -55,6 +55,7 @@ dpath==2.2.0
 einops==0.8.2
 email-validator==2.4.0
 espeakng-loader==0.2.4
+execnet==2.1.2
 fastapi==0.136.3
 fastapi-cli==0.0.34
 fastapi-cloud-cli==0.28.0
@@ -214,6 +215,7 @@ pyjwt==2.15.1
 pynvvideocodec==2.0.4
 pyparsing==3.3.3
 pytest==9.2.0
+pytest-xdist==3.8.0
 python-dateutil==4.0.0
 python-dotenv==1.2.4
 python-json-logger==4.2.0

@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 import speech_corpus
 import text_corpus
-from safetensors.torch import load_file
+import torch
+from safetensors.torch import load_file, save_file
 from speech_corpus import as_json, run
 from text_corpus import save_llama, system
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from abhinaya import model_folder, prediction, tables, training
 from abhinaya.config import TextSystem
@@ -156,7 +158,19 @@ def test_a_frozen_model_is_read_once_and_predicts_as_it_was_trained(
 
 @pytest.mark.parametrize("options", [{"gradient_checkpointing": True}, {"precision": "bf16"}])
 def test_options_of_training(llama: Path, manifest: pd.DataFrame, tmp_path: Path, options: dict) -> None:
-    model = run(system(llama, epochs=1, **options), manifest, tmp_path)
+    assert_predicts(run(system(llama, epochs=1, **options), manifest, tmp_path), manifest)
+
+
+def test_four_bits_are_trained_stored_and_predict(llama: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    """bitsandbytes on a CPU wants widths that 64 divides, as those of published models are."""
+    shutil.copytree(llama, tmp_path / "wide")
+    config = LlamaConfig.from_pretrained(llama, intermediate_size=384)
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "wide")
+    settings = system(tmp_path / "wide", {"quantization": "4bit"}, epochs=1)
+    assert_predicts(run(settings, manifest, tmp_path), manifest)
+
+
+def assert_predicts(model: Path, manifest: pd.DataFrame) -> None:
     found = prediction.predict(model, manifest, cpus=1)[list(PROBABILITIES)].to_numpy()
     assert np.isfinite(found).all()
     assert (found[:, [CLASSES.index(letter) for letter in "CDFU"]] == 0).all()  # training has none of these
@@ -176,3 +190,28 @@ def test_a_model_whose_base_is_gone(finished: Path, llama: Path, manifest: pd.Da
     tables.write_json(config, tmp_path / "model" / "config.json")
     with pytest.raises(UserError, match="no such folder"):
         prediction.predict(tmp_path / "model", manifest, cpus=1)
+
+
+def test_options_reach_the_model(llama: Path) -> None:
+    def built(**options: object) -> torch.nn.Module:
+        settings = system(llama, **options)
+        return model_folder.build(settings, [1] * 8, 7, torch.device("cpu"))[0].encoder.model
+
+    assert built(gradient_checkpointing=True).is_gradient_checkpointing
+    assert not built().is_gradient_checkpointing
+    frozen = [weight for weight in built(precision="bf16").parameters() if not weight.requires_grad]
+    assert {weight.dtype for weight in frozen} == {torch.bfloat16}
+
+
+def test_a_base_that_has_changed_is_refused(llama: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    shutil.copytree(llama, tmp_path / "base")
+    settings = system(tmp_path / "base", epochs=1)
+    model = run(settings, manifest, tmp_path)
+    before = training.fingerprint(settings, {"train": manifest}, 1)
+    file = tmp_path / "base" / "model.safetensors"
+    weights = load_file(file)
+    weights["model.norm.weight"] += 0.5
+    save_file(weights, file, metadata={"format": "pt"})
+    assert training.fingerprint(settings, {"train": manifest}, 1) != before
+    with pytest.raises(UserError, match="has changed since it was trained on; train it again"):
+        prediction.predict(model, manifest, cpus=1)

@@ -54,3 +54,20 @@ def test_a_manifest_needs_its_references(tmp_path: Path) -> None:
     done = run("transcription.py", "--manifest", tmp_path / "manifest.parquet")
     assert done.returncode == 1
     assert done.stderr == "error: --manifest: give --references too, or the word error rate cannot be told\n"
+
+
+def test_labelling(tmp_path: Path) -> None:
+    output = tmp_path / "found.json"
+    done = run("labelling.py", "--transcripts", "6", "--repeats", "1", "--concurrency", "3", "--output", output)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(output.read_text())
+    assert list(found["ways"]) == ["together", "one by one"]
+    assert found["ways"]["one by one"]["ratio"] == 1
+    assert 1 <= found["generated_tokens_per_label"] <= 16  # a word is a few tokens, and nothing follows it
+    assert found["server"]["kind"] == "vllm" and found["server"]["peak_memory_mb"] > 500
+
+
+def test_a_system_that_is_not_there(tmp_path: Path) -> None:
+    done = run("labelling.py", "--system", "s1")
+    assert done.returncode == 1
+    assert done.stderr.endswith("config.yaml: no zero-shot system 's1'; name one with --system\n")

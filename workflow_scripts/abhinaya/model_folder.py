@@ -14,6 +14,7 @@ from abhinaya.classifier import Classifier
 from abhinaya.config import Trained, TrainedSystem, deciding, parse
 from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES, EMOTIONS
+from abhinaya.models import stamp
 from abhinaya.versions import versions
 
 WEIGHTS = "model.safetensors"
@@ -81,6 +82,7 @@ def save_model(
         "name": name,
         "settings": chosen,
         "seed": seed,
+        "base_stamp": stamp(settings.encoder.model),
         "class_counts": dict(zip(CLASSES, counts, strict=True)),
         "parameters": _parameters(classifier),
         "notes": [*notes(settings, counts), *remarks],
@@ -105,6 +107,8 @@ def load_model(folder: Path, device: torch.device) -> tuple[Classifier, encoders
     except (KeyError, TypeError):
         raise UserError(f"{path}: not the configuration of a trained model; train it again") from None
     settings = parse(Trained, stored, where=str(path))
+    if stamp(settings.encoder.model) != config.get("base_stamp"):
+        raise UserError(f"{path}: {settings.encoder.model} has changed since it was trained on; train it again")
     classifier, loader = build(settings, counts, seed, device)
     load_weights(classifier, folder / WEIGHTS)
     return classifier.to(device).eval(), loader, settings

@@ -34,6 +34,7 @@ from abhinaya.devices import autocast, claim, is_bf16
 from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES
 from abhinaya.model_folder import WEIGHTS, build, check_replaceable, load_weights, save_model, save_weights
+from abhinaya.models import stamp
 from abhinaya.transcripts import check_text
 
 FINGERPRINT = "fingerprint.json"
@@ -191,7 +192,8 @@ def fingerprint(settings: TrainedSystem, rows: dict[str, pd.DataFrame], seed: in
     chosen = deciding(settings)
     for key in MEMORY_ONLY:
         del chosen["training"][key]
-    return {"settings": json.dumps(chosen, sort_keys=True), "seed": str(seed), **content}
+    base = str(stamp(settings.encoder.model))
+    return {"settings": json.dumps(chosen, sort_keys=True), "base": base, "seed": str(seed), **content}
 
 
 def _checkpoint_of(task: dict[str, str], checkpoints: Path) -> str | None:

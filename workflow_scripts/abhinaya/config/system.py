@@ -99,7 +99,11 @@ class TextEncoder(Section):
     )
 
     @model_validator(mode="after")
-    def _quantized_is_frozen(self) -> "TextEncoder":
+    def _keys_agree(self) -> "TextEncoder":
+        if self.model.startswith(RANDOM):
+            raise WrongKey("model", "a text model cannot be random: it needs a tokenizer; name one or a folder")
+        if self.freeze != "base" and self.lora != Lora():
+            raise WrongKey("lora", f"not used with `freeze: {self.freeze}`; remove one of them")
         if self.quantization and self.freeze == "none":
             raise WrongKey("quantization", "4-bit weights cannot be trained; remove it or set `freeze: base`")
         return self

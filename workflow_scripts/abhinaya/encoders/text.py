@@ -4,6 +4,7 @@ Whatever stands beside a transcript in its batch, its vectors are those it would
 masked. The output layer over the vocabulary is never loaded.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,7 +30,7 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 
 from abhinaya.config import TextEncoder
 from abhinaya.errors import UserError
-from abhinaya.models import as_folder
+from abhinaya.models import as_folder, is_local
 
 logging.disable_progress_bar()
 
@@ -37,30 +38,47 @@ logging.disable_progress_bar()
 class Transcripts:
     """Turns transcripts into token ids, all at once."""
 
-    def __init__(self, settings: TextEncoder, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, settings: TextEncoder, tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> None:
         """
+        Args:
+            vocabulary: how many pieces the model knows.
+
         Raises:
             UserError: the tokenizer has no end token and the settings want one.
         """
-        self.settings = settings
-        self.tokenizer = tokenizer
+        self.settings, self.tokenizer, self.vocabulary = settings, tokenizer, vocabulary
         if settings.special_tokens == "end" and tokenizer.eos_token_id is None:
             raise UserError(
                 f"encoder {settings.model!r}: its tokenizer has no end token; set `special_tokens: tokenizer`"
             )
 
     def prepare(self, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-        """Add `tokens` to `rows`, and count the transcripts that are cut (docs/fidelity.md, 17)."""
+        """Add `tokens` to `rows`, and count the transcripts that are cut (docs/fidelity.md, 17).
+
+        Raises:
+            UserError: the tokenizer is another model's.
+        """
         texts, most = rows["text"].tolist(), self.settings.max_tokens
         own = self.settings.special_tokens == "tokenizer"
-        tokens = self._tokens(texts) if own else [[*ids, self.tokenizer.eos_token_id] for ids in self._tokens(texts)]
+        end = [self.tokenizer.eos_token_id]
+        tokens = self._tokens(texts) if own else [ids + end for ids in self._tokens(texts)]
         cut = sum(len(ids) > most for ids in tokens)
-        if not cut:
-            return rows.assign(tokens=tokens), []
-        # The authors cut off their end token; a tokenizer keeps its own.
-        tokens = self._tokens(texts, truncation=True, max_length=most) if own else [ids[:most] for ids in tokens]
-        remark = f"{cut} of {len(rows)} transcripts are longer than {most} tokens and were cut."
-        return rows.assign(tokens=tokens), [remark]
+        if cut:  # the authors cut off their end token; a tokenizer keeps its own
+            tokens = self._tokens(texts, truncation=True, max_length=most) if own else [ids[:most] for ids in tokens]
+        if not all(tokens) and end == [None]:
+            raise UserError(
+                f"encoder {self.settings.model!r}: its tokenizer makes nothing of an empty transcript and has no end "
+                "token; take another model"
+            )
+        tokens = [ids or end for ids in tokens]
+        highest = max(map(max, tokens), default=0)
+        if highest >= self.vocabulary:
+            raise UserError(
+                f"encoder {self.settings.model!r}: its tokenizer gives piece {highest}, and the model has "
+                f"{self.vocabulary}; get the tokenizer that belongs to it"
+            )
+        remarks = [f"{cut} of {len(rows)} transcripts are longer than {most} tokens and were cut."] if cut else []
+        return rows.assign(tokens=tokens), remarks
 
     def load(self, row: dict[str, Any], generator: np.random.Generator | None) -> dict[str, Tensor]:
         """`inputs`: token ids (T,), T >= 1 even for an empty transcript."""
@@ -105,9 +123,10 @@ def build(settings: TextEncoder, seed: int, device: torch.device, bf16: bool) ->
     """
     place, revision = as_folder(settings.model), settings.revision or "main"
     whole = settings.freeze == "none"
-    with _told(settings):
-        config = _config(settings, place, revision)
+    with _told(settings, "the tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(place, revision=revision)
+    with _told(settings, "the model"):
+        config = _config(settings, place, revision)
         model, report = AutoModel.from_pretrained(
             place,
             config=config,
@@ -127,17 +146,24 @@ def build(settings: TextEncoder, seed: int, device: torch.device, bf16: bool) ->
         )
     if model.main_input_name != "input_ids":
         raise UserError(f"encoder {settings.model!r}: a {config.model_type} does not read text; use LLaMA, RoBERTa, …")
+    # RoBERTa and its kin count positions from behind the padding's number.
+    longest = _longest(config) - getattr(getattr(model, "embeddings", None), "padding_idx", -1) - 1
+    if settings.max_tokens > longest:
+        raise UserError(
+            f"encoder {settings.model!r}: `max_tokens` {settings.max_tokens}, but it reads at most {longest}; lower it"
+        )
+    vocabulary = model.get_input_embeddings().num_embeddings
     model.requires_grad_(whole)
     if settings.freeze == "base":
         model = _adapted(model, settings, seed)
-    encoder = TextModule(model, config.hidden_size, frozen=settings.freeze == "all")
+    encoder = TextModule(model, config.get_text_config().hidden_size, frozen=settings.freeze == "all")
     encoder.revision = commit
-    return Transcripts(settings, tokenizer), encoder
+    return Transcripts(settings, tokenizer, vocabulary), encoder
 
 
 @contextmanager
-def _told(settings: TextEncoder) -> Iterator[None]:
-    """Tell in a line why transformers cannot load the model, and keep its own tables out of the log."""
+def _told(settings: TextEncoder, what: str) -> Iterator[None]:
+    """Tell in a line why transformers cannot load `what`, and keep its own tables out of the log."""
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
@@ -145,11 +171,16 @@ def _told(settings: TextEncoder) -> Iterator[None]:
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(
-            f"encoder {settings.model!r}: cannot be loaded ({reason}); check the name, the network and, for a gated "
-            "model, the token, or give a local folder"
+            f"encoder {settings.model!r}: {what} cannot be loaded ({reason}); {_remedy(settings)}"
         ) from None
     finally:
         logging.set_verbosity(before)
+
+
+def _remedy(settings: TextEncoder) -> str:
+    if is_local(settings.model):
+        return "get the whole folder, weights and tokenizer files, again"
+    return "check the name, the network and, for a gated model, the token, or give a local folder"
 
 
 def _config(settings: TextEncoder, place: str, revision: str) -> PretrainedConfig:
@@ -158,15 +189,19 @@ def _config(settings: TextEncoder, place: str, revision: str) -> PretrainedConfi
     told = f"encoder {settings.model!r}:"
     if config.is_encoder_decoder:
         raise UserError(f"{told} a {config.model_type} is encoder and decoder; use LLaMA, RoBERTa, …")
-    longest = getattr(config, "max_position_embeddings", settings.max_tokens)
-    if settings.max_tokens > longest:
-        raise UserError(f"{told} `max_tokens` {settings.max_tokens}, but it reads at most {longest}; lower it")
+    if settings.max_tokens > _longest(config):
+        raise UserError(f"{told} `max_tokens` {settings.max_tokens}, but it reads at most {_longest(config)}; lower it")
+    text = config.get_text_config()
     if settings.layer is not None:
-        if settings.layer > config.num_hidden_layers:
-            raise UserError(f"{told} `layer` {settings.layer}, but it has {config.num_hidden_layers}; lower it")
-        config.num_hidden_layers = settings.layer
-    config.use_cache = False
+        if settings.layer > text.num_hidden_layers:
+            raise UserError(f"{told} `layer` {settings.layer}, but it has {text.num_hidden_layers}; lower it")
+        text.num_hidden_layers = settings.layer
+    text.use_cache = False
     return config
+
+
+def _longest(config: PretrainedConfig) -> float:
+    return getattr(config.get_text_config(), "max_position_embeddings", None) or math.inf
 
 
 def _adapted(model: PreTrainedModel, settings: TextEncoder, seed: int) -> nn.Module:
