@@ -18,6 +18,7 @@ if not workflow.overwrite_configfiles:
 include: "rules/common.smk"
 include: "rules/corpus.smk"
 include: "rules/transcripts.smk"
+include: "rules/hearing.smk"
 include: "rules/training.smk"
 include: "rules/zero_shot.smk"
 include: "rules/ensemble.smk"

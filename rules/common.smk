@@ -28,6 +28,12 @@ TRAINED = [
     for name, system in CONFIG.systems.items()
     if isinstance(system, configuration.TrainedSystem)
 ]
+# The cached ways of hearing, by key; systems that hear alike share one.
+EARS = {
+    system.encoder.hearing.key: system.encoder.hearing
+    for system in CONFIG.systems.values()
+    if isinstance(system, configuration.SalmonnSystem) and system.encoder.hearing.cache
+}
 ZERO_SHOT = [name for name in CONFIG.systems if name not in TRAINED]
 SHARDS = [f"{shard:03}" for shard in range(CONFIG.transcripts.shards)]
 
@@ -50,6 +56,7 @@ wildcard_constraints:
     system=alternatives(CONFIG.systems),
     ensemble=alternatives(CONFIG.ensembles),
     name=alternatives([*CONFIG.systems, *CONFIG.ensembles]),
+    ears=alternatives(EARS),
     shard="[0-9]+",
 
 
@@ -76,6 +83,30 @@ def system_transcripts(wildcards):
     """The transcripts, for a system that reads them."""
     reads = CONFIG.systems[wildcards.system].reads_transcripts
     return ["results/corpus/transcripts.parquet"] if reads else []
+
+
+def system_heard(wildcards):
+    """What was heard before, for a system with `hearing.cache`."""
+    hearing = getattr(CONFIG.systems[wildcards.system].encoder, "hearing", None)
+    if hearing is None or not hearing.cache:
+        return []
+    return [
+        f"results/hearing/{hearing.key}/{shard:03}.parquet"
+        for shard in range(hearing.shards)
+    ]
+
+
+def heard_option(wildcards, input):
+    return f"--heard {input.heard}" if input.heard else ""
+
+
+def hearing_resource(key, scaled=False, most=None):
+    def value(wildcards, attempt=1):
+        amount = getattr(EARS[wildcards.ears].resources, key)
+        amount = amount if most is None else min(most, amount)
+        return amount * attempt if scaled else amount
+
+    return value
 
 
 def transcripts_option(wildcards, input):

@@ -5,6 +5,7 @@ rule train:
     input:
         manifest="results/corpus/manifest.parquet",
         transcripts=system_transcripts,
+        heard=system_heard,
     output:
         weights="results/{system}/model/model.safetensors",
         config="results/{system}/model/config.json",
@@ -27,13 +28,14 @@ rule train:
         settings=system_settings,
         seed=CONFIG.seed,
         transcripts=transcripts_option,
+        heard=heard_option,
         # Not declared: Snakemake deletes declared outputs of a killed job, and these are what it resumes from.
         checkpoints="results/{system}/checkpoints",
     message:
         "Training {wildcards.system}"
     shell:
         'python "$scripts"/train.py --name {wildcards.system} --settings {params.settings:q} --seed {params.seed}'
-        " --manifest {input.manifest} {params.transcripts} --checkpoints {params.checkpoints} --output $(dirname {output.weights})"
+        " --manifest {input.manifest} {params.transcripts} {params.heard} --checkpoints {params.checkpoints} --output $(dirname {output.weights})"
         " --cpus {threads} --gpus {resources.gpu} 2>&1 | tee {log}"
 
 
@@ -41,6 +43,7 @@ rule predict:
     input:
         manifest="results/corpus/manifest.parquet",
         transcripts=system_transcripts,
+        heard=system_heard,
         weights="results/{system}/model/model.safetensors",
         config="results/{system}/model/config.json",
     output:
@@ -61,8 +64,9 @@ rule predict:
         runtime=system_resource("predict_runtime", scaled=True),
     params:
         transcripts=transcripts_option,
+        heard=heard_option,
     message:
         "Predicting with {wildcards.system}"
     shell:
-        'python "$scripts"/predict.py --model $(dirname {input.weights}) --manifest {input.manifest} {params.transcripts} --output {output}'
+        'python "$scripts"/predict.py --model $(dirname {input.weights}) --manifest {input.manifest} {params.transcripts} {params.heard} --output {output}'
         " --cpus {threads} --gpus {resources.gpu} 2>&1 | tee {log}"

@@ -49,6 +49,8 @@ def _rule(name: str, shape: list[int]) -> tuple[float, float]:
         return (1.0 if last == "weight" else 0.0), 0.1
     if name.endswith("embed_tokens.weight") or name == "speech_query_tokens":
         return 0.0, 1.0
+    if name.endswith("embed_positions.weight"):
+        return 0.0, 0.3
     if name == "pool.attention":
         return 0.0, 0.2
     if name.endswith("lora_B.default.weight") or len(shape) == 1:

@@ -19,7 +19,7 @@ class Given(nn.Module):
 
     def __init__(self, width: int, random: bool = False) -> None:
         super().__init__()
-        self.width, self.random = width, random
+        self.width, self.drawn = width, ("",) if random else ()
         self.scale = nn.Parameter(torch.ones(1))
         self.frozen = nn.Parameter(torch.ones(1), requires_grad=False)
 

@@ -111,7 +111,7 @@ def test_the_speech_encoder_takes_such_a_folder(tiny: WhisperEncoder, tmp_path: 
         vectors, lengths = encoder.eval()(mels, torch.tensor([40]))
         torch.testing.assert_close(vectors, tiny(mels.transpose(1, 2)).last_hidden_state)
     assert lengths.tolist() == [20]
-    assert not encoder.random
+    assert encoder.drawn == ()
 
 
 def test_what_counts_as_such_a_folder(tmp_path: Path) -> None:

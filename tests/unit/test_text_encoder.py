@@ -356,7 +356,7 @@ def test_a_published_model_has_its_commit(llama: Path, tmp_path: Path) -> None:
     code = (
         "import torch; from abhinaya.config import TextEncoder; from abhinaya.encoders import text\n"
         "encoder = text.build(TextEncoder(model='org/tiny'), 7, torch.device('cpu'), False)[1]\n"
-        "print(encoder.revision)"
+        "print(encoder.revisions['revision'])"
     )
     scripts = str(Path(text.__file__).parents[2])
     variables = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "PYTHONPATH": scripts}

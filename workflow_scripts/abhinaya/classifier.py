@@ -13,8 +13,9 @@ from abhinaya.pooling import AttentiveStatisticsPooling
 class Classifier(nn.Module):
     """An encoder under pooling and head.
 
-    The encoder is a module with `width`, the size H of its vectors, and a forward that maps its own inputs to vectors
-    (B, T, H) and lengths (B,). Names of the head's weights: those of the authors' checkpoints.
+    The encoder is a module with `width`, the size H of its vectors, `drawn`, the prefixes of frozen weights that are
+    nowhere else, and a forward that maps its own inputs to vectors (B, T, H) and lengths (B,). Names of the head's
+    weights: those of the authors' checkpoints.
     """
 
     def __init__(self, encoder: nn.Module, head: Head, counts: Sequence[int]) -> None:
@@ -44,9 +45,11 @@ class Classifier(nn.Module):
 
     def saved(self) -> dict[str, Tensor]:
         """What a checkpoint must hold: the weights that cannot be had elsewhere."""
-        whole = getattr(self.encoder, "random", False)
+        drawn = tuple(f"encoder.{prefix}" for prefix in self.encoder.drawn)
         return {
-            name: parameter.detach() for name, parameter in self.named_parameters() if parameter.requires_grad or whole
+            name: parameter.detach()
+            for name, parameter in self.named_parameters()
+            if parameter.requires_grad or name.startswith(drawn)
         }
 
     def restore(self, weights: dict[str, Tensor]) -> None:

@@ -86,12 +86,16 @@ class Vectors(Dataset):
 
 
 def collate(items: Sequence[dict[str, Tensor | int]]) -> dict[str, Tensor]:
-    """Pad each tensor with zeros to the longest of the batch; `lengths` (B,) tells what is real."""
+    """Pad each tensor with zeros to the longest of the batch.
+
+    `lengths` (B,) tells what is real of the only tensor; of several, `NAME_lengths` for each.
+    """
     batch: dict[str, Tensor] = {"labels": torch.tensor([item["labels"] for item in items])}
-    for name in items[0]:
-        if name != "labels":
-            batch["lengths"] = torch.tensor([len(item[name]) for item in items])
-            batch[name] = nn.utils.rnn.pad_sequence([item[name] for item in items], batch_first=True)
+    names = [name for name in items[0] if name != "labels"]
+    for name in names:
+        lengths = "lengths" if len(names) == 1 else f"{name}_lengths"
+        batch[lengths] = torch.tensor([len(item[name]) for item in items])
+        batch[name] = nn.utils.rnn.pad_sequence([item[name] for item in items], batch_first=True)
     return batch
 
 

@@ -31,3 +31,8 @@ def is_bf16(settings: TrainedSystem, device: torch.device) -> bool:
 def autocast(settings: TrainedSystem, device: torch.device) -> torch.autocast:
     """The arithmetic of a forward pass, as Trainer does it."""
     return torch.autocast(device.type, torch.bfloat16, enabled=is_bf16(settings, device))
+
+
+def half(device: torch.device) -> torch.autocast:
+    """bf16 on a GPU, fp32 on a CPU, for what no system's `precision` governs."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type != "cpu")

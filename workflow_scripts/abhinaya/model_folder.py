@@ -23,14 +23,32 @@ PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "pandas", "s
 
 
 def build(
-    settings: TrainedSystem, counts: Sequence[int], seed: int, device: torch.device
+    settings: TrainedSystem, counts: Sequence[int], seed: int, device: torch.device, heard: Sequence[Path] = ()
 ) -> tuple[Classifier, encoders.Loader]:
     """The untrained classifier of a system, to be moved to `device`, and the loader of its inputs."""
-    loader, encoder = encoders.build(settings, seed, device)
-    if settings.training.gradient_checkpointing and settings.encoder.freeze != "all":
+    loader, encoder = encoders.build(settings, seed, device, heard)
+    if settings.training.gradient_checkpointing and not settings.encoder.frozen:
         encoder.model.gradient_checkpointing_enable({"use_reentrant": False})
     set_seed(seed)  # the head does not depend on how many numbers the encoder drew
-    return Classifier(encoder, settings.head, counts), loader
+    classifier = Classifier(encoder, settings.head, counts)
+    load_head(classifier, getattr(encoder, "head", {}), settings)
+    return classifier, loader
+
+
+def load_head(classifier: Classifier, head: dict[str, torch.Tensor], settings: TrainedSystem) -> None:
+    """Start from the `head` of a fine-tuned checkpoint, if there is one.
+
+    Raises:
+        UserError: it has other widths.
+    """
+    state = classifier.state_dict()
+    for name, weight in head.items():
+        if weight.shape != state[name].shape:
+            raise UserError(
+                f"head: {name} of the checkpoint has shape {tuple(weight.shape)}, here it is "
+                f"{tuple(state[name].shape)}; set `head.hidden` to {len(head['fc.weight'])}"
+            )
+    classifier.load_state_dict(head, strict=False)
 
 
 def save_weights(classifier: Classifier, path: Path) -> None:
@@ -77,12 +95,12 @@ def save_model(
     save_weights(classifier, beside / WEIGHTS)
     tables.write_json(metrics, beside / "metrics.json")
     chosen = deciding(settings)
-    chosen["encoder"]["revision"] = classifier.encoder.revision  # so that predict loads the same frozen weights
+    chosen["encoder"] |= classifier.encoder.revisions  # so that predict loads the same frozen weights
     config = {
         "name": name,
         "settings": chosen,
         "seed": seed,
-        "base_stamp": stamp(settings.encoder.model),
+        "stamps": stamps(settings),
         "class_counts": dict(zip(CLASSES, counts, strict=True)),
         "parameters": _parameters(classifier),
         "notes": [*notes(settings, counts), *remarks],
@@ -93,8 +111,13 @@ def save_model(
     beside.rename(output)
 
 
-def load_model(folder: Path, device: torch.device) -> tuple[Classifier, encoders.Loader, TrainedSystem]:
+def load_model(
+    folder: Path, device: torch.device, heard: Sequence[Path] = ()
+) -> tuple[Classifier, encoders.Loader, TrainedSystem]:
     """The classifier that `save_model` wrote to `folder`, on `device`, in evaluation mode.
+
+    Args:
+        heard: as for `encoders.build`.
 
     Raises:
         UserError: a file is absent, spoilt, or of another model.
@@ -107,9 +130,10 @@ def load_model(folder: Path, device: torch.device) -> tuple[Classifier, encoders
     except (KeyError, TypeError):
         raise UserError(f"{path}: not the configuration of a trained model; train it again") from None
     settings = parse(Trained, stored, where=str(path))
-    if stamp(settings.encoder.model) != config.get("base_stamp"):
-        raise UserError(f"{path}: {settings.encoder.model} has changed since it was trained on; train it again")
-    classifier, loader = build(settings, counts, seed, device)
+    for source, now in stamps(settings).items():
+        if now != config.get("stamps", {}).get(source):
+            raise UserError(f"{path}: {source} has changed since it was trained on; train it again")
+    classifier, loader = build(settings, counts, seed, device, heard)
     load_weights(classifier, folder / WEIGHTS)
     return classifier.to(device).eval(), loader, settings
 
@@ -117,14 +141,20 @@ def load_model(folder: Path, device: torch.device) -> tuple[Classifier, encoders
 def notes(settings: TrainedSystem, counts: list[int]) -> list[str]:
     """What a reader of the scores must know."""
     found = []
-    if settings.encoder.model.startswith("random:"):
+    if settings.encoder.drawn:
         found.append(
-            "The encoder starts from random weights, not pretrained ones: it shows the machinery, not the model."
+            f"Starts from random weights, not pretrained ones: {' and '.join(settings.encoder.drawn)}. It shows the "
+            "machinery, not the model."
         )
     absent = [EMOTIONS[letter] for letter, count in zip(CLASSES, counts, strict=True) if not count]
     if absent:
         found.append(f"Never predicts {', '.join(absent)}: the training split has none.")
     return found
+
+
+def stamps(settings: TrainedSystem) -> dict[str, str | None]:
+    """Digests of the local models and files that a system is made from."""
+    return {source: stamp(source) for source in settings.encoder.sources}
 
 
 def _parameters(classifier: Classifier) -> dict[str, int]:

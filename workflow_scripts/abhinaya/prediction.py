@@ -1,6 +1,7 @@
 """Predicting with a trained classifier."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -19,11 +20,14 @@ from abhinaya.model_folder import load_model
 from abhinaya.transcripts import check_text
 
 
-def predict(folder: Path, manifest: pd.DataFrame, cpus: int = 2, gpus: int = 0) -> pd.DataFrame:
+def predict(
+    folder: Path, manifest: pd.DataFrame, cpus: int = 2, gpus: int = 0, heard: Sequence[Path] = ()
+) -> pd.DataFrame:
     """Label every validation and test utterance of `manifest` with the model in `folder`.
 
     Args:
         manifest: all utterances, with `text` for a system that reads transcripts.
+        heard: shards of what a speech LLM heard before.
 
     Returns:
         a table with the columns `tables.PREDICTIONS`; probabilities are those of the softmax over the classes that
@@ -36,7 +40,7 @@ def predict(folder: Path, manifest: pd.DataFrame, cpus: int = 2, gpus: int = 0) 
     rows = manifest[manifest["split"].isin(("validation", "test"))].reset_index(drop=True)
     if rows.empty:
         raise UserError("manifest: no validation or test utterance to predict; check the corpus's partitions")
-    classifier, loader, settings = load_model(folder, device)
+    classifier, loader, settings = load_model(folder, device, heard)
     check_text(settings, rows)
     utterances = Utterances(rows, loader)
     for remark in utterances.remarks:

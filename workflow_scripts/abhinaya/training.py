@@ -7,6 +7,7 @@ import resource
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +34,8 @@ from abhinaya.dataset import LengthGrouped, Utterances, Vectors, collate
 from abhinaya.devices import autocast, claim, is_bf16
 from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES
-from abhinaya.model_folder import WEIGHTS, build, check_replaceable, load_weights, save_model, save_weights
-from abhinaya.models import stamp
-from abhinaya.transcripts import check_text
+from abhinaya.model_folder import WEIGHTS, build, check_replaceable, load_weights, save_model, save_weights, stamps
+from abhinaya.transcripts import check_text, short_enough
 
 FINGERPRINT = "fingerprint.json"
 MEMORY_ONLY = ("batch_size", "eval_batch_size", "gradient_checkpointing")  # keys of `training`
@@ -106,6 +106,7 @@ def train(
     output: Path,
     cpus: int = 2,
     gpus: int = 0,
+    heard: Sequence[Path] = (),
 ) -> None:
     """Train system `name` and write its model folder: weights, `config.json`, `metrics.json`.
 
@@ -116,6 +117,7 @@ def train(
         output: the model folder, written last and whole.
         cpus: cores: to compute with, or, beside a GPU, to load audio with.
         gpus: GPUs to train on (one process each, started by torchrun); 0 is the CPU.
+        heard: shards of what a speech LLM heard before.
 
     Raises:
         UserError: a split without utterances or with one that has none of the eight emotions, too few GPUs, an encoder
@@ -133,9 +135,10 @@ def train(
                 f"manifest: EmoClass {letter!r} of {file} in the {split} split is none of {', '.join(CLASSES)}; leave "
                 "its split empty"
             )
+    rows["train"], left_out = short_enough(settings, rows["train"])
     counts = [int((rows["train"]["EmoClass"] == letter).sum()) for letter in CLASSES]
     set_seed(seed)
-    classifier, loader = build(settings, counts, seed, device)
+    classifier, loader = build(settings, counts, seed, device, heard)
     arguments = _arguments(settings, checkpoints, seed, workers, device)
     with arguments.main_process_first(local=False):  # it clears away what the others must not find
         resume = _checkpoint_of(fingerprint(settings, rows, seed), checkpoints)
@@ -145,11 +148,11 @@ def train(
         "train": Utterances(rows["train"], loader, seed),
         "validation": Utterances(rows["validation"], loader),
     }
-    remarks = [f"{split}: {remark}" for split, part in data.items() for remark in part.remarks]
+    remarks = left_out + [f"{split}: {remark}" for split, part in data.items() for remark in part.remarks]
     if arguments.process_index == 0:
         for remark in remarks:
             print(remark, file=sys.stderr)
-    if settings.encoder.freeze == "all":
+    if settings.encoder.frozen:
         data = _encoded(classifier, data, checkpoints, settings, workers, arguments)
     trainer = ClassifierTrainer(
         model=classifier,
@@ -192,7 +195,7 @@ def fingerprint(settings: TrainedSystem, rows: dict[str, pd.DataFrame], seed: in
     chosen = deciding(settings)
     for key in MEMORY_ONLY:
         del chosen["training"][key]
-    base = str(stamp(settings.encoder.model))
+    base = json.dumps(stamps(settings))
     return {"settings": json.dumps(chosen, sort_keys=True), "base": base, "seed": str(seed), **content}
 
 

@@ -61,3 +61,16 @@ def check_text(settings: TrainedSystem, rows: pd.DataFrame) -> None:
     """Raise a `UserError` when a system that reads transcripts got none."""
     if settings.reads_transcripts and "text" not in rows:
         raise UserError(f"a {settings.family} system reads transcripts; give --transcripts")
+
+
+def short_enough(settings: TrainedSystem, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The training `rows` without transcripts of more than `max_words` words, and a remark on their number.
+
+    Such transcripts are mostly Whisper's hallucinations; the authors leave them out of ST1 (docs/fidelity.md, 27).
+    """
+    most = getattr(settings.encoder, "max_words", None) if settings.reads_transcripts else None
+    if most is None:
+        return rows, []
+    long = rows["text"].str.split().str.len() > most
+    remark = f"{int(long.sum())} of {len(rows)} transcripts have more than {most} words and were not trained on."
+    return rows[~long].reset_index(drop=True), [remark] if long.any() else []

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from abhinaya.config.corpus import AnyCorpus, Corpus, Csv, MspPodcast, Ravdess, Synthetic, Validation
 from abhinaya.config.mistakes import WrongKey, lines
@@ -21,7 +21,10 @@ from abhinaya.config.system import (
     AnyLoss,
     FramesHead,
     Head,
+    Hearing,
     Lora,
+    SalmonnEncoder,
+    SalmonnSystem,
     SpeechEncoder,
     SpeechSystem,
     TextEncoder,
@@ -51,12 +54,15 @@ __all__ = [
     "Ensemble",
     "FramesHead",
     "Head",
+    "Hearing",
     "Labelling",
     "Lora",
     "MspPodcast",
     "Ravdess",
     "Report",
     "Resources",
+    "SalmonnEncoder",
+    "SalmonnSystem",
     "ScoredPrompt",
     "Section",
     "Server",
@@ -87,20 +93,7 @@ __all__ = [
 RESERVED = ("corpus", "report")  # folders under results/
 
 
-PLANNED_FAMILIES = ("salmonn",)
-
-
-def _built(values: Any) -> Any:
-    """Stop at a family that is yet to come, before every other key of it is called unknown."""
-    family = values.get("family") if isinstance(values, dict) else None
-    if family in PLANNED_FAMILIES:
-        raise WrongKey("family", f"{family!r} is planned but not built yet; use another or remove this system")
-    return values
-
-
-System = Annotated[
-    Annotated[SpeechSystem | TextSystem | ZeroShotSystem, Field(discriminator="family")], BeforeValidator(_built)
-]
+System = Annotated[SpeechSystem | TextSystem | SalmonnSystem | ZeroShotSystem, Field(discriminator="family")]
 
 
 class Ensemble(Section):

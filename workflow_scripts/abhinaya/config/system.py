@@ -1,6 +1,8 @@
 """The sections under `systems`: encoder, head, loss, training of a classifier that is trained."""
 
-from typing import Annotated, Any, ClassVar, Literal
+import hashlib
+import json
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,7 +14,26 @@ CONVOLUTIONAL = ("wavlm", "hubert", "wav2vec2")  # raw waveform -> convolutions 
 ARCHITECTURES = (*CONVOLUTIONAL, "whisper")  # of speech encoders
 
 
-class SpeechEncoder(Section):
+class Encoder:
+    """What the encoders of all families tell of themselves."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The models and files that it is made from."""
+        raise NotImplementedError
+
+    @property
+    def drawn(self) -> list[str]:
+        """Its parts that start from random weights, in words."""
+        return ["encoder"] if any(source.startswith(RANDOM) for source in self.sources) else []
+
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing of it is trained."""
+        return False
+
+
+class SpeechEncoder(Encoder, Section):
     """A speech encoder of transformers: WavLM, HuBERT, wav2vec 2.0 or the encoder of Whisper."""
 
     model: str = Field(
@@ -41,6 +62,14 @@ class SpeechEncoder(Section):
     )
     min_seconds: float = Field(1.0, gt=0, description="shorter clips are padded with silence to this length")
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (self.model,)
+
+    @property
+    def frozen(self) -> bool:
+        return self.freeze == "all"
+
     @model_validator(mode="after")
     def _config_for_random(self) -> "SpeechEncoder":
         kind = self.model.removeprefix(RANDOM)
@@ -68,7 +97,7 @@ class Lora(Section):
     )
 
 
-class TextEncoder(Section):
+class TextEncoder(Encoder, Section):
     """A language model of transformers, a decoder as LLaMA or an encoder as RoBERTa, without its output layer."""
 
     model: str = Field(
@@ -98,6 +127,14 @@ class TextEncoder(Section):
         None, description="`4bit`: load the frozen weights as 4-bit NormalFloat (bitsandbytes); null: as they are"
     )
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (self.model,)
+
+    @property
+    def frozen(self) -> bool:
+        return self.freeze == "all"
+
     @model_validator(mode="after")
     def _keys_agree(self) -> "TextEncoder":
         if self.model.startswith(RANDOM):
@@ -107,6 +144,94 @@ class TextEncoder(Section):
         if self.quantization and self.freeze == "none":
             raise WrongKey("quantization", "4-bit weights cannot be trained; remove it or set `freeze: base`")
         return self
+
+
+class Hearing(Section):
+    """The frozen half of SALMONN: Whisper hears speech, BEATs hears all sounds."""
+
+    whisper: str = Field(
+        min_length=1,
+        description="Whisper (the paper: openai/whisper-large-v2): a published name, a folder, `package:…`",
+    )
+    revision: str | None = Field(None, description="commit of a published Whisper; null: the newest, which is recorded")
+    layer: int | None = Field(None, ge=1, description="cut Whisper off after this layer, for trials; null: use all")
+    beats: str = Field(
+        min_length=1,
+        description="the BEATs checkpoint file (the paper: BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt), or "
+        "`random:beats` (weights drawn from the seed, for trials)",
+    )
+    beats_config: dict[str, Any] = Field({}, description="architecture of `random:beats`, in the keys of BEATs' `cfg`")
+    window: Literal["full", "clip"] = Field(
+        "full", description="what Whisper hears: the clip padded to 30 s, or little more than the clip, a deviation"
+    )
+    speech_window: Literal["full", "clip"] = Field(
+        "full",
+        description="`full`: 88 speech tokens for Whisper's 30 s, silence included; `clip`: only those that the clip "
+        "reaches into, a deviation that is many times cheaper",
+    )
+    max_seconds: float = Field(
+        10.0, gt=0, le=30, description="longer clips are cropped: at random in training, the middle elsewhere"
+    )
+    min_seconds: float = Field(1.0, ge=0.2, description="shorter clips are padded with silence to this length")
+    precision: Literal["fp32", "fp16"] = Field("fp32", description="of what is heard; fp16 halves the cache")
+    cache: bool = Field(
+        False,
+        description="hear every clip once, in jobs of their own, and keep it on disk for all systems that hear alike; "
+        "training then crops in the middle, too",
+    )
+    shards: int = Field(4, ge=1, exclude=True, description="jobs that the cache is made in; decides no result")
+    resources: Resources = Field(Resources(), exclude=True, description="of a job that makes the cache")
+
+    @property
+    def key(self) -> str:
+        """A name for what is heard this way: the same for systems that share it."""
+        chosen = self.model_dump(mode="json", exclude={"cache"})
+        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
+
+    @model_validator(mode="after")
+    def _keys_agree(self) -> "Hearing":
+        if self.beats_config and self.beats != RANDOM + "beats":
+            raise WrongKey("beats_config", "describes only `beats: random:beats`; remove it")
+        if self.beats.startswith(RANDOM) and self.beats != RANDOM + "beats":
+            raise WrongKey("beats", "write random:beats, or name the checkpoint file")
+        if self.window == "clip" and self.speech_window == "full":
+            raise WrongKey("window", "`clip` leaves nothing for `speech_window: full` to keep; set that to clip, too")
+        if self.min_seconds > self.max_seconds:
+            raise WrongKey("min_seconds", f"{self.min_seconds} is above `max_seconds` {self.max_seconds}; lower it")
+        return self
+
+
+class SalmonnEncoder(Encoder, Section):
+    """SALMONN: a Q-Former makes tokens of what Whisper and BEATs hear, and a LLaMA reads them (Tang et al. 2024)."""
+
+    hearing: Hearing
+    language_model: str = Field(
+        min_length=1,
+        description="the LLaMA (the paper: Vicuna 7B v1.5 or 13B v1.1): a published name, a folder or `package:…`",
+    )
+    revision: str | None = Field(None, description="commit of a published LLaMA; null: the newest, which is recorded")
+    layer: int | None = Field(None, ge=1, description="cut the LLaMA off after this layer, for trials; null: use all")
+    checkpoint: str | None = Field(
+        None,
+        description="SALMONN's weights (salmonn_7b_v0.pth, salmonn_v1.pth) to start from, or those of the authors' "
+        "fine-tuned system; null: Q-Former and LoRA are drawn from the seed",
+    )
+    lora: Lora = Lora()
+    transcript: bool = Field(False, description="append the transcript to the prompt (ST1)")
+    max_words: int | None = Field(
+        50, ge=1, description="ST1: longer transcripts are left out of training, and counted; null: none are"
+    )
+    max_text_tokens: int = Field(300, ge=1, description="of answer and transcript; longer ones are cut, and counted")
+    quantization: Literal["4bit"] | None = Field(None, description="as for `family: text`, of the LLaMA")
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return tuple(filter(None, (self.hearing.whisper, self.hearing.beats, self.language_model, self.checkpoint)))
+
+    @property
+    def drawn(self) -> list[str]:
+        parts = {"BEATs": self.hearing.beats.startswith(RANDOM), "Q-Former and LoRA": self.checkpoint is None}
+        return [part for part, drawn in parts.items() if drawn]
 
 
 class Head(Section):
@@ -179,8 +304,6 @@ class Training(Section):
 class TrainedSystem(Section):
     """What all trained systems have: the loss, the training, the resources."""
 
-    reads_transcripts: ClassVar[bool] = False
-
     about: str = Field("", description="a line for the report")
     loss: AnyLoss = Field(description="what training minimises; `name` says which")
     training: Training = Training()
@@ -197,6 +320,10 @@ class TrainedSystem(Section):
             )
         return self
 
+    @property
+    def reads_transcripts(self) -> bool:
+        return False
+
 
 class SpeechSystem(TrainedSystem):
     """A classifier that hears (the paper's baseline and S1)."""
@@ -209,11 +336,25 @@ class SpeechSystem(TrainedSystem):
 class TextSystem(TrainedSystem):
     """A classifier that reads the transcript (the paper's T2)."""
 
-    reads_transcripts: ClassVar[bool] = True
-
     family: Literal["text"]
     encoder: TextEncoder
     head: FramesHead = FramesHead()
 
+    @property
+    def reads_transcripts(self) -> bool:
+        return True
 
-Trained = Annotated[SpeechSystem | TextSystem, Field(discriminator="family")]
+
+class SalmonnSystem(TrainedSystem):
+    """A classifier over a speech LLM that hears, and may read the transcript too (the paper's S2 and ST1)."""
+
+    family: Literal["salmonn"]
+    encoder: SalmonnEncoder
+    head: FramesHead = FramesHead()
+
+    @property
+    def reads_transcripts(self) -> bool:
+        return self.encoder.transcript
+
+
+Trained = Annotated[SpeechSystem | TextSystem | SalmonnSystem, Field(discriminator="family")]

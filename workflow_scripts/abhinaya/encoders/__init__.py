@@ -5,6 +5,8 @@ into tensors for one utterance, `size(row)` foretells the cost of it. Its *encod
 padded tensors of a batch to vectors and lengths.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from abhinaya.config import SpeechSystem, TrainedSystem
+from abhinaya.config import SpeechSystem, TextSystem, TrainedSystem
 from abhinaya.devices import is_bf16
 
 
@@ -29,16 +31,22 @@ class Loader(Protocol):
         """What the cost of an utterance grows with, for batches of like length."""
 
 
-def build(settings: TrainedSystem, seed: int, device: torch.device) -> tuple[Loader, nn.Module]:
+def build(
+    settings: TrainedSystem, seed: int, device: torch.device, heard: Sequence[Path] = ()
+) -> tuple[Loader, nn.Module]:
     """The loader and the encoder that a system's settings describe, to compute on `device`.
 
-    Random parts are drawn from `seed`.
+    Random parts are drawn from `seed`. `heard`: shards of features computed before, for a family that has such.
     """
     # Heavy; only the family in use is imported.
     if isinstance(settings, SpeechSystem):
         from abhinaya.encoders import speech
 
         return speech.build(settings.encoder, seed)
-    from abhinaya.encoders import text
+    if isinstance(settings, TextSystem):
+        from abhinaya.encoders import text
 
-    return text.build(settings.encoder, seed, device, is_bf16(settings, device))
+        return text.build(settings.encoder, seed, device, is_bf16(settings, device))
+    from abhinaya.encoders.salmonn import encoder
+
+    return encoder.build(settings.encoder, seed, device, is_bf16(settings, device), heard)

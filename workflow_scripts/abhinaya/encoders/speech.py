@@ -47,12 +47,13 @@ class Clips:
 
     def load(self, row: dict[str, Any], generator: np.random.Generator | None) -> dict[str, Tensor]:
         """`inputs`: the waveform (samples,)."""
-        return {"inputs": torch.from_numpy(self._waveform(row["path"], generator))}
+        return {"inputs": torch.from_numpy(self.waveform(row["path"], generator))}
 
     def size(self, row: dict[str, Any]) -> float:
         return min(max(row["duration"] * audio.RATE, self.least), self.most)
 
-    def _waveform(self, path: str, generator: np.random.Generator | None) -> np.ndarray:
+    def waveform(self, path: str, generator: np.random.Generator | None) -> np.ndarray:
+        """The crop (samples,) of a file, drawn by the `generator` if there is one."""
         waveform = audio.read(path)
         spare = len(waveform) - self.most
         if spare > 0:  # in the middle, unless training draws the place
@@ -78,7 +79,10 @@ class MelClips(Clips):
 
     def load(self, row: dict[str, Any], generator: np.random.Generator | None) -> dict[str, Tensor]:
         """`inputs`: log-mel frames (T, mels), T even, 100 a second."""
-        waveform = self._waveform(row["path"], generator)
+        return {"inputs": self.mels(self.waveform(row["path"], generator))}
+
+    def mels(self, waveform: np.ndarray) -> Tensor:
+        """(samples,) -> (T, mels)."""
         samples = self.window if self.full else -(-len(waveform) // (2 * HOP)) * 2 * HOP
         mels = self.extractor(
             np.pad(waveform, (0, samples - len(waveform))),
@@ -87,7 +91,7 @@ class MelClips(Clips):
             truncation=False,
             return_tensors="pt",
         )
-        return {"inputs": mels.input_features[0].T.contiguous()}
+        return mels.input_features[0].T.contiguous()
 
 
 class SpeechModule(nn.Module):
@@ -97,8 +101,8 @@ class SpeechModule(nn.Module):
         super().__init__()
         self.model = model
         self.width = model.config.hidden_size
-        self.random = settings.model.startswith(RANDOM)
-        self.revision: str | None = None  # the commit of a published model
+        self.drawn = ("",) if settings.model.startswith(RANDOM) else ()
+        self.revisions: dict[str, str | None] = {}  # commits of published models, by their keys
         self.frozen = settings.freeze == "all"
         if self.frozen:
             self.requires_grad_(False)
@@ -190,7 +194,7 @@ def build(settings: SpeechEncoder, seed: int) -> tuple[Clips, nn.Module]:
         ) from None
     _check_whole(model, report["missing_keys"], settings)
     loader, encoder = _wrap(model, settings, normalise)
-    encoder.revision = commit
+    encoder.revisions = {"revision": commit}
     return loader, encoder
 
 

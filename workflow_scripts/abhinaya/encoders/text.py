@@ -97,14 +97,14 @@ class Transcripts:
 class TextModule(nn.Module):
     """A language model, perhaps with LoRA beside it. One that is frozen as a whole stays in evaluation mode."""
 
-    random = False
+    drawn = ()
 
     def __init__(self, model: nn.Module, width: int, frozen: bool) -> None:
         super().__init__()
         self.model = model
         self.width = width
         self.frozen = frozen
-        self.revision: str | None = None  # the commit of a published model
+        self.revisions: dict[str, str | None] = {}  # the commit of a published model
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Token ids (B, T) and their lengths -> the last layer's normed vectors (B, T, H) and lengths (B,)."""
@@ -157,7 +157,7 @@ def build(settings: TextEncoder, seed: int, device: torch.device, bf16: bool) ->
     if settings.freeze == "base":
         model = _adapted(model, settings, seed)
     encoder = TextModule(model, config.get_text_config().hidden_size, frozen=settings.freeze == "all")
-    encoder.revision = commit
+    encoder.revisions = {"revision": commit}
     return Transcripts(settings, tokenizer, vocabulary), encoder
 
 

@@ -16,10 +16,10 @@ WINDOWS = 1500 // WINDOW  # in Whisper's 30 s; the last 4 frames are dropped
 HOP = RATE // 50  # samples between frames, of Whisper and of BEATs
 
 
-def covered(samples: int) -> int:
-    """How many windows a clip of so many samples reaches into, 1 to 88 (`speech_window: clip`)."""
-    frames = -(-samples // HOP)
-    return min(max(1, -(-frames // WINDOW)), WINDOWS)
+def covered(samples: Tensor | int) -> Tensor | int:
+    """How many windows clips of so many samples, at least one, reach into: 1 to 88 (`speech_window: clip`)."""
+    windows = -(-samples // (HOP * WINDOW))
+    return min(windows, WINDOWS) if isinstance(windows, int) else windows.clamp(max=WINDOWS)
 
 
 class SpeechTokens(nn.Module):

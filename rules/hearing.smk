@@ -1,0 +1,31 @@
+# Stage 2b: what the frozen half of a speech LLM hears, once for all systems that hear alike.
+
+
+rule hear:
+    input:
+        manifest="results/corpus/manifest.parquet",
+    output:
+        index="results/hearing/{ears}/{shard}.parquet",
+        numbers=multiext("results/hearing/{ears}/{shard}", ".heard.bin", ".sounds.bin"),
+    log:
+        "logs/hear/{ears}/{shard}.log",
+    benchmark:
+        "logs/benchmarks/hear/{ears}/{shard}.tsv"
+    conda:
+        CONDA
+    threads: hearing_resource("cpus")
+    resources:
+        gpu=hearing_resource("gpu", most=1),
+        gpu_jobs=hearing_resource("gpu", most=1),
+        mem_mb=hearing_resource("mem_mb", scaled=True),
+        runtime=hearing_resource("runtime", scaled=True),
+    params:
+        settings=lambda wildcards: configuration.settings_json(EARS[wildcards.ears]),
+        seed=CONFIG.seed,
+        shards=lambda wildcards: EARS[wildcards.ears].shards,
+    message:
+        "Hearing shard {wildcards.shard} with Whisper and BEATs"
+    shell:
+        'python "$scripts"/hear.py --manifest {input.manifest} --settings {params.settings:q}'
+        " --shard $((10#{wildcards.shard})) --shards {params.shards} --seed {params.seed} --cpus {threads}"
+        " --gpus {resources.gpu} --output {output.index} 2>&1 | tee {log}"

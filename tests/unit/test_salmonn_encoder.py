@@ -1,0 +1,124 @@
+"""SALMONN whole: from published files and golden clips to golden logits, alone and in a batch."""
+
+from pathlib import Path
+
+import golden
+import numpy as np
+import pandas as pd
+import pytest
+import salmonn_parts
+import torch
+from salmonn_parts import CASES, CLIPS, system
+
+from abhinaya.classifier import Classifier
+from abhinaya.config import FramesHead, SalmonnSystem
+from abhinaya.dataset import collate
+from abhinaya.encoders.salmonn import encoder as salmonn
+from abhinaya.errors import UserError
+
+CPU = torch.device("cpu")
+ARRAYS = golden.arrays("salmonn")
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("parts")
+    salmonn_parts.save(folder)
+    return folder
+
+
+def build(settings: SalmonnSystem) -> tuple[salmonn.Interviews, salmonn.SpeechLlm]:
+    loader, encoder = salmonn.build(settings.encoder, 7, CPU, bf16=False)
+    return loader, encoder.eval()
+
+
+def batch(loader: salmonn.Interviews, folder: Path, clips: list[str], texts: list[str] | None = None) -> dict:
+    rows = pd.DataFrame({"path": [str(folder / f"{clip}.wav") for clip in clips], "duration": 1.0})
+    prepared, _ = loader.prepare(rows.assign(text=texts or ""))
+    made = collate([{**loader.load(row, None), "labels": 0} for row in prepared.to_dict("records")])
+    del made["labels"]
+    return made
+
+
+def golden_classifier(encoder: torch.nn.Module) -> Classifier:
+    facts = golden.listing("head")
+    classifier = Classifier(encoder, FramesHead(), [1] * 8).eval()
+    classifier.load_state_dict(salmonn_parts.tensors(facts), strict=False)
+    return classifier
+
+
+@pytest.mark.parametrize("kind", ["s2", "st1"])
+@torch.inference_mode()
+def test_golden_clips_give_golden_hidden_states_and_logits(parts: Path, kind: str) -> None:
+    loader, encoder = build(system(parts, {"transcript": kind == "st1"}))
+    texts = [CASES[f"st1_{clip}"]["answer"].partition("<Transcript> ")[2] for clip in CLIPS]
+    inputs = batch(loader, parts, list(CLIPS), texts)
+    vectors, lengths = encoder(**inputs)
+    logits = golden_classifier(encoder)(**inputs)["logits"]
+    for row, clip in enumerate(CLIPS):
+        expected = ARRAYS[f"{kind}_{clip}_hidden"]
+        assert lengths[row] == len(expected)
+        np.testing.assert_allclose(vectors[row, : lengths[row]], expected, atol=1e-4)
+        np.testing.assert_allclose(logits[row], ARRAYS[f"{kind}_{clip}_logits"], atol=1e-5)
+
+
+@pytest.mark.parametrize("hearing", [{}, {"speech_window": "clip"}, {"speech_window": "clip", "window": "clip"}])
+@torch.inference_mode()
+def test_batch_mates_change_nothing(parts: Path, hearing: dict) -> None:
+    loader, encoder = build(system(parts, {"transcript": True}, hearing))
+    texts = ["short", "a good deal longer than the other ones", ""]
+    together, lengths = encoder(**batch(loader, parts, list(CLIPS), texts))
+    for row, clip in enumerate(CLIPS):
+        alone, (length,) = encoder(**batch(loader, parts, [clip], [texts[row]]))
+        assert length == lengths[row]
+        np.testing.assert_allclose(together[row, :length], alone[0], atol=5e-5)
+
+
+@torch.inference_mode()
+def test_the_clips_windows_are_the_first_of_all(parts: Path) -> None:
+    """`speech_window: clip` only drops tokens; what it keeps is what all 88 would have been."""
+    heard = {}
+    for name in ("full", "clip"):
+        loader, encoder = build(system(parts, None, {"speech_window": name}))
+        inputs = batch(loader, parts, ["b"])
+        heard[name], _ = encoder(**inputs)
+    assert heard["full"].shape[1] - heard["clip"].shape[1] == 88 - 9  # 3.007 s: 151 frames, 9 windows
+    np.testing.assert_allclose(heard["full"][0, : 11 + 9], heard["clip"][0, : 11 + 9], atol=1e-5)
+
+
+def test_ears_are_frozen_and_never_train(parts: Path) -> None:
+    _, encoder = build(system(parts))
+    encoder.train()
+    assert not any(module.training for module in encoder.ears.modules())
+    assert encoder.speech.training and encoder.model.training
+    trained = {name.partition(".")[0] for name, weight in encoder.named_parameters() if weight.requires_grad}
+    assert trained == {"speech", "model"}
+    assert all("lora_" in n for n, w in encoder.named_parameters() if w.requires_grad and n.startswith("model."))
+
+
+def test_a_clip_shorter_than_a_second_is_padded(parts: Path, tmp_path: Path) -> None:
+    import soundfile
+
+    soundfile.write(tmp_path / "a.wav", np.zeros(3000), 16_000)
+    loader, _ = build(system(parts))
+    assert len(loader.load({"path": str(tmp_path / "a.wav"), "answer": [1]}, None)["waveform"]) == 16_000
+
+
+def test_training_draws_question_and_crop_and_evaluation_does_not(parts: Path) -> None:
+    loader, _ = build(system(parts, None, {"max_seconds": 2.0}))
+    row = {"path": str(parts / "c.wav"), "answer": [1, 2]}
+    drawn = [loader.load(row, np.random.default_rng(seed)) for seed in range(12)]
+    assert len({tuple(each["after"].tolist()) for each in drawn}) == 2
+    assert len({float(each["waveform"].sum()) for each in drawn}) > 6
+    still = [loader.load(row, None) for _ in range(2)]
+    assert torch.equal(still[0]["waveform"], still[1]["waveform"])
+    assert all(len(each["waveform"]) == 32_000 for each in drawn + still)
+
+
+def test_parts_that_do_not_belong_together(parts: Path) -> None:
+    with pytest.raises(UserError, match=r"salmonn.pth: .*take"):
+        build(system(parts, {"layer": 1}))
+    with pytest.raises(UserError, match="is no Whisper"):
+        build(system(parts, None, {"whisper": "random:wavlm"}))
+    with pytest.raises(UserError, match="no such file"):
+        build(system(parts, None, {"beats": str(parts / "none.pt")}))

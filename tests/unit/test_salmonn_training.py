@@ -1,0 +1,121 @@
+"""Training and predicting with SALMONN: the same promises as for speech and text."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import salmonn_parts
+from safetensors.torch import load_file
+from salmonn_parts import system
+from speech_corpus import run
+
+from abhinaya import model_folder, prediction, tables, training
+from abhinaya.errors import UserError
+from abhinaya.tables import PROBABILITIES
+
+
+class Stop(Exception):
+    """Ends a run where a kill could."""
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("parts")
+    salmonn_parts.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def manifest(parts: Path) -> pd.DataFrame:
+    return salmonn_parts.make_manifest(parts)
+
+
+CLIP = {"speech_window": "clip", "window": "clip", "max_seconds": 2.0}
+
+
+@pytest.fixture(scope="module")
+def finished(parts: Path, manifest: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(system(parts, hearing=CLIP), manifest, tmp_path_factory.mktemp("finished"))
+
+
+def test_the_loss_falls(parts: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    certain = system(parts, {"lora": {"dropout": 0.0}}, CLIP, {"dropout": 0.0}, epochs=6, learning_rate=3e-3)
+    epochs = tables.read_json(run(certain, manifest, tmp_path) / "metrics.json")["epochs"]
+    assert epochs[-1]["loss"] < 0.9 * epochs[0]["loss"]
+
+
+def test_only_what_was_trained_is_stored(finished: Path) -> None:
+    stored = load_file(finished / model_folder.WEIGHTS)
+    parts = {name.split(".")[1] for name in stored if name.startswith("encoder.")}
+    assert parts == {"speech", "model"}
+    assert all("lora_" in name for name in stored if name.startswith("encoder.model."))
+    assert tables.read_json(finished / "config.json")["notes"] == [
+        "Never predicts contempt, disgust, fear, surprise: the training split has none."
+    ]
+
+
+def test_a_run_broken_off_goes_on_to_the_same_bytes(
+    finished: Path, parts: Path, manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = training.Epochs.on_epoch_begin
+
+    def stop(self: training.Epochs, args: object, state: object, control: object, **rest: object) -> None:
+        if round(state.epoch) == 1:
+            raise Stop
+        begin(self, args, state, control, **rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Epochs, "on_epoch_begin", stop)
+        with pytest.raises(Stop):
+            run(system(parts, hearing=CLIP), manifest, tmp_path)
+    resumed = run(system(parts, hearing=CLIP), manifest, tmp_path)
+    assert tables.read_json(resumed / "metrics.json")["resumed_from"] == "checkpoint-2"
+    assert (resumed / model_folder.WEIGHTS).read_bytes() == (finished / model_folder.WEIGHTS).read_bytes()
+
+
+def test_a_prediction_depends_on_its_own_clip_alone(finished: Path, manifest: pd.DataFrame) -> None:
+    whole = prediction.predict(finished, manifest, cpus=1).set_index(tables.KEY)[list(PROBABILITIES)]
+    for name in whole.index[:3]:
+        alone = prediction.predict(finished, manifest[manifest[tables.KEY] == name], cpus=1)[list(PROBABILITIES)]
+        np.testing.assert_allclose(alone.iloc[0], whole.loc[name], atol=1e-5)
+
+
+def test_st1_reads_leaves_long_transcripts_out_of_training_and_predicts_all(
+    parts: Path, manifest: pd.DataFrame, tmp_path: Path
+) -> None:
+    settings = system(parts, {"transcript": True, "max_words": 3}, CLIP, epochs=1)
+    model = run(settings, manifest, tmp_path)
+    notes = tables.read_json(model / "config.json")["notes"]
+    assert "4 of 8 transcripts have more than 3 words and were not trained on." in notes
+    assert tables.read_json(model / "config.json")["class_counts"] == {
+        **dict.fromkeys("CDFU", 0),
+        **dict.fromkeys("AHNS", 1),
+    }
+    predicted = prediction.predict(model, manifest, cpus=1)
+    assert len(predicted) == 8
+    other = prediction.predict(model, manifest.assign(text="something else"), cpus=1)
+    assert not np.allclose(predicted[list(PROBABILITIES)], other[list(PROBABILITIES)], atol=1e-6)
+    with pytest.raises(UserError, match="reads transcripts; give --transcripts"):
+        prediction.predict(model, manifest.drop(columns="text"), cpus=1)
+
+
+def test_random_parts_are_stored_and_told(parts: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    beats = {
+        "encoder_layers": 1,
+        "embed_dim": 8,
+        "encoder_embed_dim": 16,
+        "encoder_ffn_embed_dim": 16,
+        "encoder_attention_heads": 2,
+        "conv_pos": 16,
+        "conv_pos_groups": 2,
+        "deep_norm": True,
+        "relative_position_embedding": True,
+        "gru_rel_pos": True,
+    }
+    hearing = CLIP | {"beats": "random:beats", "beats_config": beats}
+    model = run(system(parts, {"checkpoint": None}, hearing, epochs=1), manifest, tmp_path)
+    assert any(name.startswith("encoder.ears.beats.") for name in load_file(model / model_folder.WEIGHTS))
+    note = tables.read_json(model / "config.json")["notes"][0]
+    assert note.startswith("Starts from random weights, not pretrained ones: BEATs and Q-Former and LoRA.")
+    assert len(prediction.predict(model, manifest, cpus=1)) == 8

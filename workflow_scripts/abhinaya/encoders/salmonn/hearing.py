@@ -1,0 +1,219 @@
+"""The frozen half of SALMONN, Whisper and BEATs, and what they heard, kept on disk for every epoch and system.
+
+A shard of the cache is an index (Parquet) beside two files of bare numbers, Whisper's vectors and BEATs', one clip
+behind the other, which are mapped rather than read.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from abhinaya import tables
+from abhinaya.config import RANDOM, Hearing, SpeechEncoder
+from abhinaya.dataset import Utterances, by_size, collate
+from abhinaya.encoders import speech
+from abhinaya.encoders.salmonn import beats
+from abhinaya.encoders.salmonn.qformer import HOP, WINDOW, WINDOWS, covered
+from abhinaya.errors import UserError
+
+INDEX = pa.schema(
+    [
+        pa.field(tables.KEY, pa.string(), nullable=False),
+        pa.field("samples", pa.int64(), nullable=False),  # of the crop that was heard
+        pa.field("heard_start", pa.int64(), nullable=False),  # rows of Whisper's file
+        pa.field("heard_count", pa.int64(), nullable=False),
+        pa.field("sounds_start", pa.int64(), nullable=False),  # rows of BEATs' file
+        pa.field("sounds_count", pa.int64(), nullable=False),
+    ]
+)
+KINDS = ("heard", "sounds")  # Whisper's vectors, BEATs'
+BATCH = 8  # clips heard together when a shard is made
+DTYPES = {"fp32": np.float32, "fp16": np.float16}
+
+
+class Ears(nn.Module):
+    """Whisper's encoder and BEATs: frozen, in evaluation mode, without gradients."""
+
+    def __init__(self, whisper: speech.WhisperSpeechEncoder, hears: beats.Beats, settings: Hearing) -> None:
+        super().__init__()
+        self.whisper, self.beats = whisper, hears
+        self.widths = {"heard": whisper.width, "sounds": hears.width}
+        self.dtype = torch.float16 if settings.precision == "fp16" else torch.float32
+        self.clip_alone = settings.speech_window == "clip"
+        self.requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(
+        self, mels: Tensor, mels_lengths: Tensor, waveform: Tensor, waveform_lengths: Tensor
+    ) -> dict[str, Tensor]:
+        """Log-mel frames (B, T, mels) and waveforms (B, N) as batches of vectors and of lengths: `heard` (Whisper's),
+        `sounds` (BEATs'), and `samples` (B, 1)."""
+        vectors, _ = self.whisper(mels, mels_lengths)
+        windows = covered(waveform_lengths) if self.clip_alone else torch.full_like(waveform_lengths, WINDOWS)
+        sounds, sounds_lengths = self.beats(waveform, waveform_lengths)
+        return {
+            "heard": vectors[:, : WINDOW * int(windows.max())].to(self.dtype),
+            "heard_lengths": WINDOW * windows,
+            "sounds": sounds.to(self.dtype),
+            "sounds_lengths": sounds_lengths,
+            "samples": waveform_lengths[:, None],
+        }
+
+    def train(self, mode: bool = True) -> "Ears":
+        return super().train(False)
+
+
+class Clips:
+    """Loads clips for `Ears`."""
+
+    def __init__(self, settings: Hearing, clips: speech.MelClips) -> None:
+        self.settings, self.clips = settings, clips
+
+    def prepare(self, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+        return rows, []
+
+    def load(self, row: dict[str, Any], generator: np.random.Generator | None) -> dict[str, Tensor]:
+        """`waveform` (N,) and `mels` (T, mels) of it."""
+        waveform = self.clips.waveform(row["path"], generator)
+        span = covered(len(waveform)) * WINDOW * HOP if self.settings.window == "clip" else len(waveform)
+        mels = self.clips.mels(np.pad(waveform, (0, max(0, span - len(waveform)))))
+        return {"waveform": torch.from_numpy(waveform), "mels": mels}
+
+    def size(self, row: dict[str, Any]) -> float:
+        return self.clips.size(row)
+
+
+def build(settings: Hearing, seed: int) -> tuple[Clips, Ears, str | None]:
+    """The loader, the ears, and Whisper's commit if it is a published one.
+
+    Raises:
+        UserError: a part is absent or of another kind.
+    """
+    whisper = SpeechEncoder(
+        model=settings.whisper,
+        revision=settings.revision,
+        freeze="all",
+        layer=settings.layer,
+        window=settings.window,
+        max_seconds=settings.max_seconds,
+        min_seconds=settings.min_seconds,
+    )
+    clips, encoder = speech.build(whisper, seed)
+    if not isinstance(clips, speech.MelClips):
+        raise UserError(f"encoder {settings.whisper!r}: is no Whisper; name one for `hearing.whisper`")
+    drawn = settings.beats.startswith(RANDOM)
+    hears = beats.random(settings.beats_config, seed) if drawn else beats.load(settings.beats)
+    return Clips(settings, clips), Ears(encoder, hears, settings).eval(), encoder.revisions.get("revision")
+
+
+def hear(
+    rows: pd.DataFrame,
+    settings: Hearing,
+    seed: int,
+    index: Path,
+    device: torch.device,
+    workers: int,
+    precision: torch.autocast,
+) -> None:
+    """Hear all `rows` of a manifest, cropped in the middle; write the numbers, then the `index`.
+
+    Raises:
+        UserError: the models cannot be loaded, or a clip cannot be read any more.
+    """
+    rows = rows.reset_index(drop=True)
+    loader, ears, revision = build(settings, seed)
+    ears.to(device)
+    utterances = Utterances(rows, loader)
+    batches = by_size(utterances.sizes, BATCH)
+    loaded = DataLoader(utterances, batch_sampler=batches, collate_fn=collate, num_workers=workers)
+    found: list[dict[str, Any]] = []
+    ends = dict.fromkeys(KINDS, 0)
+    with (
+        tables.atomic(_numbers(index, "heard")) as heard_path,
+        tables.atomic(_numbers(index, "sounds")) as sounds_path,
+        heard_path.open("wb") as heard,
+        sounds_path.open("wb") as sounds,
+    ):
+        files = {"heard": heard, "sounds": sounds}
+        for indices, batch in zip(batches, tqdm(loaded, desc="hearing", unit="batch", mininterval=5), strict=True):
+            batch.pop("labels")
+            with precision:  # not around the loading: its arithmetic stays exact
+                vectors = ears(**{name: value.to(device) for name, value in batch.items()})
+            for place, row in enumerate(indices):
+                entry = {tables.KEY: rows[tables.KEY][row], "samples": int(vectors["samples"][place])}
+                for kind in KINDS:
+                    count = int(vectors[f"{kind}_lengths"][place])
+                    files[kind].write(vectors[kind][place, :count].cpu().numpy().tobytes())
+                    entry |= {f"{kind}_start": ends[kind], f"{kind}_count": count}
+                    ends[kind] += count
+                found.append(entry)
+    described = {"key": settings.key, "precision": settings.precision, "widths": ears.widths, "revision": revision}
+    tables.write_parquet(pd.DataFrame(found, columns=INDEX.names), INDEX, index, described)
+
+
+@dataclass
+class Heard:
+    """What was heard of a corpus: shards, by their index; small and picklable.
+
+    Raises:
+        UserError: a shard is absent, spoilt, or heard another way than `settings` say.
+    """
+
+    shards: list[Path]
+    settings: Hearing
+    widths: dict[str, int] = field(init=False)
+    revision: str | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        parts = []
+        for path in self.shards:
+            described = tables.read_metadata(path)
+            if described.get("key") != self.settings.key:
+                raise UserError(f"{path}: not heard as the settings say; make it again with hear.py")
+            self.widths, self.revision = described["widths"], described["revision"]
+            parts.append(tables.read_parquet(path, INDEX, tuple(INDEX.names)).assign(shard=path))
+        table = pd.concat(parts, ignore_index=True)
+        tables.check_unique(table, " + ".join(map(str, self.shards)))
+        self._rows: dict[str, dict[str, Any]] = table.set_index(tables.KEY).to_dict("index")
+        self._maps: dict[Path, np.memmap] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_maps": {}}  # each process maps the files for itself
+
+    def load(self, name: str) -> dict[str, Tensor]:
+        """`heard` (S, W), `sounds` (T, V) and `samples` (1,) of one clip.
+
+        Raises:
+            UserError: it was not heard.
+        """
+        row = self._rows.get(name)
+        if row is None:
+            raise UserError(f"{self.shards[0]}: {name} was not heard; make the cache again")
+        found = {"samples": torch.tensor([row["samples"]])}
+        for kind in KINDS:
+            start, count, path = row[f"{kind}_start"], row[f"{kind}_count"], _numbers(row["shard"], kind)
+            vectors = self._mapped(path, self.widths[kind])[start : start + count]
+            if len(vectors) < count:
+                raise UserError(f"{path}: cut off; remove the shard's files and make the cache again")
+            found[kind] = torch.from_numpy(np.array(vectors))
+        return found
+
+    def _mapped(self, path: Path, width: int) -> np.memmap:
+        if path not in self._maps:
+            if not path.is_file() or not path.stat().st_size:
+                raise UserError(f"{path}: no such file, or empty; make the cache again")
+            numbers = np.memmap(path, DTYPES[self.settings.precision], "r")
+            self._maps[path] = numbers[: len(numbers) // width * width].reshape(-1, width)
+        return self._maps[path]
+
+
+def _numbers(index: Path, kind: str) -> Path:
+    return index.with_suffix(f".{kind}.bin")
