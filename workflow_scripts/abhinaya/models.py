@@ -23,6 +23,8 @@ from abhinaya.tables import read_json
 
 PACKAGE = "package:"
 CONFIG = "config.json"
+SUFFIXES = (".json", ".jinja", ".safetensors", ".bin", ".gguf", ".model", ".txt")  # of a model's files
+MB = 2**20  # bytes
 
 
 def locate(name: str) -> str:
@@ -74,12 +76,15 @@ def is_local(name: str) -> bool:
 
 
 def stamp(name: str) -> str | None:
-    """A digest of the names, sizes and times of a local model's files: another one when they change."""
+    """A digest of a local model's files: names, sizes and content, of large ones the first and the last MB of it.
+
+    The same model installed anew, or with byte code beside it, has the same stamp. None for a published model.
+    """
     if not is_local(name):
         return None
     root = Path(locate(name))
-    files = sorted((str(path.relative_to(root)), path.stat()) for path in root.rglob("*") if path.is_file())
-    facts = [(file, found.st_size, found.st_mtime_ns) for file, found in files]
+    files = sorted(path for path in root.rglob("*") if path.suffix in SUFFIXES and path.is_file())
+    facts = [(path.relative_to(root).as_posix(), path.stat().st_size, _ends(path)) for path in files]
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
@@ -117,6 +122,15 @@ def check_access(name: str, revision: str | None) -> str | None:
         raise UserError(f"model {name!r}: has no {CONFIG}, so it is none of transformers'; name another") from None
     except (OfflineModeIsEnabled, LocalEntryNotFoundError, HTTPError):
         return _cached(name, revision)
+
+
+def _ends(path: Path) -> str:
+    """The digest of a file's first and last MB: so little is read of weights, and so soon other ones are told."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256(file.read(MB))
+        file.seek(max(MB, path.stat().st_size - MB))
+        digest.update(file.read())
+    return digest.hexdigest()
 
 
 def _cached(name: str, revision: str | None) -> str:
