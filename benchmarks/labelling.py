@@ -44,15 +44,17 @@ def main() -> None:
     system = load(options.config).systems.get(options.system)
     if not isinstance(system, ZeroShotSystem):
         raise errors.UserError(f"{options.config}: no zero-shot system {options.system!r}; name one with --system")
-    system = parse(ZeroShotSystem, system.model_dump() | {"prompt": {"mode": options.mode}})
+    if system.prompt.mode != options.mode:
+        system = parse(ZeroShotSystem, system.model_dump() | {"prompt": {"mode": options.mode}})
     result = measure(system, options)
     tables.write_json(result, options.output)
     print(f"{result['transcripts']} transcripts a turn, median of {options.repeats}; mode {options.mode}")
     for way, found in result["ways"].items():
         print(f"{way:12}{found['labels_per_second']:8.2f} labels/s{found['ratio']:8.2f} x")
-    server = result["server"]
-    print(f"{result['generated_tokens_per_label']:.2f} tokens generated per label")
-    print(f"server: {server['start_seconds']:.0f} s to its first completion, peak {server['peak_memory_mb']} MB")
+    server, tokens = result["server"], result["generated_tokens_per_label"]
+    print(f"{'–' if tokens is None else f'{tokens:.2f}'} tokens generated per label")
+    if server["kind"] == "vllm":
+        print(f"server: {server['start_seconds']:.0f} s to its first completion, peak {server['peak_memory_mb']} MB")
 
 
 def measure(system: ZeroShotSystem, options: argparse.Namespace) -> dict:
@@ -88,7 +90,7 @@ def measure(system: ZeroShotSystem, options: argparse.Namespace) -> dict:
     return {
         "transcripts": options.transcripts,
         "options": {name: str(value) for name, value in vars(options).items()},
-        "generated_tokens_per_label": statistics.mean(tokens),
+        "generated_tokens_per_label": None if None in tokens else statistics.mean(tokens),
         "server": described,
         "ways": {
             way: {

@@ -24,6 +24,7 @@ class Reply:
     delay: float = 0.0  # seconds
     close: bool = False  # close the connection instead
     raw: str | None = None  # this body instead, as HTML
+    finish_reason: str = "stop"
 
 
 @dataclass
@@ -140,6 +141,6 @@ def _completion(asked: Asked, reply: Reply) -> dict[str, Any]:
         "object": "chat.completion",
         "created": 0,
         "model": "tested",
-        "choices": [{"index": 0, "message": message, "logprobs": listed, "finish_reason": "stop"}],
+        "choices": [{"index": 0, "message": message, "logprobs": listed, "finish_reason": reply.finish_reason}],
         "usage": {"prompt_tokens": len(asked.user.split()), "completion_tokens": 2, "total_tokens": 0},
     }

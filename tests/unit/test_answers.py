@@ -1,8 +1,13 @@
 """The store of raw answers: nothing is lost, nothing stands twice, and what is foreign is told."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from abhinaya import answers
@@ -141,3 +146,54 @@ def test_a_write_that_fails_stops_the_keeping(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be written"), store.keeping() as keep:
         for number in range(10**6):
             keep(row(number))
+
+
+def test_only_one_job_adds_answers(tmp_path: Path) -> None:
+    holder = (
+        "import sys; from pathlib import Path; from abhinaya.answers import Answers\n"
+        "with Answers(Path(sys.argv[1])).alone(): print('held', flush=True); sys.stdin.read()"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(answers.__file__).parents[1])}
+    command = [sys.executable, "-c", holder, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(UserError, match="another job is adding answers") as told, Answers(tmp_path).alone():
+            pass
+        assert str(tmp_path) in str(told.value) and "\n" not in str(told.value)
+        other.kill()  # the lock ends with its holder, however it ends
+    with Answers(tmp_path).alone():
+        Answers(tmp_path).write([row(1)])
+    assert len(Answers(tmp_path).read()) == 1
+
+
+def test_a_store_without_locks_is_told_and_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(answers.fcntl, "flock", flock)
+    with Answers(tmp_path).alone():
+        pass
+    assert "no lock (Function not implemented)" in capsys.readouterr().err
+
+
+def test_a_row_that_is_none_takes_no_other_along(tmp_path: Path) -> None:
+    store = Answers(tmp_path)
+    with store.keeping() as keep:
+        keep(row(1))
+        for wrong in ({"answer": 3}, {"answer": "\ud83d"}, {"prompt_tokens": "many"}):
+            with pytest.raises((pa.ArrowException, UnicodeEncodeError)):
+                keep(row(2, **wrong))
+        keep(row(3))
+    assert store.read()["answer"].tolist() == ["answer 1", "answer 3"]
+
+
+def test_only_the_wanted_columns_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Answers(tmp_path)
+    store.write([row(1)])
+    seen = []
+    read = pq.ParquetFile.read
+    monkeypatch.setattr(pq.ParquetFile, "read", lambda *given, **named: seen.append(named) or read(*given, **named))
+    store.read(("answer",))
+    assert seen == [{"columns": ["request", "answer", "asked_at"]}]

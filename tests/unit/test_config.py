@@ -458,3 +458,99 @@ def test_examples_of_the_manual_are_valid(example: str) -> None:
         values = merged
     config.validate(values)
     Draft202012Validator(SCHEMA).validate(values)
+
+
+# Systems that ask a language model
+
+ADDRESS = "no http(s) address; write it as in https://api.openai.com/v1"
+SECRET = "holds a user, a password, a query or a fragment; give the key by `key_variable` instead"
+ASKED = {
+    "model": ("random:llama", "random weights answer nothing; name a model that was trained to follow"),
+    "fallback": ("H", "'H' is no class of the corpus; choose from A, N"),
+    "resources.concurrency": (1001, "must be less than or equal to 1000, not 1001"),
+    "server.arguments.api_key": ("k", "set by the job itself or by a key of its own; remove it here"),
+}
+ENDPOINT = {
+    **{("url", url): (url, ADDRESS) for url in ("http://[::1/v1", "http://x:abc/v1", "http://x:99999/v1", "x/v1")},
+    **{("url", url): (url, ADDRESS) for url in ("http://x y/v1", "http://x/v1\n", "http://", "me:secret@x/v1")},
+    **{("url", url): (url, SECRET) for url in ("http://me:secret@x/v1", "http://x/v1?key=abc", "http://x/v1#key=abc")},
+    **{
+        ("key_variable", value): (
+            value,
+            "no name of an environment variable, which has letters, digits and _ only; the key itself stays there",
+        )
+        for value in ("MY-KEY", "sk-proj-abc123", "")
+    },
+    **{
+        (f"parameters.{name}", name): (value, "set by the job itself; remove it here")
+        for name, value in {
+            "messages": [],
+            "model": "z",
+            "stream": True,
+            "n": 2,
+            "logprobs": None,
+            "top_logprobs": 5,
+            "structured_outputs": {},
+        }.items()
+    },
+    ("parameters.seed", 3): (3, "set by the job itself; set it to null or remove it"),
+}
+WORDS = {"mode": "word"}
+LETTERS = {"mode": "scored"}
+PROMPTS = [
+    (WORDS, "system", "one of {emotion}", "{emotion} is no placeholder of it; choose from {count}, {emotions}"),
+    (WORDS, "system", "What is {text}", "{text} is no placeholder of it; choose from {count}, {emotions}"),
+    (WORDS, "system", "{options}", "{options} is no placeholder of it; choose from {count}, {emotions}"),
+    (WORDS, "user", "{text} {txt}", "{txt} is no placeholder of it; choose from {count}, {emotions}, {text}"),
+    (WORDS, "user", "hi", "has no {text}; put it where it belongs"),
+    (LETTERS, "system", "one of {emotions}", "has no {options}; put it where it belongs"),
+    (
+        LETTERS,
+        "system",
+        "{options} {text}",
+        "{text} is no placeholder of it; choose from {count}, {emotions}, {options}",
+    ),
+]
+
+
+def asking(**keys: Any) -> dict:
+    return changed(("systems.t1", {"family": "zero_shot", "model": "m", "fallback": "A"} | keys))
+
+
+@pytest.mark.parametrize("key", ASKED)
+def test_a_mistake_about_asking_is_told(key: str) -> None:
+    value, fix = ASKED[key]
+    values = asking()
+    *sections, last = key.split(".")
+    inner = values["systems"]["t1"]
+    for section in sections:
+        inner = inner.setdefault(section, {})
+    inner[last] = value
+    assert told(values) == f"configuration: `systems.t1.{key}`: {fix}"
+
+
+@pytest.mark.parametrize("case", ENDPOINT, ids=str)
+def test_a_mistake_about_an_endpoint_is_told_and_no_secret_with_it(case: tuple) -> None:
+    (key, _), (value, fix) = case, ENDPOINT[case]
+    section = {"url": "http://x/v1"}
+    if key.startswith("parameters."):
+        section["parameters"] = {key.removeprefix("parameters."): value}
+    else:
+        section[key] = value
+    assert told(asking(endpoint=section)) == f"configuration: `systems.t1.endpoint.{key}`: {fix}"
+
+
+def test_what_an_endpoint_may_be_given() -> None:
+    parameters = {"seed": None, "temperature": 0.5, "max_tokens": None, "reasoning_effort": "low"}
+    for url in ("https://api.openai.com/v1", "http://[::1]:8000/v1", "http://127.0.0.1:8000/v1/"):
+        config.validate(asking(endpoint={"url": url, "key_variable": "My_Key2", "parameters": parameters}))
+
+
+def test_an_endpoint_has_no_revision() -> None:
+    values = asking(endpoint={"url": "http://x/v1"}, revision="abc")
+    assert told(values) == "configuration: `systems.t1.revision`: not used with `endpoint`; remove it"
+
+
+@pytest.mark.parametrize(("prompt", "key", "text", "fix"), PROMPTS)
+def test_a_mistake_in_a_prompt_is_told(prompt: dict, key: str, text: str, fix: str) -> None:
+    assert told(asking(prompt=prompt | {key: text})) == f"configuration: `systems.t1.prompt.{key}`: {fix}"

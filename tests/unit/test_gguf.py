@@ -1,5 +1,7 @@
 """GGUF models as transformers folders."""
 
+import os
+import time
 from pathlib import Path
 
 import gguf
@@ -153,6 +155,17 @@ def test_no_progress_bar_is_shown(folder: Path, tmp_path: Path, capfd: pytest.Ca
     unpack(folder, tmp_path / "model")
     out, err = capfd.readouterr()
     assert "%|" not in out + err
+
+
+def test_what_killed_unpackings_left_is_removed(folder: Path, tmp_path: Path) -> None:
+    old, fresh, other = (tmp_path / name for name in (".model.old", ".model.fresh", ".another.old"))
+    for left in (old, fresh, other):
+        (left / "model").mkdir(parents=True)
+        (left / "model" / "weights").touch()
+    for left in (old, other):
+        os.utime(left, (0, time.time() - 2 * 86400))
+    unpack(folder, tmp_path / "model")
+    assert {path.name for path in tmp_path.iterdir()} == {"model", ".model.fresh", ".another.old"}
 
 
 @pytest.mark.parametrize("kind", ["none", "no GGUF", "cut off", "tensor missing"])

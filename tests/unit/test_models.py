@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -237,13 +238,38 @@ def test_without_the_network_the_local_cache_counts(variables: dict[str, str], w
     assert "`hf download org/whole --revision v2`" in answers[4]
 
 
-def test_the_stamp_of_a_folder_changes_with_its_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", [0, 2**20 - 1, 2**20, 3 * 2**20 - 1])
+def test_the_stamp_of_a_folder_changes_with_its_weights(place: int, tmp_path: Path) -> None:
     (tmp_path / "model" / "sub").mkdir(parents=True)
-    weights = tmp_path / "model" / "sub" / "weights"
-    weights.write_text("one")
-    name = str(tmp_path / "model")
-    before = models.stamp(name)
-    assert models.stamp(name) == before and len(before) == 64
-    weights.write_text("three")
-    assert models.stamp(name) != before
+    weights = tmp_path / "model" / "sub" / "model.safetensors"
+    content = bytearray((2 if place == 2**20 else 3) * 2**20)
+    weights.write_bytes(content)
+    before = models.stamp(str(tmp_path / "model"))
+    assert len(before) == 64
+    content[place] = 1  # of equal size
+    weights.write_bytes(content)
+    assert models.stamp(str(tmp_path / "model")) != before
+
+
+@pytest.mark.parametrize("name", ["config.json", "chat_template.jinja", "merges.txt", "tokenizer.model", "a.gguf"])
+def test_the_stamp_counts_every_file_of_a_model(name: str, tmp_path: Path) -> None:
+    stamps = {models.stamp(str(tmp_path))}
+    for content in ("one", "two", "three"):
+        (tmp_path / name).write_text(content)
+        stamps.add(models.stamp(str(tmp_path)))
+    (tmp_path / name).rename(tmp_path / f"another{Path(name).suffix}")
+    stamps.add(models.stamp(str(tmp_path)))
+    assert len(stamps) == 5
+
+
+def test_the_stamp_of_the_same_model_is_the_same(package: Path, tmp_path: Path) -> None:
+    fill(package / "tiny", WHOLE[0])
+    before = models.stamp("package:some_models/tiny")
+    os.utime(package / "tiny" / "config.json", (1, 1))
+    (package / "tiny" / "__pycache__").mkdir()
+    (package / "tiny" / "__pycache__" / "a.cpython-311.pyc").touch()
+    (package / "tiny" / "__init__.py").touch()
+    assert models.stamp("package:some_models/tiny") == before
+    shutil.copytree(package / "tiny", tmp_path / "copy")  # the same model elsewhere
+    assert models.stamp(str(tmp_path / "copy")) == before
     assert models.stamp("org/published") is None

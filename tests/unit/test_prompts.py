@@ -235,6 +235,21 @@ WEIGHTS = st.lists(st.floats(0.05, 1), min_size=8, max_size=8).map(np.array)
 UNIFORM = np.full(8, 1 / 8)
 
 
+class TestAnswered:
+    @pytest.mark.parametrize(
+        ("scores", "expected"),
+        [
+            ([[0.05, 0.05], [0.9, 0.1]], True),
+            ([[0.05, 0.04], [0.9, 0.1]], False),  # less than a tenth in one of the orders
+            ([[0.0, 0.0]], False),
+            ([[np.nan, 0.9]], False),
+            ([[np.inf, 0.9]], False),
+        ],
+    )
+    def test_noise_is_no_answer(self, scores: list, expected: bool) -> None:
+        assert prompts.answered(np.array(scores)) is expected
+
+
 class TestCorrected:
     @pytest.mark.parametrize("count", [1, 3, 8])
     def test_a_model_that_only_likes_the_first_letter_tells_nothing(self, count: int) -> None:

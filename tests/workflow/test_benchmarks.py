@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from chat_server import ChatServer, Reply
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,6 +67,24 @@ def test_labelling(tmp_path: Path) -> None:
     assert found["ways"]["one by one"]["ratio"] == 1
     assert 1 <= found["generated_tokens_per_label"] <= 16  # a word is a few tokens, and nothing follows it
     assert found["server"]["kind"] == "vllm" and found["server"]["peak_memory_mb"] > 500
+
+
+def test_labelling_by_an_endpoint(tmp_path: Path) -> None:
+    """With the prompt of the configuration; there is no start of a server to tell of."""
+    settings = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    with ChatServer(lambda asked: Reply("happy")) as server:
+        settings["systems"]["t1"] = {
+            "family": "zero_shot",
+            "model": "tested",
+            "prompt": {"mode": "word", "system": "MY OWN"},
+            "endpoint": {"url": server.url},
+        }
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+        options = ("--config", tmp_path / "config.yaml", "--transcripts", "4", "--repeats", "1")
+        done = run("labelling.py", *options, "--output", tmp_path / "found.json")
+    assert done.returncode == 0, done.stderr
+    assert {asked.body["messages"][0]["content"] for asked in server.asked} == {"MY OWN"}
+    assert "2.00 tokens generated per label" in done.stdout and "server:" not in done.stdout
 
 
 def test_a_system_that_is_not_there(tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 Answers of other settings stay beside: hosted ones cost money, and are there when the settings come back.
 """
 
+import fcntl
 import itertools
 import re
+import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,36 +61,50 @@ class Answers:
         Raises:
             UserError: a part is spoilt.
         """
-        wanted = list(dict.fromkeys(["request", "asked_at", *columns]))
-        found = [_read(path).select(wanted) for path in self._parts()]
+        wanted = [name for name in ANSWERS.names if name in {"request", "asked_at", *columns}]
+        found = [_read(path, wanted) for path in self._parts()]
         table = pa.concat_tables([ANSWERS.empty_table().select(wanted), *found]).to_pandas()
         return table.sort_values(["asked_at", "request"]).drop_duplicates("request")[list(columns)]
 
     def write(self, rows: list[dict]) -> None:
         """Add `rows` (keys: columns of `ANSWERS`) as one part, and merge parts when there are many."""
-        self._write(pa.Table.from_pylist(rows, ANSWERS), level=0)
-        for level in itertools.count():
-            parts = self._parts(level)
-            if len(parts) < MOST_PARTS:
-                return
-            self._write(pa.concat_tables(map(_read, parts)), level + 1)
-            for path in parts:  # a kill here leaves rows twice, never none
-                path.unlink()
+        self._add(pa.Table.from_pylist(rows, ANSWERS))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other jobs out: they would ask the same again, and merge parts that are being read.
+
+        Raises:
+            UserError: another job is at it.
+        """
+        path = self.folder / ".lock"  # stays behind; the lock itself ends with whoever holds it
+        try:
+            file = path.open("w")
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written ({error.strerror}); give another path") from None
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"{self.folder}: another job is adding answers; wait until it has ended") from None
+            except OSError as error:  # some cluster file systems have no locks
+                print(f"{self.folder}: no lock ({error.strerror}); see that no other job adds answers", file=sys.stderr)
+            yield
 
     @contextmanager
     def keeping(self) -> Iterator[Callable[[dict], None]]:
         """Yield a function that keeps a row: a thread writes at once whatever has arrived meanwhile, as one part.
 
-        Leaving the block, in whatever way, waits until all is written.
+        Leaving the block, in whatever way, waits until all is written. A row that is none is told to who keeps it.
         """
-        arrived: SimpleQueue[dict | None] = SimpleQueue()
+        arrived: SimpleQueue[pa.Table | None] = SimpleQueue()
         with ThreadPoolExecutor(1) as pool:
             writing = pool.submit(self._write_arriving, arrived)
 
             def keep(row: dict) -> None:
                 if writing.done():
                     writing.result()  # raises what stopped it, a full disk for one
-                arrived.put(row)
+                arrived.put(pa.Table.from_pylist([row], ANSWERS))
 
             try:
                 yield keep
@@ -96,7 +112,7 @@ class Answers:
                 arrived.put(None)
                 writing.result()
 
-    def _write_arriving(self, arrived: "SimpleQueue[dict | None]") -> None:
+    def _write_arriving(self, arrived: "SimpleQueue[pa.Table | None]") -> None:
         more = True
         while more:
             rows = [arrived.get()]
@@ -104,7 +120,17 @@ class Answers:
                 rows.append(arrived.get())
             more = rows[-1] is not None
             if kept := [row for row in rows if row is not None]:
-                self.write(kept)
+                self._add(pa.concat_tables(kept))
+
+    def _add(self, table: pa.Table) -> None:
+        self._write(table, level=0)
+        for level in itertools.count():
+            parts = self._parts(level)
+            if len(parts) < MOST_PARTS:
+                return
+            self._write(pa.concat_tables(map(_read, parts)), level + 1)
+            for path in parts:  # a kill here leaves rows twice, never none
+                path.unlink()
 
     def _write(self, table: pa.Table, level: int) -> None:
         with tables.atomic(self.folder / f"part-{level}-{uuid.uuid4().hex}.parquet") as temporary:
@@ -120,10 +146,10 @@ class Answers:
         return [self.folder / name for name, match in matches if level is None or int(match[1]) == level]
 
 
-def _read(path: Path) -> pa.Table:
+def _read(path: Path, columns: Sequence[str] = ANSWERS.names) -> pa.Table:
     try:
         with pq.ParquetFile(path) as file:
-            return file.read().cast(ANSWERS)
+            return file.read(columns=columns).cast(pa.schema([ANSWERS.field(name) for name in columns]))
     except (pa.ArrowException, ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: spoilt ({reason}); remove it, and its answers are asked again") from None

@@ -1,11 +1,15 @@
 """A model in one GGUF file, llama.cpp's format, as a plain transformers folder that vLLM serves and peft trains."""
 
+import shutil
 import tempfile
-from contextlib import redirect_stderr
+import time
+from contextlib import redirect_stderr, suppress
 from io import StringIO
 from pathlib import Path
 
 from abhinaya.errors import UserError
+
+DAY = 86400  # seconds
 
 
 def gguf_file(folder: str | Path) -> str | None:
@@ -37,6 +41,7 @@ def unpack(folder: str | Path, target: str | Path) -> Path:
         raise UserError(f"{folder}: holds no GGUF file, or a `config.json` beside it; give another folder")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _clean(target)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as beside:
             _convert(folder, file, Path(beside, "model"))
             if not target.is_dir():  # another job may have been faster
@@ -44,6 +49,14 @@ def unpack(folder: str | Path, target: str | Path) -> Path:
     except OSError as error:
         raise UserError(f"{target}: cannot be written ({error.strerror or error}); free some space there") from None
     return target
+
+
+def _clean(target: Path) -> None:
+    """Remove what unpackings that were killed have left beside `target`; one under way is never a day old."""
+    for path in target.parent.iterdir():
+        with suppress(FileNotFoundError):  # another job has just finished with it
+            if path.name.startswith(f".{target.name}.") and path.stat().st_mtime < time.time() - DAY:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _convert(folder: Path, file: str, target: Path) -> None:

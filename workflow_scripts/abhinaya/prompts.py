@@ -11,6 +11,7 @@ from abhinaya.labels import EMOTIONS
 PAPER_ORDER = "HASNCDUF"  # in which the authors' T1 prompt lists the emotions
 OPTIONS = "ABCDEFGH"
 FLOOR = 1e-6  # below this a probability is noise, and dividing by it would be too
+LEAST = 0.1  # of all options together: a model that is less inclined to answer by a letter has not answered
 
 # What a chat template or a tokenizer could take for a control token, and characters that are none to see.
 HARMLESS = str.maketrans("<>[]|", "()()/") | dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], " ")
@@ -116,7 +117,8 @@ def option_logprobs(tokens: Iterable[tuple[str, float]], count: int) -> dict[str
     for token, logprob in tokens:
         option = token.strip()
         if len(option) == 1 and option in OPTIONS[:count]:
-            found[option] = float(np.logaddexp(found.get(option, -np.inf), logprob))
+            with np.errstate(invalid="ignore"):  # NaN stays NaN: `answered` tells
+                found[option] = float(np.logaddexp(found.get(option, -np.inf), logprob))
     return found
 
 
@@ -124,6 +126,15 @@ def probabilities(logprobs: dict[str, float], order: Sequence[str], classes: Seq
     """(classes,) probabilities in the order of `classes`; 0 for an option that was not listed."""
     by_class = {c: np.exp(logprobs.get(option, -np.inf)) for option, c in zip(OPTIONS, order, strict=False)}
     return np.array([by_class[c] for c in classes])
+
+
+def answered(scores: np.ndarray) -> bool:
+    """Whether the model answers by a letter in each order, given its probabilities (orders, classes).
+
+    Where the options together are unlikely, the order among them is noise: normalised, it would be a guess.
+    """
+    mass = scores.sum(-1)
+    return bool((np.isfinite(mass) & (mass >= LEAST)).all())
 
 
 def corrected(scores: np.ndarray, prior: np.ndarray | None) -> np.ndarray:

@@ -12,7 +12,7 @@ import pandas as pd
 from abhinaya import prompts
 from abhinaya.config import ZeroShotSystem
 from abhinaya.errors import UserError
-from abhinaya.labels import CLASSES, INDEX
+from abhinaya.labels import CLASSES, EMOTIONS, INDEX
 from abhinaya.models import stamp
 
 WORD_TOKENS = 16  # enough for any of the words, which end the answer themselves
@@ -47,6 +47,7 @@ class Task:
         self.settings, self.prompt = settings, settings.prompt
         self.classes = tuple(letter for letter in CLASSES if letter in classes)
         self.scored = self.prompt.mode == "scored"
+        self.constrained = settings.endpoint is None or settings.endpoint.constrained
         self.stamp = None if settings.endpoint else stamp(settings.model)
         self.orders = prompts.orders(self.classes, self.prompt.orders if self.scored else 1)
         prior = self.prompt.prior if self.scored and texts else []
@@ -60,8 +61,7 @@ class Task:
 
     def body(self, question: Question) -> dict[str, Any]:
         """The fields of a request, apart from the model."""
-        endpoint = self.settings.endpoint
-        constrained = endpoint is None or endpoint.constrained
+        endpoint, constrained = self.settings.endpoint, self.constrained
         fields = {"messages": prompts.messages(self.prompt, question.order, question.text), "temperature": 0, "seed": 0}
         if self.scored:
             choice = list(prompts.OPTIONS[: len(question.order)])
@@ -76,30 +76,32 @@ class Task:
         return {name: value for name, value in fields.items() if value is not None}
 
     def prior(self, records: dict[str, dict], refused: dict[str, str]) -> np.ndarray | None:
-        """(orders, classes) mean probabilities of the texts without content; None without a correction.
+        """(texts, orders, classes) probabilities of those texts without content that the model answers with a letter.
+
+        None without a correction.
 
         Raises:
-            UserError: the model gives none.
+            UserError: it answers none of them so.
         """
         if not self.prior_questions:
             return None
-        found = [self._scores(asked, records) for asked in self.prior_questions if not _any(asked, refused)]
+        found = [self._scores(asked, records) for asked in self.prior_questions if not refusal(asked, refused)]
         found = [scores for scores in found if scores is not None]
         if not found:
             raise UserError("prompt.prior: the model answers none of its texts with a letter; change them or set []")
-        return np.mean(found, axis=0)
+        return np.array(found)
 
     def outcome(
         self, text: str, records: dict[str, dict], refused: dict[str, str], prior: np.ndarray | None
     ) -> Outcome:
-        """What became of `text`, given the answers (rows of the store) and the refusals by question."""
+        """What became of `text`, given the answers (rows of the store), the refusals by question, the mean prior."""
         asked = self.questions[text]
-        if reason := _any(asked, refused):
+        if reason := refusal(asked, refused):
             return Outcome("refused", reason=reason)
-        rows = [records[question.key] for question in asked]
-        answer = " ".join(row["answer"] for row in rows if row["answer"] is not None) or None
-        counted = [row["generated_tokens"] for row in rows if not pd.isna(row["generated_tokens"])]
-        tokens = int(sum(counted)) if counted else None
+        answers = [self._said(question, records[question.key]["answer"]) for question in asked]
+        answer = " ".join(said for said in answers if said is not None) or None
+        counts = [records[question.key]["generated_tokens"] for question in asked]
+        tokens = None if any(map(pd.isna, counts)) else int(sum(counts))
         found = self._probabilities(asked, records, prior)
         return Outcome("unparsable" if found is None else "labelled", found, answer, None, tokens)
 
@@ -107,7 +109,10 @@ class Task:
         self, asked: Sequence[Question], records: dict[str, dict], prior: np.ndarray | None
     ) -> np.ndarray | None:
         if not self.scored:
-            letter = prompts.parse(records[asked[0].key]["answer"], self.classes)
+            row = records[asked[0].key]
+            if row["finish_reason"] == "length" and not self.constrained:
+                return None  # cut off: "it could be happiness, or perhaps"
+            letter = prompts.parse(row["answer"], self.classes)
             return None if letter is None else one_hot(letter)
         scores = self._scores(asked, records)
         if scores is None:
@@ -117,12 +122,18 @@ class Task:
         return found
 
     def _scores(self, asked: Sequence[Question], records: dict[str, dict]) -> np.ndarray | None:
-        """(orders, classes); None when no option is listed in one of the orders."""
+        """(orders, classes); None when the model does not answer with a letter in one of the orders."""
         listed = [json.loads(records[question.key]["letters"] or "{}") for question in asked]
-        if not all(listed):
-            return None
         pairs = zip(listed, asked, strict=True)
-        return np.array([prompts.probabilities(logprobs, each.order, self.classes) for logprobs, each in pairs])
+        scores = np.array([prompts.probabilities(logprobs, each.order, self.classes) for logprobs, each in pairs])
+        return scores if prompts.answered(scores) else None
+
+    def _said(self, question: Question, answer: str | None) -> str | None:
+        """The answer for a reader: the emotion's word in place of a letter, which means another one in each order."""
+        option = (answer or "").strip()
+        if not self.scored or len(option) != 1 or option not in prompts.OPTIONS[: len(question.order)]:
+            return answer
+        return EMOTIONS[question.order[prompts.OPTIONS.index(option)]]
 
     def _questions(self, text: str) -> list[Question]:
         return [Question(self._key(text, order), text, order) for order in self.orders]
@@ -143,6 +154,6 @@ def one_hot(letter: str) -> np.ndarray:
     return np.eye(len(CLASSES))[INDEX[letter]]
 
 
-def _any(asked: Sequence[Question], refused: dict[str, str]) -> str | None:
+def refusal(asked: Sequence[Question], refused: dict[str, str]) -> str | None:
     """Why one of the questions was refused, if one was."""
     return next((refused[question.key] for question in asked if question.key in refused), None)

