@@ -554,3 +554,17 @@ def test_an_endpoint_has_no_revision() -> None:
 @pytest.mark.parametrize(("prompt", "key", "text", "fix"), PROMPTS)
 def test_a_mistake_in_a_prompt_is_told(prompt: dict, key: str, text: str, fix: str) -> None:
     assert told(asking(prompt=prompt | {key: text})) == f"configuration: `systems.t1.prompt.{key}`: {fix}"
+
+
+def test_systems_that_share_a_cache_make_it_alike() -> None:
+    def speech_llm(**hearing: Any) -> dict:
+        heard = {"whisper": "w", "beats": "b.pt", "cache": True} | hearing
+        return {"family": "salmonn", "encoder": {"hearing": heard, "language_model": "l"}, "loss": {"name": "vs"}}
+
+    config.validate(changed(("systems.s2", speech_llm()), ("systems.st1", speech_llm())))
+    config.validate(changed(("systems.s2", speech_llm()), ("systems.st1", speech_llm(max_seconds=5.0, shards=2))))
+    for other in ({"shards": 2}, {"resources": {"gpu": 1}}):
+        assert told(changed(("systems.s2", speech_llm()), ("systems.st1", speech_llm(**other)))) == (
+            "configuration: `systems.st1.encoder.hearing`: shares its cache with s2, but differs in `shards` or "
+            "`resources`; make them equal"
+        )

@@ -132,6 +132,21 @@ class Config(Section):
     report: Report = Report()
 
     @model_validator(mode="after")
+    def _caches_agree(self) -> "Config":
+        first: dict[str, str] = {}
+        for name, system in self.systems.items():
+            if not isinstance(system, SalmonnSystem) or not system.encoder.hearing.cache:
+                continue
+            other = first.setdefault(system.encoder.hearing.key, name)
+            ours, theirs = system.encoder.hearing, self.systems[other].encoder.hearing
+            if (ours.shards, ours.resources) != (theirs.shards, theirs.resources):
+                raise WrongKey(
+                    f"systems.{name}.encoder.hearing",
+                    f"shares its cache with {other}, but differs in `shards` or `resources`; make them equal",
+                )
+        return self
+
+    @model_validator(mode="after")
     def _names_agree(self) -> "Config":
         for name, system in self.systems.items():
             if name in RESERVED:
