@@ -48,10 +48,11 @@ demo: $(BUILT) ## run the embedded default and show its scores (CORES=all)
 	@echo "Report: results/report/report.html"
 
 test: test-unit ## run every test
+	$(IN_ENV) python -m pytest -m process tests/unit
 	$(IN_ENV) python -m pytest tests/workflow
 
 test-unit: $(BUILT) ## run the unit tests
-	$(IN_ENV) python -m pytest --numprocesses auto --maxprocesses 8 tests/unit
+	$(IN_ENV) python -m pytest --numprocesses auto --maxprocesses 8 -m 'not process' tests/unit
 
 lint: $(BUILT) ## check style: ruff, snakefmt, snakemake --lint
 	$(IN_ENV) ruff check

@@ -403,6 +403,7 @@ def test_a_manifest_that_no_longer_fits_its_files(watch, corpus: pd.DataFrame, t
 # --- the command line
 
 
+@pytest.mark.process
 def test_the_script_says_only_how_far_it_is(corpus: pd.DataFrame, tmp_path: Path) -> None:
     tables.write_manifest(corpus[:2], tmp_path / "manifest.parquet")
     script = Path(__file__).parents[2] / "workflow_scripts" / "transcribe.py"

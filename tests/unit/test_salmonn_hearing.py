@@ -83,6 +83,7 @@ def test_systems_that_hear_alike_share_a_key() -> None:
     assert '"shards"' not in settings_json(Hearing(**parts)) and '"resources"' not in settings_json(Hearing(**parts))
 
 
+@pytest.mark.process
 def test_the_script_writes_the_same_shard(
     parts: Path, manifest: pd.DataFrame, shards: list[Path], tmp_path: Path
 ) -> None:

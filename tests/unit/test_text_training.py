@@ -91,6 +91,7 @@ train.main()
 """
 
 
+@pytest.mark.process
 def test_a_killed_run_goes_on_to_the_same_bytes(
     finished: Path, settings: TextSystem, manifest: pd.DataFrame, tmp_path: Path
 ) -> None:

@@ -208,6 +208,7 @@ def command(settings: SpeechSystem, manifest: pd.DataFrame, folder: Path) -> lis
     ]
 
 
+@pytest.mark.process
 def test_a_process_killed_outright_goes_on(finished: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
     code = KILLED.format(scripts=str(TRAIN.parent), tests=str(ROOT / "tests"))
     killed = subprocess.run([sys.executable, "-c", code, *command(SETTINGS, manifest, tmp_path)], capture_output=True)
@@ -343,6 +344,7 @@ def test_a_step_has_the_same_utterances_however_it_is_cut(batch: int, accumulati
     assert list(training.ClassifierTrainer._get_train_sampler(trainer)) == list(LengthGrouped(sizes, 8, 5))
 
 
+@pytest.mark.process
 def test_two_processes_do_as_one(accumulated: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
     """Started by torchrun, on the CPU. The mask embedding has no use here: DDP must not wait for its gradient."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
