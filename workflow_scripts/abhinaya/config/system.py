@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -14,13 +15,13 @@ CONVOLUTIONAL = ("wavlm", "hubert", "wav2vec2")  # raw waveform -> convolutions 
 ARCHITECTURES = (*CONVOLUTIONAL, "whisper")  # of speech encoders
 
 
-class Encoder:
+class Encoder(ABC):
     """What the encoders of all families tell of themselves."""
 
     @property
+    @abstractmethod
     def sources(self) -> tuple[str, ...]:
         """The models and files that it is made from."""
-        raise NotImplementedError
 
     @property
     def drawn(self) -> list[str]:
