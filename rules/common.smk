@@ -28,13 +28,19 @@ TRAINED = [
     for name, system in CONFIG.systems.items()
     if isinstance(system, configuration.TrainedSystem)
 ]
+SPEECH_LLMS = (configuration.SalmonnSystem, configuration.SalmonnZeroShot)
 # The cached ways of hearing, by key; systems that hear alike share one.
 EARS = {
     system.encoder.hearing.key: system.encoder.hearing
     for system in CONFIG.systems.values()
-    if isinstance(system, configuration.SalmonnSystem) and system.encoder.hearing.cache
+    if isinstance(system, SPEECH_LLMS) and system.encoder.hearing.cache
 }
 ZERO_SHOT = [name for name in CONFIG.systems if name not in TRAINED]
+BY_EAR = [
+    name
+    for name in ZERO_SHOT
+    if isinstance(CONFIG.systems[name], configuration.SalmonnZeroShot)
+]
 SHARDS = [f"{shard:03}" for shard in range(CONFIG.transcripts.shards)]
 
 # No telemetry from any job, wherever it runs; a setting of the user's own stays.

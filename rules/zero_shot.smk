@@ -15,7 +15,7 @@ rule label_zero_shot:
     benchmark:
         "logs/benchmarks/label_zero_shot/{system}.tsv"
     wildcard_constraints:
-        system=alternatives(ZERO_SHOT),
+        system=alternatives([name for name in ZERO_SHOT if name not in BY_EAR]),
     conda:
         CONDA
     threads: system_resource("cpus")
@@ -41,3 +41,41 @@ rule label_zero_shot:
         " --store {params.store} --output {output.preds} --answers {output.answers} --summary {output.summary}"
         " --server-log {log.server} --cpus {threads} --gpus {resources.gpu} --concurrency {resources.concurrency}"
         " --request-seconds {resources.request_seconds} --start-minutes {resources.start_minutes} 2>&1 | tee {log.job}"
+
+
+rule label_by_ear:
+    input:
+        manifest="results/corpus/manifest.parquet",
+        heard=system_heard,
+    output:
+        preds="results/{system}/preds.csv",
+        answers="results/{system}/answers.parquet",
+        summary="results/{system}/labelling.json",
+    log:
+        "logs/label_by_ear/{system}.log",
+    benchmark:
+        "logs/benchmarks/label_by_ear/{system}.tsv"
+    wildcard_constraints:
+        system=alternatives(BY_EAR),
+    conda:
+        CONDA
+    threads: system_resource("cpus")
+    resources:
+        gpu=one_gpu,
+        gpu_jobs=one_gpu,
+        mem_mb=system_resource("mem_mb", scaled=True),
+        runtime=system_resource("runtime", scaled=True),
+    params:
+        settings=system_settings,
+        classes=CONFIG.corpus.classes,
+        seed=CONFIG.seed,
+        heard=heard_option,
+        # Not declared: Snakemake deletes declared outputs of a killed job, and these answers need not be asked again.
+        store="results/{system}/asked",
+    message:
+        "Labelling by ear with {wildcards.system}, which was never trained for it"
+    shell:
+        'python "$scripts"/label_by_ear.py --name {wildcards.system} --settings {params.settings:q}'
+        " --classes {params.classes} --manifest {input.manifest} {params.heard} --store {params.store}"
+        " --output {output.preds} --answers {output.answers} --summary {output.summary} --seed {params.seed}"
+        " --cpus {threads} --gpus {resources.gpu} 2>&1 | tee {log}"

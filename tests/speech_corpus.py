@@ -8,7 +8,8 @@ import pandas as pd
 import soundfile
 import torch
 
-from abhinaya.config import SpeechSystem, parse
+from abhinaya import tables
+from abhinaya.config import SpeechSystem, TrainedSystem, parse
 from abhinaya.tables import KEY
 from abhinaya.training import train
 
@@ -91,11 +92,24 @@ def system(
     )
 
 
-def run(settings: SpeechSystem, manifest: pd.DataFrame, folder: Path, seed: int = 7) -> Path:
+def run(settings: TrainedSystem, manifest: pd.DataFrame, folder: Path, seed: int = 7) -> Path:
     """Train in this process; the model folder."""
     train("tiny", settings, manifest, seed, folder / "checkpoints", folder / "model", cpus=1)
     return folder / "model"
 
 
-def as_json(settings: SpeechSystem) -> str:
+def command(settings: TrainedSystem, manifest: pd.DataFrame, folder: Path) -> list[str]:
+    """What `run` does as arguments of train.py; the tables they name are written."""
+    transcripts = []
+    if settings.reads_transcripts:
+        tables.write_parquet(manifest, tables.TRANSCRIPTS, folder / "transcripts.parquet")
+        transcripts = ["--transcripts", f"{folder}/transcripts.parquet"]
+    tables.write_manifest(manifest.drop(columns="text", errors="ignore"), folder / "manifest.parquet")
+    return [
+        *("--name", "tiny", "--settings", as_json(settings), "--manifest", f"{folder}/manifest.parquet", *transcripts),
+        *("--seed", "7", "--checkpoints", f"{folder}/checkpoints", "--output", f"{folder}/model", "--cpus", "1"),
+    ]
+
+
+def as_json(settings: TrainedSystem) -> str:
     return json.dumps(settings.model_dump(mode="json"))

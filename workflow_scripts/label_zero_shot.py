@@ -16,7 +16,7 @@ def main() -> None:
     rows = manifest[manifest["split"].isin(("validation", "test"))].reset_index(drop=True)
     if rows.empty:
         raise errors.UserError(f"{options.manifest}: no validation or test utterance; check the corpus's partitions")
-    from abhinaya import serving, zero_shot  # the client of a server; not for --help
+    from abhinaya import labelling, serving, zero_shot  # the client of a server; not for --help
     from abhinaya.versions import versions
 
     machine = (options.cpus, options.gpus, options.start_minutes)
@@ -32,7 +32,7 @@ def main() -> None:
         **found,
     }
     tables.write_parquet(
-        audit, zero_shot.AUDIT, options.answers, {"name": options.name, "settings": summary["settings"]}
+        audit, labelling.AUDIT, options.answers, {"name": options.name, "settings": summary["settings"]}
     )
     tables.write_json(summary, options.summary)
     tables.write_predictions(predictions, options.output)

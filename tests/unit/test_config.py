@@ -115,7 +115,10 @@ MISTAKES = {
     "corpus.validation.per_class": ("few", "must be 'smallest' or 'all' or a whole number, not 'few'"),
     "corpus.kind": ("iemocap", "must be one of 'synthetic', 'msp_podcast', 'ravdess', 'csv', not 'iemocap'"),
     "systems.s1_vs.loss": ({"name": "ce"}, None),
-    "systems.s1.family": ("speach", "must be one of 'speech', 'text', 'salmonn', 'zero_shot', not 'speach'"),
+    "systems.s1.family": (
+        "speach",
+        "must be one of 'speech', 'text', 'salmonn', 'zero_shot', 'salmonn_zero_shot', not 'speach'",
+    ),
     "ensembles.vote.members": ([], "empty; give at least one"),
     "systems.s1.encoder.model": ("", "empty; fill it in"),
     "transcripts.compute_type": ("fp16", f"must be {ARITHMETIC}, not 'fp16'"),

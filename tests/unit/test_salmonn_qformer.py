@@ -8,6 +8,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from abhinaya.encoders.salmonn import checkpoint
 from abhinaya.encoders.salmonn.qformer import SpeechTokens, covered
+from abhinaya.errors import UserError
 
 torch.set_num_threads(1)
 
@@ -82,3 +83,30 @@ def test_stored_features_may_be_half_precision(tokens: SpeechTokens) -> None:
     found, _ = tokens(speech, audio, LENGTHS[:1], torch.tensor([3]))
     expected, _ = tokens(speech.float(), audio.float(), LENGTHS[:1], torch.tensor([3]))
     assert found.dtype == torch.float32 and torch.equal(found, expected)
+
+
+def test_a_small_one_for_trials() -> None:
+    small = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 48, "num_hidden_layers": 1}
+    made = SpeechTokens(64, 64, 128, small)
+    found, _ = made(SPEECH, AUDIO, LENGTHS)
+    assert found.shape == (2, 88, 128)
+    assert made.query_tokens.shape == (1, 1, 32)
+    assert len(made.qformer.encoder.layer) == 1
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"hiden_size": 32}, "encoder.qformer: no key hiden_size; did you mean hidden_size?"),
+        ({"hidden_size": 30, "num_attention_heads": 4}, "makes no model .*not a multiple.*; correct it"),
+        ({"num_attention_heads": 0}, "makes no model .*zero.*; correct it"),
+        ({"hidden_size": "wide"}, "makes no model .*'hidden_size' expected int.*; correct it"),
+        ({"hidden_size": -12}, "makes no model .*negative dimension.*; correct it"),
+        ({"hidden_act": "none_such"}, "makes no model .*none_such.*; correct it"),
+        ({"encoder_hidden_size": 7}, "encoder.qformer: encoder_hidden_size follows from Whisper and BEATs; remove it"),
+    ],
+)
+def test_an_architecture_that_is_none(keys: dict, told: str) -> None:
+    with pytest.raises(UserError, match=told) as caught:
+        SpeechTokens(64, 64, 128, keys)
+    assert "\n" not in str(caught.value)

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import running
 import salmonn_parts
 from safetensors.torch import load_file
 from salmonn_parts import system
-from speech_corpus import run
+from speech_corpus import command, run
 
 from abhinaya import model_folder, prediction, tables, training
 from abhinaya.errors import UserError
@@ -72,6 +73,27 @@ def test_a_run_broken_off_goes_on_to_the_same_bytes(
     resumed = run(system(parts, hearing=CLIP), manifest, tmp_path)
     assert tables.read_json(resumed / "metrics.json")["resumed_from"] == "checkpoint-2"
     assert (resumed / model_folder.WEIGHTS).read_bytes() == (finished / model_folder.WEIGHTS).read_bytes()
+
+
+@pytest.mark.process
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    finished: Path, parts: Path, manifest: pd.DataFrame, tmp_path: Path
+) -> None:
+    """Killed outright and started again by the script, from what it had on disk: the trained weights alone."""
+    arguments = command(system(parts, hearing=CLIP), manifest, tmp_path)
+    running.train_killed(*arguments, epochs=1)
+    assert not (tmp_path / "model").exists()
+    checkpoint = tmp_path / "checkpoints" / "checkpoint-2"
+    assert load_file(checkpoint / model_folder.WEIGHTS).keys() == load_file(finished / model_folder.WEIGHTS).keys()
+    (weights,) = checkpoint.glob("*.safetensors")  # and nothing of the frozen parts beside it
+    trained = tables.read_json(finished / "metrics.json")["trainable_parameters"]
+    assert weights.stat().st_size < 4 * trained + 2**14  # fp32, and their names
+    done = running.python(running.TRAIN, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert f"resuming from {checkpoint}" in done.stderr
+    assert tables.read_json(tmp_path / "model" / "metrics.json")["resumed_from"] == checkpoint.name
+    resumed, undisturbed = (folder / model_folder.WEIGHTS for folder in (tmp_path / "model", finished))
+    assert resumed.read_bytes() == undisturbed.read_bytes()
 
 
 def test_a_prediction_depends_on_its_own_clip_alone(finished: Path, manifest: pd.DataFrame) -> None:

@@ -1,19 +1,17 @@
 """Training and predicting from transcripts: the same promises as for speech, kept over LoRA."""
 
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import running
 import speech_corpus
 import text_corpus
 import torch
 from safetensors.torch import load_file, save_file
-from speech_corpus import as_json, run
+from speech_corpus import command, run
 from text_corpus import save_llama, system
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -23,7 +21,6 @@ from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES
 from abhinaya.tables import PROBABILITIES
 
-ROOT = Path(__file__).parents[2]
 STEPS = 4  # of an epoch: 14 transcripts, 4 a step
 
 
@@ -76,36 +73,12 @@ def test_only_what_was_trained_is_stored(finished: Path, llama: Path) -> None:
     assert config["parameters"]["trained"] < 0.5 * config["parameters"]["all"]
 
 
-KILLED = """
-import os, signal, sys
-sys.path[:0] = [{scripts!r}]
-from abhinaya import training
-begin = training.Epochs.on_epoch_begin
-def kill(self, args, state, control, **_):
-    if round(state.epoch) == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    begin(self, args, state, control)
-training.Epochs.on_epoch_begin = kill
-import train
-train.main()
-"""
-
-
 @pytest.mark.process
 def test_a_killed_run_goes_on_to_the_same_bytes(
     finished: Path, settings: TextSystem, manifest: pd.DataFrame, tmp_path: Path
 ) -> None:
     """By the scripts, from the tables that a rule hands them."""
-    tables.write_manifest(manifest.drop(columns="text"), tmp_path / "manifest.parquet")
-    tables.write_parquet(manifest, tables.TRANSCRIPTS, tmp_path / "transcripts.parquet")
-    command = [
-        *("--name", "tiny", "--settings", as_json(settings), "--seed", "7", "--cpus", "1"),
-        *("--manifest", f"{tmp_path}/manifest.parquet", "--transcripts", f"{tmp_path}/transcripts.parquet"),
-        *("--checkpoints", f"{tmp_path}/checkpoints", "--output", f"{tmp_path}/model"),
-    ]
-    code = KILLED.format(scripts=str(ROOT / "workflow_scripts"))
-    killed = subprocess.run([sys.executable, "-c", code, *command], capture_output=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    running.train_killed(*command(settings, manifest, tmp_path), epochs=2)
     resumed = run(settings, manifest, tmp_path)
     assert tables.read_json(resumed / "metrics.json")["resumed_from"] == f"checkpoint-{2 * STEPS}"
     assert weights_of(resumed) == weights_of(finished)

@@ -1,18 +1,18 @@
 """Training: it learns, repeats itself, survives a kill, and stores what prediction needs."""
 
 import shutil
-import signal
-import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import running
 import torch
 from safetensors.torch import load_file
-from speech_corpus import CERTAIN, WHISPER, as_json, make_manifest, run, system
+from speech_corpus import CERTAIN, WHISPER, as_json, command, make_manifest, run, system
 from transformers import EvalPrediction, WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
 import train
@@ -23,8 +23,6 @@ from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES
 from abhinaya.tables import PROBABILITIES
 
-ROOT = Path(__file__).parents[2]
-TRAIN = ROOT / "workflow_scripts" / "train.py"
 SETTINGS = system()
 STEPS = 3  # an epoch: 12 utterances by 4
 
@@ -84,7 +82,7 @@ def assert_same(one: Path, other: Path, tolerance: float = 0.0) -> None:
 
 def epochs(model: Path) -> list[dict]:
     found = tables.read_json(model / "metrics.json")["epochs"]
-    return [{key: value for key, value in epoch.items() if key != "seconds"} for epoch in found]
+    return [{key: value for key, value in epoch.items() if not key.endswith("seconds")} for epoch in found]
 
 
 # --- a whole run
@@ -109,11 +107,33 @@ def test_metrics_of_the_run(finished: Path) -> None:
     assert metrics["steps"] == 3 * STEPS
     assert metrics["device"] == "cpu" and metrics["processes"] == 1
     assert metrics["resumed_from"] is None and metrics["peak_gpu_memory_mb"] is None
-    assert 0 < metrics["seconds_per_step"] < metrics["seconds"]
     assert metrics["peak_memory_mb"] > 100
+    train_seconds = np.median([epoch["train_seconds"] for epoch in metrics["epochs"]])
+    assert metrics["seconds_per_step"] == pytest.approx(train_seconds / STEPS)
+    assert metrics["utterances_per_second"] == pytest.approx(12 / train_seconds)
+    assert sum(epoch["seconds"] for epoch in metrics["epochs"]) < metrics["seconds"]
+    config = tables.read_json(finished / "config.json")
+    assert metrics["parameters"] == config["parameters"]["all"]
+    assert metrics["trainable_parameters"] == config["parameters"]["trained"]
     for epoch in metrics["epochs"]:
+        assert 0 < epoch["train_seconds"] < epoch["seconds"]
         assert np.isfinite(list(epoch.values())).all()  # although validation has a class that training lacks
         assert 0 <= epoch["macro_f1"] <= 1 and 0 <= epoch["uar"] <= 1 and 0 <= epoch["accuracy"] <= 1
+
+
+def test_the_time_of_a_step_is_without_evaluation(
+    manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = training.macro_f1
+
+    def slowly(found: EvalPrediction) -> dict[str, float]:
+        time.sleep(1.0)
+        return measure(found)
+
+    monkeypatch.setattr(training, "macro_f1", slowly)
+    metrics = tables.read_json(run(system(epochs=1), manifest, tmp_path) / "metrics.json")
+    (epoch,) = metrics["epochs"]
+    assert epoch["train_seconds"] < epoch["seconds"] - 1.0
 
 
 def test_config_of_the_run(finished: Path) -> None:
@@ -184,35 +204,9 @@ def test_a_resumed_run_is_as_if_undisturbed(
     )
 
 
-KILLED = """
-import os, signal, sys
-sys.path[:0] = [{scripts!r}, {tests!r}]
-from abhinaya import training
-begin = training.Epochs.on_epoch_begin
-def kill(self, args, state, control, **_):
-    if round(state.epoch) == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    begin(self, args, state, control)
-training.Epochs.on_epoch_begin = kill
-import train
-train.main()
-"""
-
-
-def command(settings: SpeechSystem, manifest: pd.DataFrame, folder: Path) -> list[str]:
-    """Arguments of train.py."""
-    tables.write_manifest(manifest, folder / "manifest.parquet")
-    return [
-        *("--name", "tiny", "--settings", as_json(settings), "--manifest", f"{folder}/manifest.parquet"),
-        *("--seed", "7", "--checkpoints", f"{folder}/checkpoints", "--output", f"{folder}/model", "--cpus", "1"),
-    ]
-
-
 @pytest.mark.process
 def test_a_process_killed_outright_goes_on(finished: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
-    code = KILLED.format(scripts=str(TRAIN.parent), tests=str(ROOT / "tests"))
-    killed = subprocess.run([sys.executable, "-c", code, *command(SETTINGS, manifest, tmp_path)], capture_output=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    running.train_killed(*command(SETTINGS, manifest, tmp_path), epochs=1)
     assert (tmp_path / "checkpoints" / f"checkpoint-{STEPS}" / "trainer_state.json").is_file()
     assert not (tmp_path / "model").exists()
     resumed = run(SETTINGS, manifest, tmp_path)
@@ -347,9 +341,7 @@ def test_a_step_has_the_same_utterances_however_it_is_cut(batch: int, accumulati
 @pytest.mark.process
 def test_two_processes_do_as_one(accumulated: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
     """Started by torchrun, on the CPU. The mask embedding has no use here: DDP must not wait for its gradient."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    options = [*command(CERTAINLY, manifest, tmp_path), "--gpus", "0"]
-    done = subprocess.run([*torchrun, str(TRAIN), *options], capture_output=True, text=True)
+    done = running.python(running.TRAIN, *command(CERTAINLY, manifest, tmp_path), processes=2)
     assert done.returncode == 0, done.stderr
     assert len([line for line in done.stderr.splitlines() if line.startswith("epoch 2/2 ")]) == 1
     assert_near(tmp_path / "model", accumulated)
@@ -473,7 +465,7 @@ def test_the_script_tells_a_mistake_in_one_line(
     manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = command(SETTINGS, manifest[manifest["split"] == "test"], tmp_path)
-    monkeypatch.setattr(sys, "argv", [str(TRAIN), *wrong])
+    monkeypatch.setattr(sys, "argv", ["train.py", *wrong])
     with pytest.raises(SystemExit, match=r"^error: manifest: no utterance in the train split; .*$"):
         errors.run(train.main)
 
@@ -496,7 +488,7 @@ def test_files_of_the_users_own_are_never_removed(folder: str, manifest: pd.Data
 
 def test_after_a_lack_of_memory_a_smaller_batch_goes_on(manifest: pd.DataFrame) -> None:
     rows = {"train": manifest, "validation": manifest}
-    smaller = {"batch_size": 1, "eval_batch_size": 1, "gradient_checkpointing": True}
+    smaller = {"batch_size": 1, "eval_batch_size": 1, "gradient_checkpointing": True, "shard": True}
     settings = SETTINGS.model_copy(update={"training": SETTINGS.training.model_copy(update=smaller)})
     assert training.fingerprint(settings, rows, 7) == training.fingerprint(SETTINGS, rows, 7)
 

@@ -21,7 +21,7 @@ import pandas as pd
 import pytest
 from chat_server import RETRY_AT_ONCE, Asked, ChatServer, Reply, letters
 
-from abhinaya import asking, serving, tables, zero_shot
+from abhinaya import asking, labelling, serving, tables, zero_shot
 from abhinaya.answers import Answers
 from abhinaya.config import ZeroShotSystem
 from abhinaya.errors import UserError
@@ -1057,7 +1057,7 @@ class TestTheCommand:
         predictions = tables.read_predictions(tmp_path / "preds.csv")
         assert predictions["EmoClass"].tolist() == [*EXPECTED, "N", "S"]
         audit = pd.read_parquet(tmp_path / "answers.parquet")
-        assert audit.columns.tolist() == zero_shot.AUDIT.names and len(audit) == len(TEXTS) + 2
+        assert audit.columns.tolist() == labelling.AUDIT.names and len(audit) == len(TEXTS) + 2
         assert tables.read_metadata(tmp_path / "answers.parquet")["name"] == "t1"
         summary = tables.read_json(tmp_path / "labelling.json")
         assert (summary["name"], summary["settings"]["endpoint"]["url"]) == ("t1", server.url)

@@ -282,8 +282,9 @@ def test_the_configurations_that_come_along_can_be_planned(name: str, tmp_path: 
     jobs = planned(snakemake(tmp_path, "-n", configfile=ROOT / name))
     settings = yaml.safe_load((ROOT / name).read_text())
     families = [system["family"] for system in settings["systems"].values()]
-    assert jobs["train"] == jobs["predict"] == len(families) - families.count("zero_shot")
-    assert jobs.get("label_zero_shot", 0) == families.count("zero_shot")
+    asked, by_ear = families.count("zero_shot"), families.count("salmonn_zero_shot")
+    assert jobs["train"] == jobs["predict"] == len(families) - asked - by_ear
+    assert jobs.get("label_zero_shot", 0) == asked and jobs.get("label_by_ear", 0) == by_ear
     assert jobs["transcribe"] == settings["transcripts"].get("shards", 1)
     assert jobs["report"] == 1
 
@@ -390,6 +391,10 @@ def test_the_papers_configuration_runs_on_a_small_corpus_in_the_real_layout(tmp_
     }
     del settings["systems"]["s2_7b"]
     for system in settings["systems"].values():
+        if system["family"] == "salmonn_zero_shot":
+            system |= {"encoder": SMALL_SALMONN, "resources": small["t2"]["resources"]}
+            system["decoding"] = {"beams": 2, "max_new_tokens": 4}
+            continue
         if system["family"] == "salmonn":
             small_encoder = SMALL_SALMONN | {"transcript": system["encoder"].get("transcript", False)}
             system |= {key: small["t2"][key] for key in ("head", "training", "resources")} | {"encoder": small_encoder}
@@ -408,7 +413,13 @@ def test_the_papers_configuration_runs_on_a_small_corpus_in_the_real_layout(tmp_
     hidden = sorted(manifest.loc[manifest["split"] == "test", "FileName"])
     assert set(hidden) == set(names) - set(labelled["FileName"])
     assert pd.read_csv(results / "abhinaya/submission.csv")["FileName"].tolist() == hidden
-    assert len(list((results / "hearing").glob("*/*.parquet"))) == 2  # two shards, for s2 and st1 together
+    assert len(list((results / "hearing").glob("*/*.parquet"))) == 2  # two shards, for all that hear
+    answers = pd.read_parquet(results / "salmonn_zero_shot/answers.parquet").set_index("FileName")
+    assert sorted(answers.index) == sorted(manifest.loc[manifest["split"].isin(("validation", "test")), "FileName"])
+    assert answers["generated_tokens"].between(1, 4).all()
+    page = (results / "report/report.html").read_text()
+    assert "prompt Describe the emotion of the speaker in one word., mode speech" in page
+    assert "Asked with random weights, not trained ones: BEATs and Q-Former and LoRA." in page
     scores = json.loads((results / "abhinaya/scores.json").read_text())
     assert scores["test"] is None and scores["unlabelled"]["test"] == len(hidden)
     assert scores["validation"]["n"] == 16  # two of each class: the rarest has two
@@ -433,6 +444,6 @@ def test_gpu_jobs_take_turns_on_one_machine_but_keep_their_gpus(tmp_path: Path) 
     expected = {"transcribe.py": ["1"] * 2, "train.py": ["4"] * 3, "predict.py": ["1"] * 3}
     assert asked == {**expected, "label_zero_shot.py": ["4"]}
     assert yaml.safe_load((ROOT / "profiles/default/config.v9+.yaml").read_text())["resources"] == ["gpu_jobs=1"]
-    for rules in ("transcripts.smk", "training.smk", "zero_shot.smk"):
+    for rules in ("transcripts.smk", "hearing.smk", "training.smk", "zero_shot.smk"):
         text = (ROOT / "rules" / rules).read_text()
         assert text.count(" gpu=") == text.count(" gpu_jobs=") > 0

@@ -102,7 +102,7 @@ def save_model(
         "seed": seed,
         "stamps": stamps(settings),
         "class_counts": dict(zip(CLASSES, counts, strict=True)),
-        "parameters": _parameters(classifier),
+        "parameters": parameters(classifier),
         "notes": [*notes(settings, counts), *remarks],
         "versions": versions(PACKAGES),
     }
@@ -157,6 +157,7 @@ def stamps(settings: TrainedSystem) -> dict[str, str | None]:
     return {source: stamp(source) for source in settings.encoder.sources}
 
 
-def _parameters(classifier: Classifier) -> dict[str, int]:
+def parameters(classifier: Classifier) -> dict[str, int]:
+    """How many numbers the weights are, `all` and `trained`; of 4-bit weights a number holds two."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in classifier.parameters()]
     return {"all": sum(size for size, _ in sizes), "trained": sum(size for size, trained in sizes if trained)}

@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.metrics import accuracy_score, f1_score, recall_score
-from torch.utils.data import Dataset
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, Dataset
 from transformers import (
     EvalPrediction,
     PrinterCallback,
@@ -34,11 +36,21 @@ from abhinaya.dataset import LengthGrouped, Utterances, Vectors, collate
 from abhinaya.devices import autocast, claim, is_bf16
 from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES
-from abhinaya.model_folder import WEIGHTS, build, check_replaceable, load_weights, save_model, save_weights, stamps
+from abhinaya.model_folder import (
+    WEIGHTS,
+    build,
+    check_replaceable,
+    load_weights,
+    parameters,
+    save_model,
+    save_weights,
+    stamps,
+)
+from abhinaya.sharding import is_sharded, shard
 from abhinaya.transcripts import check_text, short_enough
 
 FINGERPRINT = "fingerprint.json"
-MEMORY_ONLY = ("batch_size", "eval_batch_size", "gradient_checkpointing")  # keys of `training`
+MEMORY_ONLY = ("batch_size", "eval_batch_size", "gradient_checkpointing", "shard")  # keys of `training`
 
 
 class ClassifierTrainer(Trainer):
@@ -48,6 +60,13 @@ class ClassifierTrainer(Trainer):
         dataset = self.train_dataset if train_dataset is None else train_dataset
         step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         return LengthGrouped(dataset.sizes, step, self.args.seed)
+
+    def _wrap_model(self, model: nn.Module, training: bool = True, dataloader: DataLoader | None = None) -> nn.Module:
+        if not training or not is_sharded(model):
+            return super()._wrap_model(model, training, dataloader)
+        # accelerate refuses DDP over shares, for it cannot know that DDP was told to leave them alone.
+        model = self.accelerator.prepare_model(model, device_placement=False, evaluation_mode=True)
+        return DistributedDataParallel(model, find_unused_parameters=self.args.ddp_find_unused_parameters)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         folder = Path(output_dir or self.args.output_dir)
@@ -66,7 +85,7 @@ class Epochs(TrainerCallback):
 
     def __init__(self, trainer: ClassifierTrainer) -> None:
         self.trainer = trainer
-        self.started = time.monotonic()
+        self.started = self.trained = time.monotonic()
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
@@ -76,6 +95,11 @@ class Epochs(TrainerCallback):
         sampler = _innermost_sampler(self.trainer.callback_handler.train_dataloader)
         sampler.epoch = round(state.epoch)
 
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        if args.device.type == "cuda":
+            torch.cuda.synchronize()  # what was begun is part of the epoch
+        self.trained = time.monotonic()  # Trainer evaluates after this
+
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict, **_: object
     ) -> None:
@@ -84,14 +108,14 @@ class Epochs(TrainerCallback):
                 f"training diverged: the validation loss of epoch {round(state.epoch)} is no number; lower "
                 "`training.learning_rate`"
             )
-        metrics["eval_seconds"] = time.monotonic() - self.started
-        state.log_history[-1]["eval_seconds"] = metrics["eval_seconds"]
+        seconds = time.monotonic() - self.started
+        state.log_history[-1] |= {"seconds": seconds, "train_seconds": self.trained - self.started}
         if state.is_world_process_zero:
             loss = next(entry["loss"] for entry in reversed(state.log_history) if "loss" in entry)
             print(
                 f"epoch {round(state.epoch)}/{round(args.num_train_epochs)}  loss {loss:.4f}  "
                 f"validation loss {metrics['eval_loss']:.4f}  macro-F1 {metrics['eval_macro_f1']:.4f}  "
-                f"({metrics['eval_seconds']:.1f} s)",
+                f"({seconds:.1f} s)",
                 file=sys.stderr,
                 flush=True,
             )
@@ -154,6 +178,10 @@ def train(
             print(remark, file=sys.stderr)
     if settings.encoder.frozen:
         data = _encoded(classifier, data, checkpoints, settings, workers, arguments)
+    if settings.training.shard and arguments.world_size > 1:
+        shard(classifier, arguments.device)
+    elif settings.training.shard:
+        print("training.shard: no effect, for one process alone keeps all weights", file=sys.stderr)
     trainer = ClassifierTrainer(
         model=classifier,
         args=arguments,
@@ -168,9 +196,11 @@ def train(
     trainer.add_callback(Epochs(trainer))
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=resume)
+    seconds = time.monotonic() - started
+    memory = _peak_memory(trainer)
     trainer.accelerator.wait_for_everyone()  # all have read the best checkpoint before it goes
     if trainer.is_world_process_zero():
-        metrics = _metrics(trainer, settings, len(rows["train"]), time.monotonic() - started, resume)
+        metrics = _metrics(trainer, settings, len(rows["train"]), seconds, resume) | memory
         save_model(name, settings, classifier, counts, seed, metrics, remarks, output)
         shutil.rmtree(checkpoints)
 
@@ -316,6 +346,12 @@ def _innermost_sampler(dataloader: object) -> LengthGrouped:
 
 
 def _metrics(trainer: Trainer, settings: TrainedSystem, utterances: int, seconds: float, resume: str | None) -> dict:
+    """What `metrics.json` tells, but for the memory.
+
+    `seconds` of an epoch: training and evaluation; `train_seconds`: training alone, by the first process's clock.
+    `seconds_per_step` and `utterances_per_second` (of all processes together): from the median epoch's
+    `train_seconds`. `seconds`: this run's, since its last resumption, with loading and checkpoints.
+    """
     history = trainer.state.log_history
     losses_by_epoch = {round(entry["epoch"]): entry["loss"] for entry in history if "loss" in entry}
     epochs = [
@@ -326,24 +362,36 @@ def _metrics(trainer: Trainer, settings: TrainedSystem, utterances: int, seconds
             "macro_f1": entry["eval_macro_f1"],
             "uar": entry["eval_uar"],
             "accuracy": entry["eval_accuracy"],
-            "seconds": entry.get("eval_seconds"),
+            "seconds": entry["seconds"],
+            "train_seconds": entry["train_seconds"],
         }
         for entry in history
         if "eval_macro_f1" in entry
     ]
-    timed = [epoch["seconds"] for epoch in epochs if epoch["seconds"]]
-    steps_per_epoch = -(-utterances // settings.training.effective_batch)
+    train_seconds = float(np.median([epoch["train_seconds"] for epoch in epochs]))
+    sizes = parameters(trainer.model)
     return {
         "epochs": epochs,
         "best_epoch": max(epochs, key=lambda epoch: epoch["macro_f1"])["epoch"],  # the first of equals, as Trainer's
         "steps": trainer.state.global_step,
         "seconds": seconds,
-        "seconds_per_step": float(np.median(timed)) / steps_per_epoch,
+        "seconds_per_step": train_seconds / -(-utterances // settings.training.effective_batch),
+        "utterances_per_second": utterances / train_seconds,
         "resumed_from": resume and Path(resume).name,
         "device": str(trainer.args.device),
         "processes": trainer.args.world_size,
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**10,
-        "peak_gpu_memory_mb": torch.cuda.max_memory_allocated() // 2**20
-        if trainer.args.device.type == "cuda"
-        else None,
+        "parameters": sizes["all"],
+        "trainable_parameters": sizes["trained"],
     }
+
+
+def _peak_memory(trainer: Trainer) -> dict[str, int | None]:
+    """`peak_memory_mb` (resident) and `peak_gpu_memory_mb` (torch's tensors), each of the process that had most.
+
+    To be called in all processes. Since a resumption, if there was one; without the processes that load audio.
+    """
+    device = trainer.args.device
+    on_gpu = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+    own = torch.tensor([[resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**10, on_gpu // 2**20]], device=device)
+    most, most_on_gpu = trainer.accelerator.gather(own).amax(0).tolist()
+    return {"peak_memory_mb": most, "peak_gpu_memory_mb": most_on_gpu if device.type == "cuda" else None}

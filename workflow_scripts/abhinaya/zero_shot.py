@@ -7,8 +7,6 @@ works on some GPUs only.
 """
 
 import asyncio
-import reprlib
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,34 +15,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from tqdm import tqdm
 
-from abhinaya import prompts, tables
+from abhinaya import prompts
 from abhinaya.answers import Answers
 from abhinaya.asking import Asker, Unanswered
 from abhinaya.config import ZeroShotSystem
 from abhinaya.errors import UserError
-from abhinaya.labels import CLASSES, EMOTIONS
-from abhinaya.questions import Outcome, Question, Task, one_hot, refusal
+from abhinaya.labelling import audited, check_fallback, check_labelled, counted, fallback_notes, predicted
+from abhinaya.questions import Outcome, Question, Task, refusal
 from abhinaya.serving import Backend
 
 READ = ("request", "software", "answer", "finish_reason", "letters", "prompt_tokens", "generated_tokens")
-STATUSES = ("labelled", "empty", "unparsable", "refused")
-AUDIT = pa.schema(
-    [
-        pa.field(tables.KEY, pa.string(), nullable=False),
-        ("split", pa.string()),
-        ("text", pa.string()),  # the transcript as it was
-        ("status", pa.string()),  # one of STATUSES; all but the first got the fallback
-        ("EmoClass", pa.string()),
-        ("answer", pa.string()),  # raw; in scored mode the words of the letters, for each order of the options
-        ("reason", pa.string()),  # of a refusal
-        ("cut", pa.bool_()),  # longer than `max_characters`
-        *[(column, pa.float64()) for column in tables.PROBABILITIES],
-        ("generated_tokens", pa.int64()),
-    ]
-)
 
 
 def label(
@@ -71,8 +53,7 @@ def label(
         UserError: the server refuses the key, the way of asking or most transcripts, or does not answer; no transcript
             can be labelled; another job uses the store.
     """
-    if settings.fallback not in classes:
-        raise UserError(f"fallback {settings.fallback!r}: none of the corpus's classes {', '.join(classes)}; set one")
+    check_fallback(settings.fallback, classes)
     sent = [prompts.sanitised(text, settings.max_characters) for text in rows["text"]]
     texts = list(dict.fromkeys(text for text, _ in sent if prompts.says_something(text)))
     task, answers = Task(settings, classes, texts), Answers(store)
@@ -91,21 +72,15 @@ def label(
     prior = task.prior(by_key, refused)
     mean = None if prior is None else prior.mean(0)
     outcomes = {text: task.outcome(text, by_key, refused, mean) for text in texts}
-    _check_labelled(list(outcomes.values()))
-    audit = _audit(rows, sent, outcomes, settings.fallback)
-    predictions = audit.rename(columns={"split": "Split"})[list(tables.PREDICTIONS)]
-    return predictions, audit, _summary(task, audit, records, prior, effort)
+    check_labelled(list(outcomes.values()), "transcripts", "correct `prompt` or ask another `model`")
+    found = [outcomes.get(text, Outcome("empty")) for text, _ in sent]
+    audit = audited(rows, found, [cut for _, cut in sent], settings.fallback)
+    return predicted(audit), audit, _summary(task, audit, records, prior, effort)
 
 
 def notes(summary: dict, settings: ZeroShotSystem) -> list[str]:
     """What a reader of the scores must know."""
-    counts = summary["counts"]
-    kinds = {"empty": "empty transcript", "unparsable": "unparsable answer", "refused": "refused request"}
-    told = [f"{counts[status]} {name}{'s' * (counts[status] != 1)}" for status, name in kinds.items() if counts[status]]
-    found = []
-    if told:
-        verb = "was" if sum(counts[status] for status in kinds) == 1 else "were"
-        found.append(f"{prompts.listed(told, 'and')} {verb} labelled {EMOTIONS[settings.fallback]}, the fallback.")
+    found = fallback_notes(summary["counts"], settings.fallback)
     if summary["cut"]:
         found.append(f"Transcripts cut to {settings.max_characters} characters: {summary['cut']}.")
     texts = summary["prior_texts"]
@@ -170,45 +145,16 @@ def _check_refusals(reasons: list[str], texts: int) -> None:
         )
 
 
-def _check_labelled(outcomes: list[Outcome]) -> None:
-    if outcomes and not any(outcome.status == "labelled" for outcome in outcomes):
-        ((answer, count),) = Counter(outcome.answer or outcome.reason for outcome in outcomes).most_common(1)
-        raise UserError(
-            f"none of the {len(outcomes)} transcripts could be labelled; the commonest answer, {count} times, is "
-            f"{reprlib.repr(answer)}; correct `prompt` or ask another `model`"
-        )
-
-
-def _audit(
-    rows: pd.DataFrame, sent: list[tuple[str, bool]], outcomes: dict[str, Outcome], fallback: str
-) -> pd.DataFrame:
-    found = [outcomes.get(text, Outcome("empty")) for text, _ in sent]
-    values = np.array([one_hot(fallback) if each.probabilities is None else each.probabilities for each in found])
-    values = values.reshape(len(rows), len(CLASSES))
-    table = rows[[tables.KEY, "split", "text"]].reset_index(drop=True)
-    table["status"] = [each.status for each in found]
-    table["EmoClass"] = [CLASSES[index] for index in values.argmax(-1)]
-    table["answer"] = [each.answer for each in found]
-    table["reason"] = [each.reason for each in found]
-    table["cut"] = [cut for _, cut in sent]
-    table[list(tables.PROBABILITIES)] = values
-    table["generated_tokens"] = pd.array([each.generated_tokens for each in found], dtype="Int64")
-    return table
-
-
 def _summary(task: Task, audit: pd.DataFrame, records: pd.DataFrame, prior: np.ndarray | None, effort: dict) -> dict:
     """Counts, cost and speed; the closing line tells the most important of them."""
-    counts = Counter(audit["status"])
     texts, seconds = len(task.questions), effort.get("seconds", 0.0)
     prompt, generated = (_total(records[column]) for column in ("prompt_tokens", "generated_tokens"))
     speed = effort["labels"] / seconds if seconds else None
-    told = ", ".join(f"{counts[status]} {status}" for status in STATUSES)
-    print(f"{told}; {'nothing to ask' if speed is None else f'{speed:.1f} labels/s'}", file=sys.stderr)
     return {
         "mode": task.prompt.mode,
         "prompt": task.prompt.version,
         "utterances": len(audit),
-        "counts": {status: counts[status] for status in STATUSES},
+        "counts": counted(audit, speed),
         "cut": int(audit["cut"].sum()),
         "transcripts": texts,  # distinct ones that say something
         "requests": {"asked": effort["asked"], "stored": len(task.all()) - effort["asked"]},

@@ -37,7 +37,16 @@ from abhinaya.config.system import (
     Wfl,
 )
 from abhinaya.config.transcripts import Transcripts
-from abhinaya.config.zero_shot import Endpoint, Labelling, ScoredPrompt, Server, WordPrompt, ZeroShotSystem
+from abhinaya.config.zero_shot import (
+    Decoding,
+    Endpoint,
+    Labelling,
+    SalmonnZeroShot,
+    ScoredPrompt,
+    Server,
+    WordPrompt,
+    ZeroShotSystem,
+)
 from abhinaya.errors import UserError
 
 __all__ = [
@@ -50,6 +59,7 @@ __all__ = [
     "Config",
     "Corpus",
     "Csv",
+    "Decoding",
     "Endpoint",
     "Ensemble",
     "FramesHead",
@@ -63,6 +73,7 @@ __all__ = [
     "Resources",
     "SalmonnEncoder",
     "SalmonnSystem",
+    "SalmonnZeroShot",
     "ScoredPrompt",
     "Section",
     "Server",
@@ -93,7 +104,9 @@ __all__ = [
 RESERVED = ("corpus", "report")  # folders under results/
 
 
-System = Annotated[SpeechSystem | TextSystem | SalmonnSystem | ZeroShotSystem, Field(discriminator="family")]
+System = Annotated[
+    SpeechSystem | TextSystem | SalmonnSystem | ZeroShotSystem | SalmonnZeroShot, Field(discriminator="family")
+]
 
 
 class Ensemble(Section):
@@ -135,7 +148,7 @@ class Config(Section):
     def _caches_agree(self) -> "Config":
         first: dict[str, str] = {}
         for name, system in self.systems.items():
-            if not isinstance(system, SalmonnSystem) or not system.encoder.hearing.cache:
+            if not isinstance(system, SalmonnSystem | SalmonnZeroShot) or not system.encoder.hearing.cache:
                 continue
             other = first.setdefault(system.encoder.hearing.key, name)
             ours, theirs = system.encoder.hearing, self.systems[other].encoder.hearing
@@ -147,11 +160,19 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _shares_have_takers(self) -> "Config":
+        for name, system in self.systems.items():  # not of a system alone: a rule hands it on without its resources
+            if isinstance(system, TrainedSystem) and system.training.shard and system.resources.gpu < 2:
+                raise WrongKey(f"systems.{name}.training.shard", "needs several GPUs; set `resources.gpu`")
+        return self
+
+    @model_validator(mode="after")
     def _names_agree(self) -> "Config":
         for name, system in self.systems.items():
             if name in RESERVED:
                 raise WrongKey(f"systems.{name}", "the name is taken by a folder of results; rename the system")
-            if isinstance(system, ZeroShotSystem) and system.fallback not in self.corpus.classes:
+            asked = isinstance(system, ZeroShotSystem | SalmonnZeroShot)
+            if asked and system.fallback not in self.corpus.classes:
                 choice = ", ".join(self.corpus.classes)
                 raise WrongKey(
                     f"systems.{name}.fallback", f"{system.fallback!r} is no class of the corpus; choose from {choice}"

@@ -33,6 +33,11 @@ class Encoder(ABC):
         """Whether nothing of it is trained."""
         return False
 
+    @property
+    def frozen_beside(self) -> bool:
+        """Whether a language model stays frozen while something beside it is trained."""
+        return False
+
 
 class SpeechEncoder(Encoder, Section):
     """A speech encoder of transformers: WavLM, HuBERT, wav2vec 2.0 or the encoder of Whisper."""
@@ -136,6 +141,10 @@ class TextEncoder(Encoder, Section):
     def frozen(self) -> bool:
         return self.freeze == "all"
 
+    @property
+    def frozen_beside(self) -> bool:
+        return self.freeze == "base"
+
     @model_validator(mode="after")
     def _keys_agree(self) -> "TextEncoder":
         if self.model.startswith(RANDOM):
@@ -217,6 +226,11 @@ class SalmonnEncoder(Encoder, Section):
         description="SALMONN's weights (salmonn_7b_v0.pth, salmonn_v1.pth) to start from, or those of the authors' "
         "fine-tuned system; null: Q-Former and LoRA are drawn from the seed",
     )
+    qformer: dict[str, Any] = Field(
+        {},
+        description="how a Q-Former that is drawn differs from SALMONN's, for trials, in the keys of transformers' "
+        "`Blip2QFormerConfig`",
+    )
     lora: Lora = Lora()
     transcript: bool = Field(False, description="append the transcript to the prompt (ST1)")
     max_words: int | None = Field(
@@ -229,10 +243,20 @@ class SalmonnEncoder(Encoder, Section):
     def sources(self) -> tuple[str, ...]:
         return tuple(filter(None, (self.hearing.whisper, self.hearing.beats, self.language_model, self.checkpoint)))
 
+    @model_validator(mode="after")
+    def _drawn_alone(self) -> "SalmonnEncoder":
+        if self.qformer and self.checkpoint:
+            raise WrongKey("qformer", "describes only one that is drawn; remove it, or the `checkpoint`")
+        return self
+
     @property
     def drawn(self) -> list[str]:
         parts = {"BEATs": self.hearing.beats.startswith(RANDOM), "Q-Former and LoRA": self.checkpoint is None}
         return [part for part, drawn in parts.items() if drawn]
+
+    @property
+    def frozen_beside(self) -> bool:
+        return True
 
 
 class Head(Section):
@@ -300,6 +324,11 @@ class Training(Section):
     eval_batch_size: int = Field(16, ge=1, description="utterances per forward pass without gradients")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, more time")
+    shard: bool = Field(
+        False,
+        description="several GPUs: each keeps a share of the frozen weights (FSDP) instead of all of them; less "
+        "memory, more traffic",
+    )
 
 
 class TrainedSystem(Section):
@@ -319,6 +348,14 @@ class TrainedSystem(Section):
                 f"{self.training.effective_batch} is not a multiple of batch_size x GPUs = {per_step}; "
                 "change one of them",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _shares_are_possible(self) -> "TrainedSystem":
+        if self.training.shard and not self.encoder.frozen_beside:
+            raise WrongKey("training.shard", "only a frozen language model with LoRA beside it is shared; remove it")
+        if self.training.shard and self.encoder.quantization:
+            raise WrongKey("training.shard", "4-bit weights cannot be shared; remove it or `encoder.quantization`")
         return self
 
     @property

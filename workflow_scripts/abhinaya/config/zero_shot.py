@@ -1,4 +1,4 @@
-"""The zero-shot section of `systems`: a language model that is asked, not trained (the paper's T1)."""
+"""The zero-shot sections of `systems`: language models that are asked, not trained (the paper's T1; SALMONN)."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from abhinaya.config.mistakes import VARIABLE, WrongKey
 from abhinaya.config.section import Resources, Section
-from abhinaya.config.system import RANDOM
+from abhinaya.config.system import RANDOM, SalmonnEncoder
 from abhinaya.labels import CLASSES
 
 # The wording of the authors' T1 script; {count} and {emotions} are the corpus's.
@@ -196,4 +196,41 @@ class ZeroShotSystem(Section):
             raise WrongKey("server", "not used with `endpoint`; remove one of them")
         if self.resources.gpu:
             raise WrongKey("resources.gpu", f"{self.resources.gpu}, but the `endpoint` computes; set 0")
+        return self
+
+
+class Decoding(Section):
+    """How an answer is generated: the likeliest one, never a draw. SALMONN's own, but for the length (200)."""
+
+    beams: int = Field(4, ge=1, description="beams that are searched; 1 is greedy")
+    max_new_tokens: int = Field(
+        30, ge=1, description="of an answer; one that has not ended by then is cut off, and counts as unparsable"
+    )
+
+
+class SalmonnZeroShot(Section):
+    """A speech LLM that hears, and is asked for the emotion without training (the paper's zero-shot SALMONN)."""
+
+    family: Literal["salmonn_zero_shot"]
+    about: str = Field("", description="a line for the report")
+    encoder: SalmonnEncoder = Field(
+        description="the speech LLM, as for `family: salmonn`; without `transcript` and what goes with it"
+    )
+    question: str = Field(
+        "Describe the emotion of the speaker in one word.",
+        min_length=1,
+        description="what is asked about the clip; the default is SALMONN's own question",
+    )
+    decoding: Decoding = Decoding()
+    batch_size: int = Field(8, ge=1, description="utterances that are asked about together")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
+    fallback: Literal[CLASSES] = Field("N", description="label where an answer is unparsable; counted")
+    resources: Resources = Resources()
+
+    @model_validator(mode="after")
+    def _keys_agree(self) -> "SalmonnZeroShot":
+        if self.encoder.transcript:
+            raise WrongKey("encoder.transcript", "a question about speech has no transcript; remove it")
+        if self.resources.gpu > 1:
+            raise WrongKey("resources.gpu", f"{self.resources.gpu}, but the job computes on one; set 1")
         return self

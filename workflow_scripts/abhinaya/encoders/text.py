@@ -1,7 +1,7 @@
 """Language models of transformers that read the transcript: LLaMA, RoBERTa and their kin (paper: LLaMA-3.1-8B, LoRA).
 
 Whatever stands beside a transcript in its batch, its vectors are those it would get alone: padding is on the right and
-masked. The output layer over the vocabulary is never loaded.
+masked. The output layer over the vocabulary is loaded only where text is to be generated.
 """
 
 import math
@@ -16,8 +16,10 @@ from peft import LoraConfig, TaskType, get_peft_model
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
     AutoConfig,
     AutoModel,
+    AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
     PretrainedConfig,
@@ -105,6 +107,7 @@ class TextModule(nn.Module):
         self.width = width
         self.frozen = frozen
         self.revisions: dict[str, str | None] = {}  # the commit of a published model
+        self.causal: PreTrainedModel | None = None  # `model` and its output layer, where text is to be generated
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Token ids (B, T) and their lengths -> the last layer's normed vectors (B, T, H) and lengths (B,)."""
@@ -115,8 +118,13 @@ class TextModule(nn.Module):
         return super().train(mode and not self.frozen)
 
 
-def build(settings: TextEncoder, seed: int, device: torch.device, bf16: bool) -> tuple[Transcripts, TextModule]:
+def build(
+    settings: TextEncoder, seed: int, device: torch.device, bf16: bool, generates: bool = False
+) -> tuple[Transcripts, TextModule]:
     """The loader and the encoder for `settings`; frozen weights are held in bf16 if computing is.
+
+    Args:
+        generates: keep the output layer, too, for text to be generated (`TextModule.causal`).
 
     Raises:
         UserError: the model is absent or of another kind, or the settings do not fit it.
@@ -127,7 +135,9 @@ def build(settings: TextEncoder, seed: int, device: torch.device, bf16: bool) ->
         tokenizer = AutoTokenizer.from_pretrained(place, revision=revision)
     with _told(settings, "the model"):
         config = _config(settings, place, revision)
-        model, report = AutoModel.from_pretrained(
+        if generates and type(config) in MODEL_FOR_MASKED_LM_MAPPING:  # transformers would only warn
+            raise UserError(f"encoder {settings.model!r}: a {config.model_type} generates no text; use a LLaMA")
+        loaded, report = (AutoModelForCausalLM if generates else AutoModel).from_pretrained(
             place,
             config=config,
             revision=revision,
@@ -144,6 +154,7 @@ def build(settings: TextEncoder, seed: int, device: torch.device, bf16: bool) ->
             f"encoder {settings.model!r}: the checkpoint lacks {len(absent)} of its weights, {absent[0]} for one; get "
             "the whole model"
         )
+    model = loaded.base_model if generates else loaded
     if model.main_input_name != "input_ids":
         raise UserError(f"encoder {settings.model!r}: a {config.model_type} does not read text; use LLaMA, RoBERTa, …")
     # RoBERTa and its kin count positions from behind the padding's number.
@@ -153,11 +164,12 @@ def build(settings: TextEncoder, seed: int, device: torch.device, bf16: bool) ->
             f"encoder {settings.model!r}: `max_tokens` {settings.max_tokens}, but it reads at most {longest}; lower it"
         )
     vocabulary = model.get_input_embeddings().num_embeddings
-    model.requires_grad_(whole)
+    loaded.requires_grad_(whole)
     if settings.freeze == "base":
         model = _adapted(model, settings, seed)
     encoder = TextModule(model, config.get_text_config().hidden_size, frozen=settings.freeze == "all")
     encoder.revisions = {"revision": commit}
+    encoder.causal = loaded if generates else None
     return Transcripts(settings, tokenizer, vocabulary), encoder
 
 

@@ -170,11 +170,15 @@ def facts(pairs: dict[str, object]) -> Table:
 
 
 def labelling_table(labellings: dict[str, dict]) -> Table:
-    """A row for each system that was asked: whom, what became of its transcripts, and what it cost."""
+    """A row for each system that was asked: whom, what became of its utterances, and what it cost."""
     columns = ["system", "utterances", "labelled", "empty", "unparsable", "refused", "labels / s", "tokens / label"]
     rows = []
     for name, found in labellings.items():
-        counts, model = found.get("counts", {}), str(found.get("settings", {}).get("model", ""))
+        counts, settings = found.get("counts", {}), found.get("settings", {})
+        encoder = settings.get("encoder", {})  # of a model that hears
+        model = ", ".join(
+            filter(None, (settings.get("model"), encoder.get("language_model"), encoder.get("checkpoint")))
+        )
         told = ", ".join(text for text in (model, f"prompt {found.get('prompt')}", f"mode {found.get('mode')}") if text)
         numbers = [
             found.get("utterances"),

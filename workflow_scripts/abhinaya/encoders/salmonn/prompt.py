@@ -1,7 +1,8 @@
 """What LLaMA reads in SALMONN: a question around the speech tokens, then the answer, or the transcript after it.
 
-``[BOS] USER: <Speech> {speech tokens} </Speech> {PROMPT}\\nASSISTANT: {answer} [EOS]``, with the authors' wordings. The
-answer is given, not generated: the hidden states of the whole sequence are what the head pools.
+``[BOS] USER: <Speech> {speech tokens} </Speech> {PROMPT}\\nASSISTANT: {answer} [EOS]``, with the authors' wordings.
+For a classifier the answer is given: the hidden states of the whole sequence are what the head pools. Zero-shot it is
+generated.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,9 @@ TRANSCRIPT = ANSWER + " <Transcript> {}"  # ABHINAYA's ST1
 class Prompt:
     """The pieces of text as token ids. Each is tokenised by itself, as in the original."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int = 300) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, max_tokens: int = 300, prompts: Sequence[str] = PROMPTS
+    ) -> None:
         """
         Raises:
             UserError: the tokenizer has no start or no end token.
@@ -37,7 +40,7 @@ class Prompt:
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
         self.before = [tokenizer.bos_token_id, *self._tokens([BEFORE])[0]]
-        self.after = self._tokens([AFTER.format(prompt) for prompt in PROMPTS])
+        self.after = self._tokens([AFTER.format(prompt) for prompt in prompts])
 
     def answers(self, transcripts: Sequence[str] | None = None) -> tuple[list[list[int]], int]:
         """Token ids of the answers, and how many of them were cut to `max_tokens`.
@@ -88,6 +91,18 @@ def assemble(
     order = real.logical_not().long().argsort(dim=1, stable=True)[:, : int(lengths.max())]  # what is real comes first
     rows = torch.arange(len(order), device=order.device)[:, None]
     return joined[rows, order].masked_fill(~real[rows, order][..., None], 0.0), lengths
+
+
+def flushed_right(inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """`assemble`'s result with the padding moved to the left, where generating needs it, and the mask (B, L) of it.
+
+    What is generated then follows right behind each clip's own end; transformers counts positions by the mask.
+    """
+    count = inputs.shape[1]
+    padding = (count - lengths)[:, None]
+    places = torch.arange(count, device=inputs.device)
+    rows = torch.arange(len(inputs), device=inputs.device)[:, None]
+    return inputs[rows, (places - padding) % count], (places >= padding).long()
 
 
 def _real(padded: Tensor, lengths: Tensor) -> Tensor:

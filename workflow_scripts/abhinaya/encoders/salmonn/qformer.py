@@ -4,16 +4,22 @@ The Q-Former is BLIP-2's, in transformers: BERT-base cut to two layers, each wit
 of a second at a time.
 """
 
+from difflib import get_close_matches
+from typing import Any
+
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
 from abhinaya.audio import RATE
+from abhinaya.errors import UserError
 
 WINDOW = 17  # frames: round(1500 * 0.333333 s / 30 s), the kernel and the stride of SALMONN's unfold
 WINDOWS = 1500 // WINDOW  # in Whisper's 30 s; the last 4 frames are dropped
 HOP = RATE // 50  # samples between frames, of Whisper and of BEATs
+SALMONN = {"num_hidden_layers": 2, "cross_attention_frequency": 1}
 
 
 def covered(samples: Tensor | int) -> Tensor | int:
@@ -28,16 +34,23 @@ class SpeechTokens(nn.Module):
     Trained as a whole: 22.8 million weights in the Q-Former, some 3 million in the rest (SALMONN 7B).
     """
 
-    def __init__(self, speech_width: int, audio_width: int, width: int) -> None:
-        """Widths of Whisper's vectors, of BEATs' vectors and of the language model's embeddings."""
+    def __init__(
+        self, speech_width: int, audio_width: int, width: int, architecture: dict[str, Any] | None = None
+    ) -> None:
+        """
+        Args:
+            speech_width, audio_width, width: of Whisper's vectors, of BEATs', of the language model's embeddings.
+            architecture: what differs from SALMONN's Q-Former, in the keys of `Blip2QFormerConfig`.
+
+        Raises:
+            UserError: an `architecture` that is none.
+        """
         super().__init__()
-        config = Blip2QFormerConfig(
-            num_hidden_layers=2, encoder_hidden_size=speech_width + audio_width, cross_attention_frequency=1
-        )
         self.ln_speech = nn.LayerNorm(speech_width)
         self.ln_audio = nn.LayerNorm(audio_width)
+        self.qformer = _qformer(architecture or {}, speech_width + audio_width)
+        config = self.qformer.config
         self.query_tokens = nn.Parameter(torch.empty(1, 1, config.hidden_size).normal_(0.0, config.initializer_range))
-        self.qformer = Blip2QFormerModel(config)
         self.projection = nn.Linear(config.hidden_size, width)
 
     def forward(
@@ -68,6 +81,21 @@ class SpeechTokens(nn.Module):
         queries = self.query_tokens.expand(len(heard), -1, -1)
         found = self.qformer(query_embeds=queries, encoder_hidden_states=heard).last_hidden_state
         return self.projection(found).reshape(len(speech), count, -1), windows
+
+
+def _qformer(architecture: dict[str, Any], heard: int) -> Blip2QFormerModel:
+    """With `heard` numbers in each frame that it looks at."""
+    if "encoder_hidden_size" in architecture:
+        raise UserError("encoder.qformer: encoder_hidden_size follows from Whisper and BEATs; remove it")
+    known = Blip2QFormerConfig().to_dict().keys()
+    for key in architecture.keys() - known:
+        close = get_close_matches(key, known, n=1)
+        fix = f"did you mean {close[0]}?" if close else "see transformers' Blip2QFormerConfig"
+        raise UserError(f"encoder.qformer: no key {key}; {fix}")
+    try:
+        return Blip2QFormerModel(Blip2QFormerConfig(**SALMONN | architecture, encoder_hidden_size=heard))
+    except (ArithmeticError, LookupError, RuntimeError, StrictDataclassError, TypeError, ValueError) as error:
+        raise UserError(f"encoder.qformer: makes no model ({' '.join(str(error).split())}); correct it") from None
 
 
 def _normed(vectors: Tensor, norm: nn.LayerNorm) -> Tensor:

@@ -1,0 +1,59 @@
+"""Label the validation and test utterances with a speech LLM that was not trained for it."""
+
+import argparse
+from pathlib import Path
+
+from abhinaya import errors, tables
+from abhinaya.config import SalmonnZeroShot, deciding, parse
+from abhinaya.labels import CLASSES
+
+
+def main() -> None:
+    options = arguments()
+    settings = parse(SalmonnZeroShot, options.settings, where=f"systems.{options.name}")
+    manifest = tables.read_manifest(options.manifest)
+    rows = manifest[manifest["split"].isin(("validation", "test"))].reset_index(drop=True)
+    if rows.empty:
+        raise errors.UserError(f"{options.manifest}: no validation or test utterance; check the corpus's partitions")
+    from abhinaya import labelling, speech_zero_shot  # torch; not for --help and not before the settings are checked
+    from abhinaya.devices import claim
+    from abhinaya.versions import versions
+
+    device, workers = claim(options.cpus, min(options.gpus, 1))
+    predictions, audit, found = speech_zero_shot.label(
+        rows, settings, options.classes, options.seed, options.store, device, workers, options.heard
+    )
+    summary = {
+        "name": options.name,
+        "settings": deciding(settings),
+        "versions": versions(("torch", "transformers", "peft", "pandas")),
+        "notes": speech_zero_shot.notes(found, settings),
+        **found,
+    }
+    tables.write_parquet(
+        audit, labelling.AUDIT, options.answers, {"name": options.name, "settings": summary["settings"]}
+    )
+    tables.write_json(summary, options.summary)
+    tables.write_predictions(predictions, options.output)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--name", required=True, help="the system's name")
+    add("--settings", required=True, help="its section of the configuration: JSON, or a JSON/YAML file")
+    add("--classes", nargs="+", choices=CLASSES, default=CLASSES, metavar="LETTER", help="the corpus's (default: all)")
+    add("--manifest", type=Path, required=True, help="manifest.parquet")
+    add("--heard", nargs="*", type=Path, default=[], help="what hear.py wrote; without, each clip is heard here")
+    add("--output", type=Path, required=True, help="preds.csv to write, after all else")
+    add("--answers", type=Path, required=True, help="Parquet to write: each utterance's raw answer, for an audit")
+    add("--summary", type=Path, required=True, help="JSON to write: settings, counts, cost, speed")
+    add("--store", type=Path, required=True, help="folder that keeps raw answers: what is there is not asked again")
+    add("--seed", type=int, default=1234, help="of random weights (default: %(default)s)")
+    add("--cpus", type=int, default=2, help="CPU cores to use (default: %(default)s)")
+    add("--gpus", type=int, default=0, help="1 asks on a GPU, 0 on the CPU (default: %(default)s)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    errors.run(main)
