@@ -91,3 +91,27 @@ def test_a_system_that_is_not_there(tmp_path: Path) -> None:
     done = run("labelling.py", "--system", "s1")
     assert done.returncode == 1
     assert done.stderr.endswith("config.yaml: no zero-shot system 's1'; name one with --system\n")
+
+
+def test_systems(tmp_path: Path) -> None:
+    """Two of the demo's, one by the four ways of a speech LLM."""
+    output = tmp_path / "found.json"
+    small = ("--clips", "8", "--epochs", "1", "--shortest", "1", "--longest", "2")
+    done = run("systems.py", "--systems", "baseline", "st1", *small, "--output", output)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(output.read_text())["ways"]
+    ways = [f"st1 {window}, {how}" for window in ("full", "clip") for how in ("heard anew", "cached")]
+    assert list(found) == ["baseline", *ways]
+    for way, values in found.items():
+        assert f"{way} " in done.stdout
+        assert values["utterances_per_second"] == pytest.approx(8 / values["seconds_per_step"])  # one step of eight
+        assert ("stored_mb_per_clip" in values) == ("cached" in way)
+    full, clip = (found[f"st1 {window}, cached"]["stored_mb_per_clip"] for window in ("full", "clip"))
+    assert full == pytest.approx(88 * 17 * 384 * 2 / 1e6, rel=0.05)  # fp16, Whisper's vectors all but alone
+    assert clip < full / 10
+
+
+def test_a_system_that_is_not_trained(tmp_path: Path) -> None:
+    done = run("systems.py", "--systems", "t1")
+    assert done.returncode == 1
+    assert done.stderr.endswith("config.yaml: no trained system 't1'; choose from baseline, s1, t2, s2, st1\n")
