@@ -24,11 +24,11 @@ BUILT := $(VENV)/built-from-$(shell cat envs/install.sh envs/$(FLAVOUR).lock | c
 # For the commands of a recipe only: the search for PYTHON must not meet the environment itself.
 IN_ENV = PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help env demo test test-unit lint schema lock bench clean
+.PHONY: help env demo test test-unit test-cluster lint schema lock bench clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r target does; do \
-		printf 'make %-10s %s\n' "$$target" "$$does"; done
+		printf 'make %-12s %s\n' "$$target" "$$does"; done
 
 env: $(BUILT) ## build the locked environment (FLAVOUR=cpu or gpu)
 
@@ -40,7 +40,7 @@ $(BUILT):
 	@$(IN_ENV) sh envs/install.sh envs/$(FLAVOUR).lock
 	@touch $@
 
-demo test test-unit bench: export HF_HUB_OFFLINE = 1
+demo test test-unit test-cluster bench: export HF_HUB_OFFLINE = 1
 
 demo: $(BUILT) ## run the embedded default and show its scores (CORES=all)
 	$(IN_ENV) snakemake --cores $(CORES)
@@ -50,9 +50,14 @@ demo: $(BUILT) ## run the embedded default and show its scores (CORES=all)
 test: test-unit ## run every test
 	$(IN_ENV) python -m pytest -m process tests/unit
 	$(IN_ENV) python -m pytest tests/workflow
+	@$(MAKE) --no-print-directory test-cluster
 
 test-unit: $(BUILT) ## run the unit tests
 	$(IN_ENV) python -m pytest --numprocesses auto --maxprocesses 8 -m 'not process' tests/unit
+
+test-cluster: $(BUILT) ## run the tests on a private SLURM, which apt installs where it is missing
+	@sh tests/cluster/install.sh
+	$(IN_ENV) python -m pytest tests/cluster
 
 lint: $(BUILT) ## check style: ruff, snakefmt, snakemake --lint
 	$(IN_ENV) ruff check

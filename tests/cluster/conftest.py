@@ -1,0 +1,46 @@
+"""A private SLURM for the tests of this folder, and one run of everything through it."""
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cluster_runs import SCRIPT, Cluster, Run
+from running import ROOT
+
+PARTS = ("Snakefile", "config", "config.yaml", "envs", "profiles", "rules", "slurm", "workflow_scripts")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A SLURM of the tests' own: partitions `cpu` and `gpu`, one node each, one GPU that is none."""
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # short, for the paths of sockets are limited
+    up = subprocess.run(["sh", SCRIPT, "up", str(folder)], capture_output=True, text=True)
+    cluster = Cluster(folder)
+    try:
+        assert up.returncode == 0, up.stderr
+        yield cluster
+    finally:
+        for run in cluster.runs:  # of a test that gave up waiting
+            run.process.kill()
+        subprocess.run(["sh", SCRIPT, "down", str(folder)], check=True)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
+    """A checkout in which all of the test configuration ran through SLURM, and that run."""
+    checkout = tmp_path_factory.mktemp("all") / "checkout"
+    checkout.mkdir()
+    subprocess.run(["cp", "--recursive", "--no-dereference", *PARTS, str(checkout)], cwd=ROOT, check=True)
+    run = cluster.snakemake(checkout, "all")
+    assert run.process.returncode == 0, run.text
+    return checkout, run
+
+
+@pytest.fixture
+def checkout(undisturbed: tuple[Path, Run], tmp_path: Path) -> Path:
+    """A copy of the finished checkout, for a test to take something away from."""
+    return Path(shutil.copytree(undisturbed[0], tmp_path / "checkout", symlinks=True))

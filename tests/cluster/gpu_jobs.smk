@@ -1,0 +1,37 @@
+# Jobs that hold a GPU for a moment and note when: the cluster's order, without the models.
+
+NOTE = (
+    "(date +%s.%N; echo $CUDA_VISIBLE_DEVICES $SITE; sleep 1; date +%s.%N) > {output}"
+)
+
+
+wildcard_constraints:
+    shard="[0-9]",
+
+
+rule all:
+    input:
+        expand("train.{name}", name=["one", "two"]),
+        expand("transcribe.{shard}", shard=range(3)),
+
+
+rule train:
+    output:
+        "train.{name}",
+    resources:
+        gpu=1,
+        gpu_jobs=1,
+        runtime=1,
+    shell:
+        NOTE
+
+
+rule transcribe:
+    output:
+        "transcribe.{shard}",
+    resources:
+        gpu=1,
+        gpu_jobs=1,
+        runtime=1,
+    shell:
+        NOTE
