@@ -16,6 +16,21 @@ torch.set_num_threads(1)
 
 CASES = golden.listing("salmonn")["cases"]
 CLIPS = ("a", "b", "c")
+RANDOM_BEATS = {
+    "beats": "random:beats",
+    "beats_config": {
+        "encoder_layers": 1,
+        "embed_dim": 8,
+        "encoder_embed_dim": 16,
+        "encoder_ffn_embed_dim": 16,
+        "encoder_attention_heads": 2,
+        "conv_pos": 16,
+        "conv_pos_groups": 2,
+        "deep_norm": True,
+        "relative_position_embedding": True,
+        "gru_rel_pos": True,
+    },
+}
 SPLITS = {"train": "AAHHNNSS", "validation": "AHNS", "test": "AHNS"}
 
 

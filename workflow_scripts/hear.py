@@ -26,12 +26,12 @@ def main() -> None:
     if not 0 <= options.shard < options.shards:
         raise errors.UserError(f"--shard: {options.shard}, but there are {options.shards}, counted from 0")
     manifest = tables.read_manifest(options.manifest)
-    from abhinaya.devices import claim, half  # torch; not for --help and not before the settings are checked
+    from abhinaya.devices import claim  # torch; not for --help and not before the settings are checked
     from abhinaya.encoders.salmonn.hearing import hear
 
     device, workers = claim(options.cpus, min(options.gpus, 1))
     rows = manifest[manifest["split"].notna()].iloc[options.shard :: options.shards]
-    hear(rows, settings, options.seed, options.output, device, workers, half(device))
+    hear(rows, settings, options.seed, options.output, device, workers)
 
 
 if __name__ == "__main__":

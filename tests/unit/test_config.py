@@ -135,7 +135,7 @@ MISTAKES = {
     "systems.s1.encoder.min_seconds": (20.0, "20.0 is above `max_seconds` 10.0; lower it"),
     "systems.s1.training.effective_batch": (
         20,
-        "20 is not a multiple of batch_size x GPUs = 8; change one of them",
+        "20 is not a multiple of batch_size x gpu x nodes = 8; change one of them",
     ),
     "ensembles.s1": ({"members": ["s1"], "tie_break": "s1"}, "the name is taken by a system; rename the ensemble"),
     "ensembles.corpus": (
@@ -180,7 +180,7 @@ def test_gpus_count_into_the_batch() -> None:
     training = ("systems.s1.training", {"effective_batch": 32, "batch_size": 8})
     config.validate(changed(training, ("systems.s1.resources.gpu", 4)))
     assert told(changed(training, ("systems.s1.resources.gpu", 3))) == (
-        "configuration: `systems.s1.training.effective_batch`: 32 is not a multiple of batch_size x GPUs = 24; "
+        "configuration: `systems.s1.training.effective_batch`: 32 is not a multiple of batch_size x gpu x nodes = 24; "
         "change one of them"
     )
 
@@ -360,7 +360,7 @@ def test_settings_for_a_rule_come_back_whole_but_for_what_is_left_out() -> None:
     text = config.settings_json(system)
     assert "about" not in text and "resources" not in text
     assert config.parse(config.SpeechSystem, text) == system.model_copy(
-        update={"about": "", "resources": config.Resources()}
+        update={"about": "", "resources": type(system.resources)()}
     )
 
 

@@ -273,3 +273,19 @@ def test_the_stamp_of_the_same_model_is_the_same(package: Path, tmp_path: Path) 
     shutil.copytree(package / "tiny", tmp_path / "copy")  # the same model elsewhere
     assert models.stamp(str(tmp_path / "copy")) == before
     assert models.stamp("org/published") is None
+
+
+def test_the_stamp_of_a_file_is_that_of_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "beats.pt").write_bytes(b"one")
+    before = models.stamp(str(tmp_path / "beats.pt"))
+    os.utime(tmp_path / "beats.pt", (1, 1))
+    assert models.stamp("~/beats.pt") == models.stamp(str(tmp_path / "beats.pt")) == before
+    (tmp_path / "beats.pt").write_bytes(b"two")
+    assert models.stamp("~/beats.pt") not in (None, before)
+
+
+@pytest.mark.parametrize("name", ["/nowhere/salmonn.pth", "./nowhere.pth", "nowhere.pth", "~/nowhere.pth"])
+def test_what_is_not_there_has_no_stamp(name: str) -> None:
+    """Whether a file or a folder is meant, only its loader can tell."""
+    assert models.stamp(name) is None

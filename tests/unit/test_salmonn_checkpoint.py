@@ -165,8 +165,30 @@ def told(path: Path) -> str:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.pth", tmp_path):
-        assert told(path) == "no such file; download the checkpoint or correct the path"
+    assert told(tmp_path / "none.pth") == "no such file; download the checkpoint or correct the path"
+    assert told(tmp_path) == "a folder; name the checkpoint file in it"
+
+
+def test_the_users_folder_may_be_a_tilde(
+    salmonn: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    torch.save({"model": salmonn}, tmp_path / "salmonn.pth")
+    same(checkpoint.published(checkpoint.load("~/salmonn.pth", tiny())[0]), salmonn)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers(
+    value: float, salmonn: dict[str, Tensor], head: dict[str, Tensor], tmp_path: Path
+) -> None:
+    path = tmp_path / "file.pth"
+    for name, weights in (("speech_llama_proj.bias", salmonn), ("fc.bias", head)):
+        spoilt = weights[name].clone()
+        spoilt[3] = value
+        prefixed = {f"salmonn_model.{key}": weight for key, weight in salmonn.items()} | head
+        key = name if name in head else f"salmonn_model.{name}"
+        torch.save(prefixed | {key: spoilt}, path)
+        assert told(path) == f"{name} holds numbers that are not finite; get the file again"
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])

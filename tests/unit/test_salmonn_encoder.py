@@ -1,5 +1,7 @@
 """SALMONN whole: from published files and golden clips to golden logits, alone and in a batch."""
 
+import json
+import shutil
 from pathlib import Path
 
 import golden
@@ -9,6 +11,8 @@ import pytest
 import salmonn_parts
 import torch
 from salmonn_parts import CASES, CLIPS, system
+from speech_corpus import WAVLM
+from transformers import LlamaForCausalLM, Wav2Vec2FeatureExtractor, WavLMConfig, WavLMModel
 
 from abhinaya.classifier import Classifier
 from abhinaya.config import FramesHead, SalmonnSystem
@@ -115,10 +119,89 @@ def test_training_draws_question_and_crop_and_evaluation_does_not(parts: Path) -
     assert all(len(each["waveform"]) == 32_000 for each in drawn + still)
 
 
-def test_parts_that_do_not_belong_together(parts: Path) -> None:
+def test_parts_that_do_not_belong_together(parts: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"salmonn.pth: .*take"):
         build(system(parts, {"layer": 1}))
+    WavLMModel(WavLMConfig(**WAVLM)).save_pretrained(tmp_path)
+    Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
     with pytest.raises(UserError, match="is no Whisper"):
-        build(system(parts, None, {"whisper": "random:wavlm"}))
+        build(system(parts, None, {"whisper": str(tmp_path)}))
     with pytest.raises(UserError, match="no such file"):
         build(system(parts, None, {"beats": str(parts / "none.pt")}))
+
+
+def test_beats_is_a_file_of_the_users(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(parts))
+    build(system(parts, {"checkpoint": "~/salmonn.pth"}, {"beats": "~/beats.pt"}))
+    with pytest.raises(UserError, match=f"{parts}: a folder; name the checkpoint file in it"):
+        build(system(parts, None, {"beats": str(parts)}))
+
+
+def test_a_drawn_qformer_does_not_depend_on_lora(parts: Path) -> None:
+    drawn = [build(system(parts, {"checkpoint": None, "lora": {"r": r}}))[1].speech.state_dict() for r in (4, 8)]
+    assert all(torch.equal(drawn[0][name], drawn[1][name]) for name in drawn[0])
+
+
+def variant(parts: Path, folder: Path, **changed: object) -> dict:
+    """The LLaMA with another configuration, in `folder`."""
+    shutil.copytree(parts / "llama", folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changed))
+    return {"language_model": str(folder)}
+
+
+@pytest.mark.parametrize("question", [None, "How?"])
+@pytest.mark.parametrize("transcript", [False, True])
+def test_a_tokenizer_of_another_model(question: str | None, transcript: bool, parts: Path, tmp_path: Path) -> None:
+    model = LlamaForCausalLM.from_pretrained(parts / "llama")
+    model.resize_token_embeddings(40)
+    model.save_pretrained(tmp_path)
+    for file in (parts / "llama").glob("*tok*"):
+        shutil.copy(file, tmp_path)
+    settings = system(parts, {"language_model": str(tmp_path), "transcript": transcript})
+    loader, _ = salmonn.build(settings.encoder, 7, CPU, False, question=question)
+    with pytest.raises(UserError, match=r"its tokenizer gives piece \d+, and the model has 40; get the tokenizer"):
+        loader.prepare(pd.DataFrame({"text": ["a word"]}))
+
+
+@pytest.mark.parametrize(
+    ("encoder", "hearing", "fix"),
+    [
+        ({}, {}, "take a language model that reads more"),
+        ({}, {"speech_window": "clip", "max_seconds": 28.0}, "lower `hearing.max_seconds`"),
+        ({"transcript": True}, {}, "lower `max_text_tokens`"),
+        (
+            {"transcript": True},
+            {"speech_window": "clip", "max_seconds": 28.0},
+            "lower `max_text_tokens` or `hearing.max_seconds`",
+        ),
+    ],
+)
+def test_more_tokens_than_the_llama_reads(encoder: dict, hearing: dict, fix: str, parts: Path, tmp_path: Path) -> None:
+    prompt = build(system(parts))[0].prompt
+    (answer,), _ = prompt.answers()
+    windows = 83 if hearing else 88  # 28 s reach into 83 windows of 340 ms
+    whole = len(prompt.before) + windows + max(map(len, prompt.after))
+    whole += 300 if encoder else len(answer)
+    enough = variant(parts, tmp_path / "enough", max_position_embeddings=whole)
+    build(system(parts, encoder | enough, hearing))
+    short = variant(parts, tmp_path / "short", max_position_embeddings=whole - 1)
+    with pytest.raises(UserError) as raised:
+        build(system(parts, encoder | short, hearing))
+    assert str(raised.value) == (
+        f"encoder {short['language_model']!r}: reads at most {whole - 1} tokens, but question, {windows} of speech and "
+        f"answer may be {whole}; {fix}"
+    )
+
+
+def test_a_short_llama_is_told_nothing_of_another_key(parts: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="reads at most 64 tokens"):
+        build(system(parts, variant(parts, tmp_path / "llama", max_position_embeddings=64)))
+
+
+def test_the_fixed_answer_is_not_cut(parts: Path) -> None:
+    (answer,), _ = build(system(parts))[0].prompt.answers()
+    build(system(parts, {"max_text_tokens": len(answer)}))
+    with pytest.raises(UserError, match=rf"`max_text_tokens` 2 cuts the answer .* raise it to {len(answer)}"):
+        build(system(parts, {"max_text_tokens": 2}))
+    build(system(parts, {"max_text_tokens": 2, "transcript": True}))

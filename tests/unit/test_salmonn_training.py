@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 import running
 import salmonn_parts
+import torch
 from safetensors.torch import load_file
 from salmonn_parts import system
 from speech_corpus import command, run
 
 from abhinaya import model_folder, prediction, tables, training
+from abhinaya.encoders.salmonn import checkpoint
 from abhinaya.errors import UserError
 from abhinaya.tables import PROBABILITIES
 
@@ -122,22 +124,39 @@ def test_st1_reads_leaves_long_transcripts_out_of_training_and_predicts_all(
         prediction.predict(model, manifest.drop(columns="text"), cpus=1)
 
 
-def test_random_parts_are_stored_and_told(parts: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
-    beats = {
-        "encoder_layers": 1,
-        "embed_dim": 8,
-        "encoder_embed_dim": 16,
-        "encoder_ffn_embed_dim": 16,
-        "encoder_attention_heads": 2,
-        "conv_pos": 16,
-        "conv_pos_groups": 2,
-        "deep_norm": True,
-        "relative_position_embedding": True,
-        "gru_rel_pos": True,
-    }
-    hearing = CLIP | {"beats": "random:beats", "beats_config": beats}
+def test_random_parts_are_told_and_frozen_ones_drawn_again(parts: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    hearing = CLIP | salmonn_parts.RANDOM_BEATS
     model = run(system(parts, {"checkpoint": None}, hearing, epochs=1), manifest, tmp_path)
-    assert any(name.startswith("encoder.ears.beats.") for name in load_file(model / model_folder.WEIGHTS))
+    assert not any(name.startswith("encoder.ears.") for name in load_file(model / model_folder.WEIGHTS))
     note = tables.read_json(model / "config.json")["notes"][0]
     assert note.startswith("Starts from random weights, not pretrained ones: BEATs and Q-Former and LoRA.")
-    assert len(prediction.predict(model, manifest, cpus=1)) == 8
+    before = prediction.predict(model, manifest, cpus=1)
+    torch.rand(3)  # whatever was drawn meanwhile
+    pd.testing.assert_frame_equal(prediction.predict(model, manifest, cpus=1), before)
+
+
+@pytest.fixture(scope="module")
+def fine_tuned(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The authors' layout: SALMONN's weights and the head's."""
+    classifier, _ = model_folder.build(system(parts), [1] * 8, 7, torch.device("cpu"))
+    saved = classifier.saved()
+    weights = {name.removeprefix("encoder."): saved[name] for name in saved if name.startswith("encoder.")}
+    head = {name: value for name, value in saved.items() if not name.startswith("encoder.")}
+    path = tmp_path_factory.mktemp("fine_tuned") / "best.pth"
+    checkpoint.save(weights, path, head)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [
+        ({"norm": "hidden"}, "its head begins with a layer norm; set `head.norm: frames`"),
+        ({"norm": "hidden", "hidden": 128}, "its head begins with a layer norm; set `head.norm: frames`"),
+        ({"hidden": 32}, "fc.weight of its head has shape (16, 256), here it is (32, 256); set `head.hidden` to 16"),
+    ],
+)
+def test_a_fine_tuned_head_of_another_shape(head: dict, told: str, parts: Path, fine_tuned: Path) -> None:
+    settings = system(parts, {"checkpoint": str(fine_tuned)}, head=head)
+    with pytest.raises(UserError) as raised:
+        model_folder.build(settings, [1] * 8, 7, torch.device("cpu"))
+    assert str(raised.value) == f"{fine_tuned}: {told}"

@@ -1,6 +1,7 @@
 """SALMONN asked without training: its answers, whatever stands beside a clip, what is read from them, what is kept."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import salmonn_parts
+import soundfile
 import torch
 from safetensors.torch import load_file, save_file
 from salmonn_parts import CLIPS
@@ -21,8 +23,8 @@ from transformers import RobertaConfig, RobertaForCausalLM
 from abhinaya import config, labelling, speech_zero_shot, tables
 from abhinaya.answers import Answers
 from abhinaya.config import Decoding, SalmonnZeroShot, deciding, parse
-from abhinaya.dataset import collate
-from abhinaya.encoders.salmonn import checkpoint, encoder
+from abhinaya.dataset import by_size, collate
+from abhinaya.encoders.salmonn import checkpoint, encoder, hearing
 from abhinaya.encoders.salmonn.hearing import hear
 from abhinaya.encoders.salmonn.prompt import PROMPTS, flushed_right
 from abhinaya.errors import UserError
@@ -195,14 +197,34 @@ def test_cached_equals_uncached(parts: Path, rows: pd.DataFrame, tmp_path: Path)
     settings = system(parts)
     shards = [tmp_path / f"{shard:03}.parquet" for shard in range(2)]
     for number, shard in enumerate(shards):
-        exact = torch.autocast("cpu", enabled=False)
-        hear(rows.iloc[number::2], settings.encoder.hearing, 7, shard, CPU, 0, exact)
+        hear(rows.iloc[number::2], settings.encoder.hearing, 7, shard, CPU, 0)
     on_the_fly = label(rows, settings, tmp_path / "one")
     from_disk = label(rows, system(parts, hearing={"cache": True}), tmp_path / "two", shards)
     assert on_the_fly[1].equals(from_disk[1])
     assert on_the_fly[1]["answer"].nunique() > 1 and on_the_fly[1]["answer"].str.len().min() > 0
-    again = label(rows, system(parts, hearing={"cache": True}), tmp_path / "one")  # the same questions
-    assert again[2]["requests"] == {"asked": 0, "stored": len(rows)}
+
+
+def test_a_long_clip_is_cropped_in_the_middle(
+    parts: Path, rows: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Always there: a crop by lot would have another answer each time, whatever is in the store."""
+    heard: dict[int, Tensor] = {}
+    answer = encoder.AnsweringLlm.answer
+
+    def listening(self: encoder.AnsweringLlm, waveform: Tensor, **rest: object) -> tuple:
+        heard.update(enumerate(waveform))
+        return answer(self, waveform=waveform, **rest)
+
+    monkeypatch.setattr(encoder.AnsweringLlm, "answer", listening)
+    seconds = rows["duration"].min() / 2
+    brief = system(parts, hearing={"max_seconds": seconds, "min_seconds": 0.2}, batch_size=len(rows))
+    label(rows, brief, tmp_path / "store")
+    order = by_size(rows["duration"].clip(upper=seconds).tolist(), len(rows))[0]
+    for place, row in enumerate(order):
+        whole, _ = soundfile.read(rows["path"][row], dtype="float32")
+        count = int(seconds * 16_000)
+        start = (len(whole) - count) // 2
+        np.testing.assert_array_equal(heard[place], whole[start : start + count])
 
 
 def test_words_are_read_and_the_rest_gets_the_fallback(said: Callable, parts: Path) -> None:
@@ -276,11 +298,9 @@ def test_what_decides_an_answer_is_asked_anew(parts: Path, rows: pd.DataFrame, t
     assert len(plain) == len(rows)
     for same in (
         system(parts, batch_size=1, fallback="A", about="other words", resources={"cpus": 1}),
-        system(parts, {"max_words": 9, "max_text_tokens": 9}, {"cache": True, "shards": 9}),
+        system(parts, hearing={"shards": 9}),
     ):
         assert keys(same) == plain
-    shutil.copytree(parts, tmp_path / "parts")
-    (tmp_path / "parts/llama/config.json").write_text((parts / "llama/config.json").read_text() + "\n")
     trained = {"checkpoint": str(parts / "salmonn.pth")}
     others = [
         keys(system(parts), bf16=True),
@@ -290,10 +310,50 @@ def test_what_decides_an_answer_is_asked_anew(parts: Path, rows: pd.DataFrame, t
         keys(system(parts, {"layer": 1})),
         keys(system(parts, hearing={"max_seconds": 3.0})),
         keys(system(parts, trained)),
-        keys(system(parts, {"language_model": str(tmp_path / "parts/llama")})),
+        keys(system(parts, {"language_model": f"{parts}/../{parts.name}/llama"})),
     ]
     assert len(set.union(plain, *others)) == (1 + len(others)) * len(rows)
     assert keys(system(parts, trained), seed=8) == keys(system(parts, trained))  # nothing is drawn
+
+
+@pytest.mark.parametrize("changed", ["whisper/config.json", "beats.pt", "llama/tokenizer_config.json", "salmonn.pth"])
+def test_a_model_that_changed_in_its_place_is_asked_anew(
+    changed: str, parts: Path, rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    shutil.copytree(parts, tmp_path / "parts")
+    settings = system(tmp_path / "parts", {"checkpoint": str(tmp_path / "parts/salmonn.pth")})
+    before = speech_zero_shot._keys(rows, settings, 7, False)
+    with (tmp_path / "parts" / changed).open("ab") as file:
+        file.write(b"\n")
+    assert set(before).isdisjoint(speech_zero_shot._keys(rows, settings, 7, False))
+
+
+def test_a_clip_that_changed_in_its_place_is_asked_anew(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
+    """Of equal length, too; and one that was only copied is not."""
+    for clip in CLIPS:
+        shutil.copy(parts / f"{clip}.wav", tmp_path)
+    here = rows.assign(path=[str(tmp_path / Path(path).name) for path in rows["path"]])
+    before = speech_zero_shot._keys(here, system(parts), 7, False)
+    os.utime(tmp_path / "b.wav", (1, 1))
+    assert speech_zero_shot._keys(here, system(parts), 7, False) == before
+    waveform, rate = soundfile.read(tmp_path / "a.wav", dtype="int16")
+    soundfile.write(tmp_path / "a.wav", waveform[::-1], rate)
+    after = speech_zero_shot._keys(here, system(parts), 7, False)
+    changed = [one != other for one, other in zip(before, after, strict=True)]
+    assert changed == [Path(path).name == "a.wav" for path in here["path"]] and any(changed)
+
+
+def test_what_was_heard_of_other_ears_is_asked_anew(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
+    settings = system(parts, hearing={"cache": True})
+    index = pd.DataFrame(columns=hearing.INDEX.names)
+    shards = [tmp_path / f"{shard}.parquet" for shard in range(3)]
+    for shard, commit in zip(shards, ("one", "one", "two"), strict=True):
+        tables.write_parquet(index, hearing.INDEX, shard, {"revision": commit})
+    one, both, other = (
+        speech_zero_shot._keys(rows, settings, 7, False, heard) for heard in (shards[:1], shards[:2], shards[2:])
+    )
+    assert one == both  # however many jobs made it
+    assert set(one).isdisjoint(other)
 
 
 def test_half_precision_answers(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
@@ -344,7 +404,10 @@ def test_a_fallback_that_the_corpus_lacks(parts: Path, rows: pd.DataFrame, tmp_p
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"encoder": {"transcript": True}}, "`encoder.transcript`: a question about speech has no transcript"),
+        ({"encoder": {"transcript": True}}, "`encoder.transcript`: a question about speech has no transcript; remove"),
+        ({"encoder": {"max_words": 9}}, "`encoder.max_words`: a question about speech has no transcript; remove"),
+        ({"encoder": {"max_words": None}}, "`encoder.max_words`: a question about speech has no transcript; remove"),
+        ({"encoder": {"max_text_tokens": 9}}, "`encoder.max_text_tokens`: a question about speech has no transcript"),
         ({"resources": {"gpu": 2}}, "`resources.gpu`: 2, but the job computes on one; set 1"),
         ({"question": ""}, "`question`: empty; fill it in"),
         ({"decoding": {"beams": 0}}, "`decoding.beams`: must be greater than or equal to 1, not 0"),

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
@@ -185,3 +187,10 @@ def test_what_goes_wrong_while_writing_keeps_its_own_name(tmp_path, error):
         raise error
     assert caught.value is error
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 cut off", bytes(1000)])
+def test_metadata_of_a_spoilt_file(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "000.parquet").write_bytes(content)
+    with pytest.raises(UserError, match=r"000.parquet: not a readable Parquet file \(.*\); make it again"):
+        tables.read_metadata(tmp_path / "000.parquet")

@@ -52,7 +52,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     BertForMaskedLM(BertConfig(vocab_size=64, max_position_embeddings=40, **size)).save_pretrained(folder)
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "thank", "you", ".", "no", "it", "was"]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "thank", "you", ".", "no", "it", "was", "user"]
     (folder / "vocab.txt").write_text("\n".join(words))
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}))
     return folder
@@ -330,6 +330,37 @@ def test_a_folder_without_tokenizer(llama: Path, tmp_path: Path) -> None:
         shutil.copy(llama / name, folder)
     told = refused(folder)
     assert "the tokenizer cannot be loaded" in told and "get the whole folder" in told
+
+
+@pytest.mark.parametrize(
+    ("kind", "vocabulary"), [("llama", "tokenizer.json"), ("sentencepiece", "tokenizer.model"), ("bert", "vocab.txt")]
+)
+def test_a_tokenizer_without_its_vocabulary(
+    kind: str, vocabulary: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """transformers makes one that knows nothing but its special tokens, and says nothing."""
+    folder = tmp_path / kind
+    if kind == "sentencepiece":
+        with_tokenizer(request.getfixturevalue("llama"), folder)
+    else:
+        shutil.copytree(request.getfixturevalue(kind), folder)
+    keys = {"max_tokens": 9, "special_tokens": "tokenizer"}
+    build(folder, **keys)
+    (folder / vocabulary).unlink()
+    told = refused(folder, **keys)
+    assert told.endswith(
+        f"{kind}': its tokenizer knows no words; get the whole folder, its tokenizer files are missing"
+    )
+    with pytest.raises(UserError, match="its tokenizer knows no words"):
+        text.load(TextEncoder(model=str(folder)), 7, CPU, False)
+
+
+def test_what_a_speech_llm_takes_has_no_limit_of_transcripts(bert: Path) -> None:
+    """Neither key of this section is one of a speech LLM's."""
+    assert "`max_tokens` 128, but it reads at most 40" in refused(bert, special_tokens="tokenizer")
+    assert "set `special_tokens: tokenizer`" in refused(bert, max_tokens=9)
+    tokenizer, encoder = text.load(TextEncoder(model=str(bert)), 7, CPU, False)
+    assert tokenizer.eos_token_id is None and encoder.width == 32
 
 
 def test_positions_of_roberta_begin_behind_the_padding(tmp_path: Path, bert: Path) -> None:

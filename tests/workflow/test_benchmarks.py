@@ -1,14 +1,18 @@
 """The benchmarks still run and compare like with like; how fast they find us is not tested here."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from chat_server import ChatServer, Reply
+
+from abhinaya.config import Hearing
 
 ROOT = Path(__file__).parents[2]
 
@@ -109,6 +113,27 @@ def test_systems(tmp_path: Path) -> None:
     full, clip = (found[f"st1 {window}, cached"]["stored_mb_per_clip"] for window in ("full", "clip"))
     assert full == pytest.approx(88 * 17 * 384 * 2 / 1e6, rel=0.05)  # fp16, Whisper's vectors all but alone
     assert clip < full / 10
+
+
+def test_hearing_is_measured_without_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that takes 100 s to start and 2 s a clip."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    systems = importlib.import_module("systems")
+    clock = [0.0]
+
+    def hear(name: str, corpus: Path, options: SimpleNamespace, *more: object) -> None:
+        assert name == "hear.py"
+        given = dict(zip(more[::2], more[1::2], strict=True))
+        heard = options.clips + len(systems.CLASSES)
+        assert int(given.get("--shard", 0)) == 0 and int(given.get("--shards", 1)) in (1, heard)
+        clock[0] += 100 + 2 * heard / int(given.get("--shards", 1))
+        Path(given["--output"]).with_suffix(".heard.bin").write_bytes(bytes(1000 * heard))
+
+    monkeypatch.setattr(systems, "script", hear)
+    monkeypatch.setattr(systems.time, "perf_counter", lambda: clock[0])
+    settings = Hearing(whisper="w", beats="b.pt")
+    found = systems.hear(settings, tmp_path, tmp_path / "heard.parquet", SimpleNamespace(clips=8))
+    assert found == {"hearing_seconds_per_clip": 2.0, "stored_mb_per_clip": 0.001}
 
 
 def test_a_system_that_is_not_trained(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from transformers import set_seed
 
 from abhinaya import encoders, tables
 from abhinaya.classifier import Classifier
-from abhinaya.config import Trained, TrainedSystem, deciding, parse
+from abhinaya.config import SalmonnSystem, Trained, TrainedSystem, deciding, parse
 from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES, EMOTIONS
 from abhinaya.models import stamp
@@ -39,13 +39,15 @@ def load_head(classifier: Classifier, head: dict[str, torch.Tensor], settings: T
     """Start from the `head` of a fine-tuned checkpoint, if there is one.
 
     Raises:
-        UserError: it has other widths.
+        UserError: it has other widths, or another order.
     """
+    if head and settings.head.norm != "frames":
+        raise UserError(f"{settings.encoder.checkpoint}: its head begins with a layer norm; set `head.norm: frames`")
     state = classifier.state_dict()
     for name, weight in head.items():
         if weight.shape != state[name].shape:
             raise UserError(
-                f"head: {name} of the checkpoint has shape {tuple(weight.shape)}, here it is "
+                f"{settings.encoder.checkpoint}: {name} of its head has shape {tuple(weight.shape)}, here it is "
                 f"{tuple(state[name].shape)}; set `head.hidden` to {len(head['fc.weight'])}"
             )
     classifier.load_state_dict(head, strict=False)
@@ -117,7 +119,7 @@ def load_model(
     """The classifier that `save_model` wrote to `folder`, on `device`, in evaluation mode.
 
     Args:
-        heard: as for `encoders.build`.
+        heard: as for `encoders.build`; without, a speech LLM hears on the fly, whatever it was trained with.
 
     Raises:
         UserError: a file is absent, spoilt, or of another model.
@@ -130,6 +132,10 @@ def load_model(
     except (KeyError, TypeError):
         raise UserError(f"{path}: not the configuration of a trained model; train it again") from None
     settings = parse(Trained, stored, where=str(path))
+    if isinstance(settings, SalmonnSystem):  # from a cache or on the fly, it hears the same
+        hears = settings.encoder.hearing.model_copy(update={"cache": bool(heard)})
+        encodes = settings.encoder.model_copy(update={"hearing": hears})
+        settings = settings.model_copy(update={"encoder": encodes})
     for source, now in stamps(settings).items():
         if now != config.get("stamps", {}).get(source):
             raise UserError(f"{path}: {source} has changed since it was trained on; train it again")

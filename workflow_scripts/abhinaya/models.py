@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from httpx2 import HTTPError
-from huggingface_hub import auth_check, constants, hf_hub_download, snapshot_download
+from huggingface_hub import HfApi, auth_check, constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HFValidationError,
@@ -76,13 +76,15 @@ def is_local(name: str) -> bool:
 
 
 def stamp(name: str) -> str | None:
-    """A digest of a local model's files: names, sizes and content, of large ones the first and the last MB of it.
+    """A digest of a file, or of a local model's files: names, sizes and content, of large ones the first and last MB.
 
-    The same model installed anew, or with byte code beside it, has the same stamp. None for a published model.
+    The same model installed anew, or with byte code beside it, has the same stamp. None for a published model, and for
+    what is not there.
     """
-    if Path(name).is_file():
-        return hashlib.sha256(repr((Path(name).stat().st_size, _ends(Path(name)))).encode()).hexdigest()
-    if not is_local(name):
+    path = Path(name).expanduser()
+    if path.is_file():
+        return hashlib.sha256(repr((path.stat().st_size, _ends(path))).encode()).hexdigest()
+    if not is_local(name) or not (name.startswith(PACKAGE) or path.is_dir()):
         return None
     root = Path(locate(name))
     files = sorted(path for path in root.rglob("*") if path.suffix in SUFFIXES and path.is_file())
@@ -126,6 +128,43 @@ def check_access(name: str, revision: str | None) -> str | None:
         return _cached(name, revision)
 
 
+def whole_copy(name: str, revision: str | None) -> Path | None:
+    """The folder of a published model in the local cache, if all of it is there."""
+    snapshot = _snapshot(name, revision)
+    return None if snapshot is None or _lacking(snapshot) else snapshot
+
+
+def files(name: str, revision: str | None) -> dict[str, int]:
+    """The files of a published model that are read here, and their bytes: of weights in two formats, safetensors.
+
+    Raises:
+        UserError: the hub does not tell.
+    """
+    try:
+        listed = HfApi().model_info(name, revision=revision, files_metadata=True).siblings or []
+    except (HTTPError, OfflineModeIsEnabled) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"model {name!r}: the hub does not list its files ({reason}); try again later") from None
+    sizes = {file.rfilename: file.size or 0 for file in listed}
+    chosen = {path: size for path, size in sizes.items() if "/" not in path and path.endswith(SUFFIXES)}
+    double = ".bin" if any(path.endswith(".safetensors") for path in chosen) else "\0"
+    return {path: size for path, size in chosen.items() if not path.removesuffix(".index.json").endswith(double)}
+
+
+def fetch(name: str, revision: str | None) -> Path:
+    """Download `files` of a published model into the local cache; what is there already is not downloaded again.
+
+    Raises:
+        UserError: as `files`; the download breaks off, or does not fit on the disk.
+    """
+    wanted = files(name, revision)
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(wanted)))
+    except (HTTPError, OSError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"model {name!r}: not downloaded ({reason}); start again, it goes on where it was") from None
+
+
 def _ends(path: Path) -> str:
     """The digest of a file's first and last MB: so little is read of weights, and so soon other ones are told."""
     with path.open("rb") as file:
@@ -138,17 +177,25 @@ def _ends(path: Path) -> str:
 def _cached(name: str, revision: str | None) -> str:
     """The commit of the whole copy in the local cache."""
     why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "no answer from the network"
-    try:
-        snapshot = Path(snapshot_download(name, revision=revision, local_files_only=True))
-        lacking = _lacking(snapshot)
-    except LocalEntryNotFoundError:
-        lacking = "is not whole"
+    snapshot = _snapshot(name, revision)
+    lacking = "is not whole" if snapshot is None else _lacking(snapshot)
     if lacking:
         raise UserError(
             f"model {name!r}: {why}, and the copy in the local cache {lacking}; fetch it once with "
             f"`hf download {name}{f' --revision {revision}' if revision else ''}` where there is a network"
         )
     return snapshot.name
+
+
+def _snapshot(name: str, revision: str | None) -> Path | None:
+    """The folder of a published model in the local cache, if at least its `config.json` is there.
+
+    Not by `snapshot_download`: to it a copy without the files that nobody needs here is incomplete.
+    """
+    try:
+        return Path(hf_hub_download(name, CONFIG, revision=revision, local_files_only=True)).parent
+    except LocalEntryNotFoundError:
+        return None
 
 
 def _lacking(folder: Path) -> str | None:

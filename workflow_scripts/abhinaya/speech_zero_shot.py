@@ -28,7 +28,6 @@ from abhinaya.questions import Outcome, one_hot
 from abhinaya.versions import versions
 
 READ = ("request", "software", "answer", "finish_reason", "prompt_tokens", "generated_tokens")
-IDLE = {"transcript", "max_words", "max_text_tokens"}  # keys of `encoder` that nothing here depends on
 
 
 def label(
@@ -58,7 +57,7 @@ def label(
             can be labelled though no part is random; another job uses the store.
     """
     check_fallback(settings.fallback, classes)
-    keys, answers = _keys(rows, settings, seed, _is_bf16(settings, device)), Answers(store)
+    keys, answers = _keys(rows, settings, seed, _is_bf16(settings, device), heard), Answers(store)
     with answers.alone():
         stored = set(answers.read(("request",))["request"])
         left = {index: key for index, key in enumerate(keys) if key not in stored}
@@ -86,18 +85,23 @@ def _is_bf16(settings: SalmonnZeroShot, device: torch.device) -> bool:
     return settings.precision == "bf16" or (settings.precision == "auto" and device.type != "cpu")
 
 
-def _keys(rows: pd.DataFrame, settings: SalmonnZeroShot, seed: int, bf16: bool) -> list[str]:
+def _keys(
+    rows: pd.DataFrame, settings: SalmonnZeroShot, seed: int, bf16: bool, heard: Sequence[Path] = ()
+) -> list[str]:
     """For each row a digest of all that decides the answer."""
     encodes = settings.encoder
     origin = {
-        "encoder": encodes.model_dump(mode="json", exclude={**dict.fromkeys(IDLE, True), "hearing": {"cache"}}),
+        "encoder": encodes.model_dump(mode="json"),
         "files": {source: stamp(source) for source in encodes.sources},
         "question": settings.question,
         "decoding": settings.decoding.model_dump(),
         "bf16": bf16,
         "seed": seed if encodes.drawn else None,
+        # What the cache was made of, however many shards it has.
+        "heard": sorted({json.dumps(tables.read_metadata(shard), sort_keys=True) for shard in heard}),
     }
-    clips = rows[[tables.KEY, "duration", "path"]].astype({"path": str}).to_dict("records")
+    sounds = [stamp(str(path)) for path in rows["path"]]
+    clips = rows[[tables.KEY, "duration"]].assign(sound=sounds).to_dict("records")
     return [hashlib.sha256(json.dumps(origin | clip, sort_keys=True).encode()).hexdigest() for clip in clips]
 
 

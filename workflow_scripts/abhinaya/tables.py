@@ -114,8 +114,13 @@ def write_parquet(table: pd.DataFrame, schema: pa.Schema, target: str | Path, me
 
 
 def read_metadata(path: str | Path) -> dict:
-    """The metadata that `write_parquet` stored; empty for a file from elsewhere."""
-    stored = (pq.read_schema(_existing(path)).metadata or {}).get(b"abhinaya")
+    """The metadata that `write_parquet` stored; empty for a file from elsewhere.
+
+    Raises:
+        UserError: absent, or not Parquet.
+    """
+    with _read(_existing(path)):
+        stored = (pq.read_schema(path).metadata or {}).get(b"abhinaya")
     return json.loads(stored) if stored else {}
 
 
@@ -126,10 +131,8 @@ def read_parquet(path: str | Path, schema: pa.Schema, required: tuple[str, ...])
         UserError: absent, not Parquet, a required column missing, of the wrong type or null, a `FileName` twice.
     """
     path = _existing(path)
-    try:
+    with _read(path):
         arrow = pq.read_table(path, columns=[name for name in pq.read_schema(path).names if name in schema.names])
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]}); make it again") from None
     missing = [name for name in required if name not in arrow.column_names]
     if missing:
         raise UserError(f"{path}: no column {', '.join(missing)}; it needs {', '.join(required)}")
@@ -143,6 +146,15 @@ def read_parquet(path: str | Path, schema: pa.Schema, required: tuple[str, ...])
     table = arrow.to_pandas()
     check_unique(table, path)
     return table
+
+
+@contextmanager
+def _read(path: str | Path) -> Iterator[None]:
+    """Tell in a line that a Parquet file cannot be read."""
+    try:
+        yield
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]}); make it again") from None
 
 
 def check_unique(table: pd.DataFrame, source: str | Path) -> None:

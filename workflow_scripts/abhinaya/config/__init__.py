@@ -32,6 +32,7 @@ from abhinaya.config.system import (
     Trained,
     TrainedSystem,
     Training,
+    TrainingResources,
     Vs,
     Wce,
     Wfl,
@@ -86,6 +87,7 @@ __all__ = [
     "Trained",
     "TrainedSystem",
     "Training",
+    "TrainingResources",
     "Transcripts",
     "Validation",
     "Vs",
@@ -162,7 +164,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _shares_have_takers(self) -> "Config":
         for name, system in self.systems.items():  # not of a system alone: a rule hands it on without its resources
-            if isinstance(system, TrainedSystem) and system.training.shard and system.resources.gpu < 2:
+            if isinstance(system, TrainedSystem) and system.training.shard and system.resources.processes < 2:
                 raise WrongKey(f"systems.{name}.training.shard", "needs several GPUs; set `resources.gpu`")
         return self
 

@@ -1,6 +1,7 @@
 """What every section of the configuration has in common."""
 
 import json
+import math
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,6 +23,13 @@ class Resources(Section):
     mem_mb: int = Field(4000, ge=100, description="memory in MB; multiplied by the attempt")
     runtime: int = Field(60, ge=1, description="minutes; multiplied by the attempt")
     predict_runtime: int = Field(60, ge=1, description="minutes for predicting; multiplied by the attempt")
+    most_runtime: int | None = Field(
+        None, ge=1, description="minutes that no attempt goes beyond, such as a partition's limit; null: no such limit"
+    )
+
+    def minutes(self, attempt: int, key: str = "runtime") -> int:
+        """Run time of an attempt, from 1."""
+        return min(getattr(self, key) * attempt, self.most_runtime or math.inf)
 
 
 def deciding(section: Section) -> dict[str, Any]:

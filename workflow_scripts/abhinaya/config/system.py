@@ -183,14 +183,33 @@ class Hearing(Section):
         10.0, gt=0, le=30, description="longer clips are cropped: at random in training, the middle elsewhere"
     )
     min_seconds: float = Field(1.0, ge=0.2, description="shorter clips are padded with silence to this length")
-    precision: Literal["fp32", "fp16"] = Field("fp32", description="of what is heard; fp16 halves the cache")
+    precision: Literal["fp32", "fp16"] = Field(
+        "fp32",
+        description="of what is heard, which is computed in bf16 on a GPU and in fp32 on a CPU; fp16 halves the cache",
+    )
     cache: bool = Field(
         False,
         description="hear every clip once, in jobs of their own, and keep it on disk for all systems that hear alike; "
         "training then crops in the middle, too",
     )
-    shards: int = Field(4, ge=1, exclude=True, description="jobs that the cache is made in; decides no result")
+    shards: int = Field(
+        4,
+        ge=1,
+        exclude=True,
+        description="jobs that the cache is made in; decides no result, but a change makes the cache, and what "
+        "follows from it, again",
+    )
     resources: Resources = Field(Resources(), exclude=True, description="of a job that makes the cache")
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The models and files that hear."""
+        return self.whisper, self.beats
+
+    @property
+    def drawn(self) -> bool:
+        """Whether BEATs starts from random weights."""
+        return self.beats.startswith(RANDOM)
 
     @property
     def key(self) -> str:
@@ -200,9 +219,11 @@ class Hearing(Section):
 
     @model_validator(mode="after")
     def _keys_agree(self) -> "Hearing":
+        if self.whisper.startswith(RANDOM):
+            raise WrongKey("whisper", "cannot be random; name a published Whisper or a folder")
         if self.beats_config and self.beats != RANDOM + "beats":
             raise WrongKey("beats_config", "describes only `beats: random:beats`; remove it")
-        if self.beats.startswith(RANDOM) and self.beats != RANDOM + "beats":
+        if self.drawn and self.beats != RANDOM + "beats":
             raise WrongKey("beats", "write random:beats, or name the checkpoint file")
         if self.window == "clip" and self.speech_window == "full":
             raise WrongKey("window", "`clip` leaves nothing for `speech_window: full` to keep; set that to clip, too")
@@ -241,7 +262,7 @@ class SalmonnEncoder(Encoder, Section):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        return tuple(filter(None, (self.hearing.whisper, self.hearing.beats, self.language_model, self.checkpoint)))
+        return tuple(filter(None, (*self.hearing.sources, self.language_model, self.checkpoint)))
 
     @model_validator(mode="after")
     def _drawn_alone(self) -> "SalmonnEncoder":
@@ -251,7 +272,7 @@ class SalmonnEncoder(Encoder, Section):
 
     @property
     def drawn(self) -> list[str]:
-        parts = {"BEATs": self.hearing.beats.startswith(RANDOM), "Q-Former and LoRA": self.checkpoint is None}
+        parts = {"BEATs": self.hearing.drawn, "Q-Former and LoRA": self.checkpoint is None}
         return [part for part, drawn in parts.items() if drawn]
 
     @property
@@ -319,7 +340,7 @@ class Training(Section):
     weight_decay: float = Field(0.0, ge=0, description="AdamW's")
     adam_beta2: float = Field(0.999, gt=0, lt=1, description="AdamW's second beta (the authors' T2: 0.99)")
     adam_epsilon: float = Field(1e-8, gt=0, description="AdamW's epsilon (the authors' T2: 1e-6)")
-    effective_batch: int = Field(32, ge=1, description="utterances per optimiser step, over all GPUs")
+    effective_batch: int = Field(32, ge=1, description="utterances per optimiser step, over all GPUs and nodes")
     batch_size: int = Field(8, ge=1, description="utterances per GPU and forward pass; gradients are accumulated")
     eval_batch_size: int = Field(16, ge=1, description="utterances per forward pass without gradients")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
@@ -329,6 +350,22 @@ class Training(Section):
         description="several GPUs: each keeps a share of the frozen weights (FSDP) instead of all of them; less "
         "memory, more traffic",
     )
+    save_steps: int | None = Field(
+        None,
+        ge=1,
+        description="save a checkpoint every so many optimiser steps, too; null: at the end of an epoch and at SIGTERM",
+    )
+
+
+class TrainingResources(Resources):
+    """What a training asks of each machine, and of how many."""
+
+    nodes: int = Field(1, ge=1, description="machines, each with so many `gpu`, `cpus` and `mem_mb`; SLURM only")
+
+    @property
+    def processes(self) -> int:
+        """How many train together: one a GPU, or one a machine without."""
+        return max(1, self.gpu) * self.nodes
 
 
 class TrainedSystem(Section):
@@ -337,15 +374,15 @@ class TrainedSystem(Section):
     about: str = Field("", description="a line for the report")
     loss: AnyLoss = Field(description="what training minimises; `name` says which")
     training: Training = Training()
-    resources: Resources = Resources()
+    resources: TrainingResources = TrainingResources()
 
     @model_validator(mode="after")
     def _batches_divide(self) -> "TrainedSystem":
-        per_step = self.training.batch_size * max(1, self.resources.gpu)
+        per_step = self.training.batch_size * self.resources.processes
         if self.training.effective_batch % per_step:
             raise WrongKey(
                 "training.effective_batch",
-                f"{self.training.effective_batch} is not a multiple of batch_size x GPUs = {per_step}; "
+                f"{self.training.effective_batch} is not a multiple of batch_size x gpu x nodes = {per_step}; "
                 "change one of them",
             )
         return self

@@ -229,8 +229,9 @@ class SalmonnZeroShot(Section):
 
     @model_validator(mode="after")
     def _keys_agree(self) -> "SalmonnZeroShot":
-        if self.encoder.transcript:
-            raise WrongKey("encoder.transcript", "a question about speech has no transcript; remove it")
+        for key in ("transcript", "max_words", "max_text_tokens"):
+            if getattr(self.encoder, key) != SalmonnEncoder.model_fields[key].default:
+                raise WrongKey(f"encoder.{key}", "a question about speech has no transcript; remove it")
         if self.resources.gpu > 1:
             raise WrongKey("resources.gpu", f"{self.resources.gpu}, but the job computes on one; set 1")
         return self

@@ -4,6 +4,7 @@ The file `model.bin` (format version 6): u32 version, string spec, u32 revision,
 name, u8 rank, u32 dimensions, u8 type, u32 bytes, data. A string is u16 length and that many bytes, the last a NUL.
 """
 
+import math
 import struct
 from pathlib import Path
 from typing import BinaryIO
@@ -34,20 +35,48 @@ def whisper_encoder(folder: str | Path) -> WhisperEncoder:
     Raises:
         UserError: the file is cut off, of another version, quantised, or not a Whisper model.
     """
+    tensors = _tensors(folder)
+    config = _architecture(tensors, folder)
+    try:
+        encoder = WhisperEncoder(config)
+        encoder.load_state_dict(_renamed(tensors, config.d_model, config.encoder_layers), strict=True)
+        return encoder
+    except (KeyError, RuntimeError):  # a tensor is missing or has another shape
+        raise _foreign(folder) from None
+
+
+def architecture(folder: str | Path) -> WhisperConfig:
+    """That of the encoder; no weights are read.
+
+    Raises:
+        UserError: as `whisper_encoder`.
+    """
+    return _architecture(_tensors(folder), folder)
+
+
+def _tensors(folder: str | Path) -> dict[str, np.ndarray]:
     path = Path(folder, "model.bin")
     tensors = {name: value for name, value in _read(path).items() if name.startswith("encoder/")}
     if any(name.endswith("/weight") and value.dtype not in FLOATS for name, value in tensors.items()):
         raise UserError(f"{path}: quantised weights cannot be trained on; give a float16 or float32 conversion")
+    return tensors
+
+
+def _foreign(folder: str | Path) -> UserError:
+    return UserError(f"{Path(folder, 'model.bin')}: not a Whisper model; give a folder that faster-whisper can read")
+
+
+def _architecture(tensors: dict[str, np.ndarray], folder: str | Path) -> WhisperConfig:
     try:
-        return _encoder(tensors)
-    except (KeyError, RuntimeError):  # a tensor is missing or has another shape
-        raise UserError(f"{path}: not a Whisper model; give a folder that faster-whisper can read") from None
+        return _shapes(tensors)
+    except KeyError:
+        raise _foreign(folder) from None
 
 
-def _encoder(tensors: dict[str, np.ndarray]) -> WhisperEncoder:
+def _shapes(tensors: dict[str, np.ndarray]) -> WhisperConfig:
     width, mels, _ = tensors["encoder/conv1/weight"].shape
     layers = len({name.split("/")[1] for name in tensors if name.startswith("encoder/layer_") and "norm" not in name})
-    config = WhisperConfig(
+    return WhisperConfig(
         d_model=width,
         num_mel_bins=mels,
         encoder_layers=layers,
@@ -55,9 +84,6 @@ def _encoder(tensors: dict[str, np.ndarray]) -> WhisperEncoder:
         encoder_ffn_dim=len(tensors["encoder/layer_0/ffn/linear_0/bias"]),
         max_source_positions=len(tensors["encoder/position_encodings/encodings"]),
     )
-    encoder = WhisperEncoder(config)
-    encoder.load_state_dict(_renamed(tensors, width, layers), strict=True)
-    return encoder
 
 
 def _renamed(tensors: dict[str, np.ndarray], width: int, layers: int) -> dict[str, Tensor]:
@@ -88,7 +114,7 @@ def _renamed(tensors: dict[str, np.ndarray], width: int, layers: int) -> dict[st
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    """All tensors of a `model.bin`."""
+    """All tensors of a `model.bin`, mapped rather than read."""
     try:
         with path.open("rb") as file:
             version = _number(file, "I")
@@ -104,7 +130,14 @@ def _tensor(file: BinaryIO) -> tuple[str, np.ndarray]:
     name, rank = _string(file), _number(file, "B")
     shape = [_number(file, "I") for _ in range(rank)]
     kind, size = _number(file, "B"), _number(file, "I")
-    return name, np.frombuffer(file.read(size), TYPES[kind]).reshape(shape)
+    start, type_ = file.tell(), np.dtype(TYPES[kind])
+    if not shape:
+        return name, np.frombuffer(file.read(size), type_).reshape(())
+    if size != type_.itemsize * math.prod(shape):
+        raise ValueError(f"{name}: {size} bytes for the shape {shape}")
+    mapped = np.memmap(file, type_, "r", start, tuple(shape))
+    file.seek(start + size)  # mapping moves to the end
+    return name, mapped
 
 
 def _number(file: BinaryIO, kind: str) -> int:

@@ -175,10 +175,10 @@ def build(settings: SpeechEncoder, seed: int) -> tuple[Clips, nn.Module]:
         UserError: the model is absent or of another kind, or the settings do not fit it.
     """
     if settings.model.startswith(RANDOM):
-        return _wrap(_random(settings, seed), settings, normalise=False)
+        return wrap(draw(settings, seed), settings, normalise=False)
     place = locate(settings.model)
     if ctranslate2.is_ctranslate2(place):
-        return _wrap(ctranslate2.whisper_encoder(place), settings, normalise=False)
+        return wrap(ctranslate2.whisper_encoder(place), settings, normalise=False)
     try:
         revision = settings.revision or "main"
         model, report = AutoModel.from_pretrained(
@@ -193,7 +193,7 @@ def build(settings: SpeechEncoder, seed: int) -> tuple[Clips, nn.Module]:
             "and, for a gated model, the token, or give a local folder"
         ) from None
     _check_whole(model, report["missing_keys"], settings)
-    loader, encoder = _wrap(model, settings, normalise)
+    loader, encoder = wrap(model, settings, normalise)
     encoder.revisions = {"revision": commit}
     return loader, encoder
 
@@ -209,7 +209,12 @@ def _check_whole(model: nn.Module, missing: set[str], settings: SpeechEncoder) -
         )
 
 
-def _random(settings: SpeechEncoder, seed: int) -> nn.Module:
+def draw(settings: SpeechEncoder, seed: int) -> nn.Module:
+    """The model of `random:ARCHITECTURE`, its weights drawn from `seed`.
+
+    Raises:
+        UserError: `config` is not the architecture's.
+    """
     kind = settings.model.removeprefix(RANDOM)
     default = AutoConfig.for_model(kind)
     known = {*default.to_dict(), *default.attribute_map}
@@ -226,7 +231,12 @@ def _random(settings: SpeechEncoder, seed: int) -> nn.Module:
         ) from None
 
 
-def _wrap(model: nn.Module, settings: SpeechEncoder, normalise: bool) -> tuple[Clips, nn.Module]:
+def wrap(model: nn.Module, settings: SpeechEncoder, normalise: bool) -> tuple[Clips, nn.Module]:
+    """The loader and the encoder around a model of transformers.
+
+    Raises:
+        UserError: it hears no speech, or the settings do not fit it.
+    """
     kind = model.config.model_type
     if kind in CONVOLUTIONAL:
         return Clips(settings, normalise), ConvolutionalEncoder(model, settings)

@@ -5,7 +5,7 @@ masked. The output layer over the vocabulary is loaded only where text is to be 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -40,15 +40,20 @@ logging.disable_progress_bar()
 class Transcripts:
     """Turns transcripts into token ids, all at once."""
 
-    def __init__(self, settings: TextEncoder, tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> None:
+    def __init__(self, settings: TextEncoder, tokenizer: PreTrainedTokenizerBase, model: nn.Module) -> None:
         """
         Args:
-            vocabulary: how many pieces the model knows.
+            model: which reads them, perhaps with LoRA.
 
         Raises:
-            UserError: the tokenizer has no end token and the settings want one.
+            UserError: the tokenizer has no end token and the settings want one; the model reads less than they say.
         """
-        self.settings, self.tokenizer, self.vocabulary = settings, tokenizer, vocabulary
+        self.settings, self.tokenizer = settings, tokenizer
+        self.vocabulary = model.get_input_embeddings().num_embeddings
+        if settings.max_tokens > (most := longest(model)):
+            raise UserError(
+                f"encoder {settings.model!r}: `max_tokens` {settings.max_tokens}, but it reads at most {most}; lower it"
+            )
         if settings.special_tokens == "end" and tokenizer.eos_token_id is None:
             raise UserError(
                 f"encoder {settings.model!r}: its tokenizer has no end token; set `special_tokens: tokenizer`"
@@ -73,12 +78,7 @@ class Transcripts:
                 "token; take another model"
             )
         tokens = [ids or end for ids in tokens]
-        highest = max(map(max, tokens), default=0)
-        if highest >= self.vocabulary:
-            raise UserError(
-                f"encoder {self.settings.model!r}: its tokenizer gives piece {highest}, and the model has "
-                f"{self.vocabulary}; get the tokenizer that belongs to it"
-            )
+        check_known(tokens, self.vocabulary, self.settings.model)
         remarks = [f"{cut} of {len(rows)} transcripts are longer than {most} tokens and were cut."] if cut else []
         return rows.assign(tokens=tokens), remarks
 
@@ -94,6 +94,16 @@ class Transcripts:
         # A transcript that spells out a special token must not become one.
         options |= {"add_special_tokens": own, "split_special_tokens": True, "verbose": False}
         return self.tokenizer(texts, **options)["input_ids"] if texts else []
+
+
+def check_known(tokens: Iterable[Sequence[int]], vocabulary: int, name: str) -> None:
+    """Raise a `UserError` when a tokenizer's piece is beyond the `vocabulary` of the model that it came with."""
+    highest = max((max(ids) for ids in tokens if ids), default=0)
+    if highest >= vocabulary:
+        raise UserError(
+            f"encoder {name!r}: its tokenizer gives piece {highest}, and the model has {vocabulary}; get the tokenizer "
+            "that belongs to it"
+        )
 
 
 class TextModule(nn.Module):
@@ -118,23 +128,39 @@ class TextModule(nn.Module):
         return super().train(mode and not self.frozen)
 
 
-def build(
+def build(settings: TextEncoder, seed: int, device: torch.device, bf16: bool) -> tuple[Transcripts, TextModule]:
+    """The loader of transcripts and the encoder for `settings`.
+
+    Raises:
+        UserError: as `load` and `Transcripts`.
+    """
+    tokenizer, encoder = load(settings, seed, device, bf16)
+    return Transcripts(settings, tokenizer, encoder.model), encoder
+
+
+def load(
     settings: TextEncoder, seed: int, device: torch.device, bf16: bool, generates: bool = False
-) -> tuple[Transcripts, TextModule]:
-    """The loader and the encoder for `settings`; frozen weights are held in bf16 if computing is.
+) -> tuple[PreTrainedTokenizerBase, TextModule]:
+    """The tokenizer and the encoder for `settings`; frozen weights are held in bf16 if computing is.
 
     Args:
         generates: keep the output layer, too, for text to be generated (`TextModule.causal`).
 
     Raises:
-        UserError: the model is absent or of another kind, or the settings do not fit it.
+        UserError: the model is absent, lacks a part or is of another kind, or the settings do not fit it.
     """
     place, revision = as_folder(settings.model), settings.revision or "main"
     whole = settings.freeze == "none"
     with _told(settings, "the tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(place, revision=revision)
+    # transformers makes one without its vocabulary, and says nothing.
+    if set(tokenizer("USER", add_special_tokens=False)["input_ids"]) <= set(tokenizer.all_special_ids):
+        raise UserError(
+            f"encoder {settings.model!r}: its tokenizer knows no words; get the whole folder, its tokenizer files are "
+            "missing"
+        )
     with _told(settings, "the model"):
-        config = _config(settings, place, revision)
+        config = architecture(settings, place, revision)
         if generates and type(config) in MODEL_FOR_MASKED_LM_MAPPING:  # transformers would only warn
             raise UserError(f"encoder {settings.model!r}: a {config.model_type} generates no text; use a LLaMA")
         loaded, report = (AutoModelForCausalLM if generates else AutoModel).from_pretrained(
@@ -157,20 +183,13 @@ def build(
     model = loaded.base_model if generates else loaded
     if model.main_input_name != "input_ids":
         raise UserError(f"encoder {settings.model!r}: a {config.model_type} does not read text; use LLaMA, RoBERTa, …")
-    # RoBERTa and its kin count positions from behind the padding's number.
-    longest = _longest(config) - getattr(getattr(model, "embeddings", None), "padding_idx", -1) - 1
-    if settings.max_tokens > longest:
-        raise UserError(
-            f"encoder {settings.model!r}: `max_tokens` {settings.max_tokens}, but it reads at most {longest}; lower it"
-        )
-    vocabulary = model.get_input_embeddings().num_embeddings
     loaded.requires_grad_(whole)
     if settings.freeze == "base":
-        model = _adapted(model, settings, seed)
+        model = adapted(model, settings, seed)
     encoder = TextModule(model, config.get_text_config().hidden_size, frozen=settings.freeze == "all")
     encoder.revisions = {"revision": commit}
     encoder.causal = loaded if generates else None
-    return Transcripts(settings, tokenizer, vocabulary), encoder
+    return tokenizer, encoder
 
 
 @contextmanager
@@ -195,14 +214,16 @@ def _remedy(settings: TextEncoder) -> str:
     return "check the name, the network and, for a gated model, the token, or give a local folder"
 
 
-def _config(settings: TextEncoder, place: str, revision: str) -> PretrainedConfig:
-    """The architecture, cut at `layer`; settings beyond it are refused before its weights are read."""
+def architecture(settings: TextEncoder, place: str, revision: str) -> PretrainedConfig:
+    """The architecture of the model in `place`, cut at `layer`.
+
+    Raises:
+        UserError: it is no language model, or the settings go beyond it.
+    """
     config = AutoConfig.from_pretrained(place, revision=revision)
     told = f"encoder {settings.model!r}:"
     if config.is_encoder_decoder:
         raise UserError(f"{told} a {config.model_type} is encoder and decoder; use LLaMA, RoBERTa, …")
-    if settings.max_tokens > _longest(config):
-        raise UserError(f"{told} `max_tokens` {settings.max_tokens}, but it reads at most {_longest(config)}; lower it")
     text = config.get_text_config()
     if settings.layer is not None:
         if settings.layer > text.num_hidden_layers:
@@ -212,12 +233,19 @@ def _config(settings: TextEncoder, place: str, revision: str) -> PretrainedConfi
     return config
 
 
-def _longest(config: PretrainedConfig) -> float:
-    return getattr(config.get_text_config(), "max_position_embeddings", None) or math.inf
+def longest(model: nn.Module) -> float:
+    """The most tokens that it reads."""
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
+    # RoBERTa and its kin count positions from behind the padding's number.
+    return positions - getattr(getattr(model, "embeddings", None), "padding_idx", -1) - 1
 
 
-def _adapted(model: PreTrainedModel, settings: TextEncoder, seed: int) -> nn.Module:
-    """`model` with LoRA, which is drawn from `seed` and is zero until it is trained."""
+def adapted(model: PreTrainedModel, settings: TextEncoder, seed: int) -> nn.Module:
+    """`model` with LoRA, which is drawn from `seed` and is zero until it is trained.
+
+    Raises:
+        UserError: it has no such layers as `lora.targets` name.
+    """
     lora = settings.lora
     set_seed(seed)
     try:

@@ -222,7 +222,7 @@ def load(path: str | Path) -> Beats:
     Raises:
         UserError: absent, cut off, of another kind, or of another architecture.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     cfg, weights = _read(path)
     try:
         with torch.device("meta"):
@@ -251,6 +251,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; correct the path") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: a folder; name the checkpoint file in it") from None
     except UNREADABLE as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(f"{path}: cut off or not a checkpoint of torch ({reason}); get the whole file again") from None

@@ -49,7 +49,8 @@ def load(path: str | Path, expected: Mapping[str, Tensor]) -> tuple[Weights, Wei
         expected: what the encoder trains, by name; for its names and shapes alone, so it may lie on `meta`.
 
     Raises:
-        UserError: the file is absent, cut off, of something else, or does not fit the encoder.
+        UserError: the file is absent, cut off, of something else, does not fit the encoder, or holds numbers that are
+            not finite.
     """
     return adopt(read(path), expected, path)
 
@@ -76,12 +77,15 @@ def read(path: str | Path) -> Weights:
     Raises:
         UserError: absent, cut off, or not a checkpoint.
     """
-    if not Path(path).is_file():
+    file = Path(path).expanduser()
+    if file.is_dir():
+        raise UserError(f"{path}: a folder; name the checkpoint file in it")
+    if not file.is_file():
         raise UserError(f"{path}: no such file; download the checkpoint or correct the path")
-    if not zipfile.is_zipfile(path):  # what torch.save makes; its directory comes last
+    if not zipfile.is_zipfile(file):  # what torch.save makes; its directory comes last
         raise UserError(f"{path}: no checkpoint, or cut off; give the published file, whole")
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        found = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except (UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: cannot be read as a checkpoint ({reason}); give the published file") from None
@@ -95,6 +99,9 @@ def adopt(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: str
     """As `load`, from a state dict in either layout that was read from `path`."""
     theirs, head = _split(state, path)
     check(theirs, {_theirs(name): value for name, value in expected.items()}, path)
+    for name, value in {**theirs, **head}.items():
+        if not value.isfinite().all():
+            raise UserError(f"{path}: {name} holds numbers that are not finite; get the file again")
     return {_ours(name): value for name, value in theirs.items()}, head
 
 

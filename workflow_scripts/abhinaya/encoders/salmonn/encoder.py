@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel, set_seed
 
 from abhinaya.audio import RATE
-from abhinaya.config import RANDOM, Decoding, SalmonnEncoder, TextEncoder
+from abhinaya.config import Decoding, SalmonnEncoder, TextEncoder
 from abhinaya.encoders import text
 from abhinaya.encoders.salmonn import checkpoint, hearing
 from abhinaya.encoders.salmonn.prompt import PROMPTS, Prompt, assemble, flushed_right
-from abhinaya.encoders.salmonn.qformer import WINDOW, SpeechTokens
+from abhinaya.encoders.salmonn.qformer import WINDOW, WINDOWS, SpeechTokens, covered
 from abhinaya.errors import UserError
 from abhinaya.tables import KEY
 
@@ -23,18 +23,34 @@ from abhinaya.tables import KEY
 class Interviews:
     """Loads a clip, or what was heard of it before, and the question about it."""
 
-    def __init__(self, settings: SalmonnEncoder, sound: "hearing.Clips | hearing.Heard", prompt: Prompt) -> None:
-        self.settings, self.sound, self.prompt = settings, sound, prompt
+    def __init__(
+        self, settings: SalmonnEncoder, sound: "hearing.Clips | hearing.Heard", prompt: Prompt, vocabulary: int
+    ) -> None:
+        """
+        Args:
+            vocabulary: how many pieces the LLaMA knows.
+        """
+        self.settings, self.sound, self.prompt, self.vocabulary = settings, sound, prompt, vocabulary
 
     def prepare(self, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-        """Add `answer`, token ids, to `rows`, and count the answers that are cut."""
+        """Add `answer`, token ids, to `rows`, and count the answers that are cut.
+
+        Raises:
+            UserError: the tokenizer is another model's.
+        """
+        answers, remarks = self._answers(rows)
+        pieces = [self.prompt.before, *self.prompt.after, *answers]
+        text.check_known(pieces, self.vocabulary, self.settings.language_model)
+        return rows.assign(answer=answers), remarks
+
+    def _answers(self, rows: pd.DataFrame) -> tuple[list[list[int]], list[str]]:
         if not self.settings.transcript:
             (answer,), _ = self.prompt.answers()
-            return rows.assign(answer=[answer] * len(rows)), []
+            return [answer] * len(rows), []
         answers, cut = self.prompt.answers(rows["text"].str.strip().tolist())
         most = self.prompt.max_tokens
         remarks = [f"{cut} of {len(rows)} transcripts make more than {most} tokens and were cut."] if cut else []
-        return rows.assign(answer=answers), remarks
+        return answers, remarks
 
     def load(self, row: dict[str, Any], generator: np.random.Generator | None) -> dict[str, Tensor]:
         """What `hearing.Clips` or `hearing.Heard` load, and `after` (L,): token ids of question and answer."""
@@ -51,8 +67,8 @@ class Interviews:
 class Questions(Interviews):
     """As `Interviews`, but the answer is for the model to give."""
 
-    def prepare(self, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-        return rows.assign(answer=[[] for _ in range(len(rows))]), []
+    def _answers(self, rows: pd.DataFrame) -> tuple[list[list[int]], list[str]]:
+        return [[] for _ in range(len(rows))], []
 
 
 class SpeechLlm(nn.Module):
@@ -60,6 +76,8 @@ class SpeechLlm(nn.Module):
 
     Trained: layer norms, Q-Former, projection, LoRA.
     """
+
+    drawn = ()  # random BEATs are drawn again from the seed, as a cache leaves them to be
 
     def __init__(
         self,
@@ -74,7 +92,6 @@ class SpeechLlm(nn.Module):
         self.speech = SpeechTokens(widths["heard"], widths["sounds"], llama.width, settings.qformer)
         self.model = llama.model
         self.width = llama.width
-        self.drawn = ("ears.beats.",) if ears and settings.hearing.beats.startswith(RANDOM) else ()
         self.revisions = llama.revisions
         self.head: dict[str, Tensor] = {}  # of the authors' fine-tuned checkpoints
         self.register_buffer("before", torch.tensor(before), persistent=False)
@@ -132,19 +149,24 @@ def build(
     """The loader and the encoder for `settings`; the LLaMA is held in bf16 if computing is.
 
     Args:
-        heard: shards of what was heard before; without any Whisper and BEATs are loaded and hear each clip.
+        heard: shards of what was heard before, with `hearing.cache`; else Whisper and BEATs hear each clip.
         question: to be answered in words, by an `AnsweringLlm` that gets `Questions`.
 
     Raises:
-        UserError: a part is absent or of another kind, or the parts do not belong together.
+        UserError: a part is absent or of another kind, or the parts do not belong together; `heard` does not fit
+            `hearing.cache`; a prompt may be longer than the LLaMA reads.
     """
+    if settings.hearing.cache and not heard:
+        raise UserError("`hearing.cache` is true: give --heard what hear.py wrote, or set it to false")
+    if heard and not settings.hearing.cache:
+        raise UserError("--heard: given, but `hearing.cache` is false; set it to true or give none")
     if not heard:
         sound, ears, revision = hearing.build(settings.hearing, seed)
         widths = ears.widths
     else:
-        sound, ears = hearing.Heard(list(heard), settings.hearing), None
+        sound, ears = hearing.Heard(list(heard), settings.hearing, seed), None
         widths, revision = sound.widths, sound.revision
-    reader, llama = text.build(
+    tokenizer, llama = text.load(
         TextEncoder(
             model=settings.language_model,
             revision=settings.revision,
@@ -157,8 +179,9 @@ def build(
         bf16,
         generates=question is not None,
     )
-    prompt = Prompt(reader.tokenizer, settings.max_text_tokens, PROMPTS if question is None else [question])
-    set_seed(seed)
+    prompt = Prompt(tokenizer, settings.max_text_tokens, PROMPTS if question is None else [question])
+    _check_length(settings, prompt, text.longest(llama.model), answers=question is not None)
+    set_seed(seed)  # the Q-Former does not depend on how many numbers LoRA drew
     loads, kind = (Interviews, SpeechLlm) if question is None else (Questions, AnsweringLlm)
     encoder = kind(ears, widths, llama, prompt.before, settings)
     told = settings.hearing.model_dump(mode="json") | {"revision": revision}
@@ -171,4 +194,29 @@ def build(
         encoder.causal = llama.causal  # after the checkpoint: LLaMA's weights have two names from here on
         if encoder.head:
             raise UserError(f"{settings.checkpoint}: fine-tuned as a classifier, answers nothing; give SALMONN's own")
-    return loads(settings, sound, prompt), encoder
+    return loads(settings, sound, prompt, llama.model.get_input_embeddings().num_embeddings), encoder
+
+
+def _check_length(settings: SalmonnEncoder, prompt: Prompt, longest: float, answers: bool) -> None:
+    """Refuse settings that cut the fixed answer, or with which LLaMA may get more tokens than the `longest` it reads.
+
+    Args:
+        answers: the LLaMA does so itself; nothing stands behind the question.
+    """
+    (fixed,), _ = Prompt(prompt.tokenizer).answers()
+    reads, hears, most = settings.transcript and not answers, settings.hearing, settings.max_text_tokens
+    if not reads and not answers and len(fixed) > most:
+        raise UserError(
+            f"encoder: `max_text_tokens` {most} cuts the answer that S2 has for all clips; raise it to {len(fixed)}"
+        )
+    clip_alone = hears.speech_window == "clip"
+    windows = covered(round(hears.max_seconds * RATE)) if clip_alone else WINDOWS
+    behind = 0 if answers else most if reads else len(fixed)
+    whole = len(prompt.before) + windows + max(map(len, prompt.after)) + behind
+    if whole > longest:
+        keys = ["`max_text_tokens`"] * reads + ["`hearing.max_seconds`"] * clip_alone
+        fix = f"lower {' or '.join(keys)}" if keys else "take a language model that reads more"
+        raise UserError(
+            f"encoder {settings.language_model!r}: reads at most {longest} tokens, but question, {windows} of speech "
+            f"and answer may be {whole}; {fix}"
+        )

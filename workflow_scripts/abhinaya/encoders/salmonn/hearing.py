@@ -17,17 +17,19 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from abhinaya import tables
-from abhinaya.config import RANDOM, Hearing, SpeechEncoder
+from abhinaya.audio import RATE
+from abhinaya.config import Hearing, SpeechEncoder
 from abhinaya.dataset import Utterances, by_size, collate
+from abhinaya.devices import half
 from abhinaya.encoders import speech
 from abhinaya.encoders.salmonn import beats
 from abhinaya.encoders.salmonn.qformer import HOP, WINDOW, WINDOWS, covered
 from abhinaya.errors import UserError
+from abhinaya.models import stamp
 
 INDEX = pa.schema(
     [
         pa.field(tables.KEY, pa.string(), nullable=False),
-        pa.field("samples", pa.int64(), nullable=False),  # of the crop that was heard
         pa.field("heard_start", pa.int64(), nullable=False),  # rows of Whisper's file
         pa.field("heard_count", pa.int64(), nullable=False),
         pa.field("sounds_start", pa.int64(), nullable=False),  # rows of BEATs' file
@@ -35,12 +37,17 @@ INDEX = pa.schema(
     ]
 )
 KINDS = ("heard", "sounds")  # Whisper's vectors, BEATs'
+SECONDS = 30  # that SALMONN's Whisper hears at once
 BATCH = 8  # clips heard together when a shard is made
 DTYPES = {"fp32": np.float32, "fp16": np.float16}
 
 
 class Ears(nn.Module):
-    """Whisper's encoder and BEATs: frozen, in evaluation mode, without gradients."""
+    """Whisper's encoder and BEATs: frozen, in evaluation mode, without gradients.
+
+    They compute in bf16 on a GPU and in fp32 on a CPU, whatever the system around them does, so that a cache holds
+    what would be heard on the fly.
+    """
 
     def __init__(self, whisper: speech.WhisperSpeechEncoder, hears: beats.Beats, settings: Hearing) -> None:
         super().__init__()
@@ -54,17 +61,17 @@ class Ears(nn.Module):
     def forward(
         self, mels: Tensor, mels_lengths: Tensor, waveform: Tensor, waveform_lengths: Tensor
     ) -> dict[str, Tensor]:
-        """Log-mel frames (B, T, mels) and waveforms (B, N) as batches of vectors and of lengths: `heard` (Whisper's),
-        `sounds` (BEATs'), and `samples` (B, 1)."""
-        vectors, _ = self.whisper(mels, mels_lengths)
+        """Log-mel frames (B, T, mels) and waveforms (B, N) as batches of vectors and of lengths: `heard` (Whisper's)
+        and `sounds` (BEATs')."""
+        with half(mels.device):
+            vectors, _ = self.whisper(mels, mels_lengths)
+            sounds, sounds_lengths = self.beats(waveform, waveform_lengths)
         windows = covered(waveform_lengths) if self.clip_alone else torch.full_like(waveform_lengths, WINDOWS)
-        sounds, sounds_lengths = self.beats(waveform, waveform_lengths)
         return {
             "heard": vectors[:, : WINDOW * int(windows.max())].to(self.dtype),
             "heard_lengths": WINDOW * windows,
             "sounds": sounds.to(self.dtype),
             "sounds_lengths": sounds_lengths,
-            "samples": waveform_lengths[:, None],
         }
 
     def train(self, mode: bool = True) -> "Ears":
@@ -109,20 +116,16 @@ def build(settings: Hearing, seed: int) -> tuple[Clips, Ears, str | None]:
     clips, encoder = speech.build(whisper, seed)
     if not isinstance(clips, speech.MelClips):
         raise UserError(f"encoder {settings.whisper!r}: is no Whisper; name one for `hearing.whisper`")
-    drawn = settings.beats.startswith(RANDOM)
-    hears = beats.random(settings.beats_config, seed) if drawn else beats.load(settings.beats)
+    if clips.window != SECONDS * RATE:
+        raise UserError(
+            f"encoder {settings.whisper!r}: hears {clips.window / RATE:g} s at once, and SALMONN's hears {SECONDS}; "
+            "name one of OpenAI's for `hearing.whisper`"
+        )
+    hears = beats.random(settings.beats_config, seed) if settings.drawn else beats.load(settings.beats)
     return Clips(settings, clips), Ears(encoder, hears, settings).eval(), encoder.revisions.get("revision")
 
 
-def hear(
-    rows: pd.DataFrame,
-    settings: Hearing,
-    seed: int,
-    index: Path,
-    device: torch.device,
-    workers: int,
-    precision: torch.autocast,
-) -> None:
+def hear(rows: pd.DataFrame, settings: Hearing, seed: int, index: Path, device: torch.device, workers: int) -> None:
     """Hear all `rows` of a manifest, cropped in the middle; write the numbers, then the `index`.
 
     Raises:
@@ -145,17 +148,17 @@ def hear(
         files = {"heard": heard, "sounds": sounds}
         for indices, batch in zip(batches, tqdm(loaded, desc="hearing", unit="batch", mininterval=5), strict=True):
             batch.pop("labels")
-            with precision:  # not around the loading: its arithmetic stays exact
-                vectors = ears(**{name: value.to(device) for name, value in batch.items()})
+            vectors = ears(**{name: value.to(device) for name, value in batch.items()})
             for place, row in enumerate(indices):
-                entry = {tables.KEY: rows[tables.KEY][row], "samples": int(vectors["samples"][place])}
+                entry = {tables.KEY: rows[tables.KEY][row]}
                 for kind in KINDS:
                     count = int(vectors[f"{kind}_lengths"][place])
                     files[kind].write(vectors[kind][place, :count].cpu().numpy().tobytes())
                     entry |= {f"{kind}_start": ends[kind], f"{kind}_count": count}
                     ends[kind] += count
                 found.append(entry)
-    described = {"key": settings.key, "precision": settings.precision, "widths": ears.widths, "revision": revision}
+        index.unlink(missing_ok=True)  # an older one must not stand over the new numbers
+    described = _origin(settings, seed) | {"revision": revision, "widths": ears.widths}
     tables.write_parquet(pd.DataFrame(found, columns=INDEX.names), INDEX, index, described)
 
 
@@ -164,20 +167,27 @@ class Heard:
     """What was heard of a corpus: shards, by their index; small and picklable.
 
     Raises:
-        UserError: a shard is absent, spoilt, or heard another way than `settings` say.
+        UserError: a shard is absent, spoilt, or heard another way than `settings` and `seed` say, or by models that
+            have changed since.
     """
 
     shards: list[Path]
     settings: Hearing
+    seed: int
     widths: dict[str, int] = field(init=False)
     revision: str | None = field(init=False)
 
     def __post_init__(self) -> None:
-        parts = []
+        parts, expected = [], _origin(self.settings, self.seed)
         for path in self.shards:
             described = tables.read_metadata(path)
-            if described.get("key") != self.settings.key:
-                raise UserError(f"{path}: not heard as the settings say; make it again with hear.py")
+            if reason := _otherwise(described, expected):
+                raise UserError(f"{path}: {reason}; make it again with hear.py")
+            if parts and described["revision"] != self.revision:
+                raise UserError(
+                    f"{path}: heard with Whisper's commit {described['revision']}, but {self.shards[0]} with "
+                    f"{self.revision}; make them again with hear.py"
+                )
             self.widths, self.revision = described["widths"], described["revision"]
             parts.append(tables.read_parquet(path, INDEX, tuple(INDEX.names)).assign(shard=path))
         table = pd.concat(parts, ignore_index=True)
@@ -189,7 +199,7 @@ class Heard:
         return self.__dict__ | {"_maps": {}}  # each process maps the files for itself
 
     def load(self, name: str) -> dict[str, Tensor]:
-        """`heard` (S, W), `sounds` (T, V) and `samples` (1,) of one clip.
+        """`heard` (S, W) and `sounds` (T, V) of one clip.
 
         Raises:
             UserError: it was not heard.
@@ -197,7 +207,7 @@ class Heard:
         row = self._rows.get(name)
         if row is None:
             raise UserError(f"{self.shards[0]}: {name} was not heard; make the cache again")
-        found = {"samples": torch.tensor([row["samples"]])}
+        found = {}
         for kind in KINDS:
             start, count, path = row[f"{kind}_start"], row[f"{kind}_count"], _numbers(row["shard"], kind)
             vectors = self._mapped(path, self.widths[kind])[start : start + count]
@@ -213,6 +223,34 @@ class Heard:
             numbers = np.memmap(path, DTYPES[self.settings.precision], "r")
             self._maps[path] = numbers[: len(numbers) // width * width].reshape(-1, width)
         return self._maps[path]
+
+
+def _origin(settings: Hearing, seed: int) -> dict[str, Any]:
+    """What decides which numbers are heard of a clip; `requested` may be a branch, beside the commit found."""
+    return {
+        "settings": settings.model_dump(mode="json", exclude={"cache", "revision"}),
+        "requested": settings.revision,
+        "files": {source: stamp(source) for source in settings.sources},
+        "seed": seed if settings.drawn else None,
+    }
+
+
+def _otherwise(described: dict[str, Any], expected: dict[str, Any]) -> str | None:
+    """How what a shard's index tells differs from the `expected` origin, if it does."""
+    if not described.keys() >= expected.keys():
+        return "not written by this version of hear.py"
+    for key, now in expected["settings"].items():
+        if (then := described["settings"].get(key)) != now:
+            return f"heard with {key} {then}, now it is {now}"
+    if described["seed"] != expected["seed"]:
+        return f"heard with the seed {described['seed']}, now it is {expected['seed']}"
+    for source, now in expected["files"].items():
+        if described["files"].get(source) != now:
+            return f"{source} has changed since"
+    wanted = expected["requested"]
+    if wanted not in (None, described["requested"], described["revision"]):
+        return f"heard with Whisper's commit {described['revision']}, not {wanted}"
+    return None
 
 
 def _numbers(index: Path, kind: str) -> Path:
