@@ -4,6 +4,9 @@
 #   PYTHON       the Python 3.11 to build with; default: the first one found
 #   CORES        cores for Snakemake
 #   TORCH_INDEX  address of an index that carries the lock's torch, where the usual package index does not
+#   CONFIG       `make preflight`: the configuration; default: the paper's
+#   PROFILE      `make preflight`: the Snakemake profile whose jobs SLURM is asked about; empty: SLURM is not asked
+#   FETCH        --fetch: `make preflight` downloads the models that are not here yet
 #   UPGRADE      --upgrade: `make lock` takes the newest versions that the requirements allow
 
 FLAVOUR ?= cpu
@@ -11,6 +14,8 @@ ifeq ($(filter cpu gpu,$(FLAVOUR)),)
 $(error FLAVOUR is cpu or gpu, not $(FLAVOUR))
 endif
 CORES ?= all
+CONFIG ?= config/paper.yaml
+PROFILE ?= profiles/slurm
 PYTHON ?= $(shell for python in python3.11 python3 python; do \
 	$$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$python && break; done)
 export PYTHON TORCH_INDEX UPGRADE
@@ -24,7 +29,7 @@ BUILT := $(VENV)/built-from-$(shell cat envs/install.sh envs/$(FLAVOUR).lock | c
 # For the commands of a recipe only: the search for PYTHON must not meet the environment itself.
 IN_ENV = PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help env demo test test-unit test-cluster lint schema lock bench clean
+.PHONY: help env demo preflight test test-unit test-cluster lint schema lock bench clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r target does; do \
@@ -46,6 +51,9 @@ demo: $(BUILT) ## run the embedded default and show its scores (CORES=all)
 	$(IN_ENV) snakemake --cores $(CORES)
 	@cat results/report/scores.md
 	@echo "Report: results/report/report.html"
+
+preflight: $(BUILT) ## look before a long run: corpus, models, disk, SLURM (CONFIG, PROFILE, FETCH=--fetch)
+	@$(IN_ENV) python workflow_scripts/preflight.py --config $(CONFIG) $(if $(PROFILE),--profile $(PROFILE)) $(FETCH)
 
 test: test-unit ## run every test
 	$(IN_ENV) python -m pytest -m process tests/unit

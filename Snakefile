@@ -16,6 +16,7 @@ if not workflow.overwrite_configfiles:
 
 
 include: "rules/common.smk"
+include: "rules/preflight.smk"
 include: "rules/corpus.smk"
 include: "rules/transcripts.smk"
 include: "rules/hearing.smk"

@@ -92,27 +92,37 @@ def system_transcripts(wildcards):
 
 
 def system_heard(wildcards):
-    """What was heard before, for a system with `hearing.cache`."""
+    """What was heard before, for a system with `hearing.cache`: indices, and the numbers that a job finds by them."""
     hearing = getattr(CONFIG.systems[wildcards.system].encoder, "hearing", None)
     if hearing is None or not hearing.cache:
         return []
     return [
-        f"results/hearing/{hearing.key}/{shard:03}.parquet"
+        f"results/hearing/{hearing.key}/{shard:03}.{end}"
         for shard in range(hearing.shards)
+        for end in ("parquet", "heard.bin", "sounds.bin")
     ]
 
 
 def heard_option(wildcards, input):
-    return f"--heard {input.heard}" if input.heard else ""
+    indices = [path for path in input.heard if path.endswith(".parquet")]
+    return f"--heard {' '.join(indices)}" if indices else ""
 
 
-def hearing_resource(key, scaled=False, most=None):
-    def value(wildcards, attempt=1):
-        amount = getattr(EARS[wildcards.ears].resources, key)
-        amount = amount if most is None else min(most, amount)
-        return amount * attempt if scaled else amount
+def asked(resources, key, attempt=1):
+    """What an attempt asks of the machine: memory and run time grow with it."""
+    if key.endswith("runtime"):
+        return resources.minutes(attempt, key)
+    return getattr(resources, key) * (attempt if key == "mem_mb" else 1)
 
-    return value
+
+def hearing_resource(key):
+    return lambda wildcards, attempt=1: asked(
+        EARS[wildcards.ears].resources, key, attempt
+    )
+
+
+def hearing_gpu(wildcards):
+    return min(1, EARS[wildcards.ears].resources.gpu)
 
 
 def transcripts_option(wildcards, input):
@@ -123,14 +133,29 @@ def system_settings(wildcards):
     return configuration.settings_json(CONFIG.systems[wildcards.system])
 
 
-def system_resource(key, scaled=False):
-    """A resource of the system that the wildcard names; `scaled` by the attempt, for memory and run time."""
+def system_resource(key):
+    """A resource of the system that the wildcard names."""
+    return lambda wildcards, attempt=1: asked(
+        CONFIG.systems[wildcards.system].resources, key, attempt
+    )
 
-    def value(wildcards, attempt=1):
-        amount = getattr(CONFIG.systems[wildcards.system].resources, key)
-        return amount * attempt if scaled else amount
 
-    return value
+def all_gpus(wildcards):
+    """Of all nodes together, as SLURM counts them."""
+    resources = CONFIG.systems[wildcards.system].resources
+    return resources.gpu * resources.nodes
+
+
+def several_nodes(value=None):
+    """`value`, or else their number, for a system that trains on several nodes; no such resource for the others."""
+
+    def resource(wildcards):
+        nodes = CONFIG.systems[wildcards.system].resources.nodes
+        if nodes == 1:
+            return None
+        return nodes if value is None else value
+
+    return resource
 
 
 def one_gpu(wildcards):
@@ -138,8 +163,11 @@ def one_gpu(wildcards):
     return min(1, CONFIG.systems[wildcards.system].resources.gpu)
 
 
-def scaled(amount):
-    return lambda wildcards, attempt: amount * attempt
+def stage_resource(stage, key):
+    """A resource of a section `corpus` or `transcripts`."""
+    return lambda wildcards, attempt=1: asked(
+        getattr(CONFIG, stage).resources, key, attempt
+    )
 
 
 def transcript_sources(wildcards):

@@ -16,8 +16,8 @@ rule prepare_corpus:
         CONDA
     threads: CONFIG.corpus.resources.cpus
     resources:
-        mem_mb=scaled(CONFIG.corpus.resources.mem_mb),
-        runtime=scaled(CONFIG.corpus.resources.runtime),
+        mem_mb=stage_resource("corpus", "mem_mb"),
+        runtime=stage_resource("corpus", "runtime"),
     params:
         settings=settings_of("corpus"),
         seed=CONFIG.seed,

@@ -15,10 +15,10 @@ rule hear:
         CONDA
     threads: hearing_resource("cpus")
     resources:
-        gpu=hearing_resource("gpu", most=1),
-        gpu_jobs=hearing_resource("gpu", most=1),
-        mem_mb=hearing_resource("mem_mb", scaled=True),
-        runtime=hearing_resource("runtime", scaled=True),
+        gpu=hearing_gpu,
+        gpu_jobs=hearing_gpu,
+        mem_mb=hearing_resource("mem_mb"),
+        runtime=hearing_resource("runtime"),
     params:
         settings=lambda wildcards: configuration.settings_json(EARS[wildcards.ears]),
         seed=CONFIG.seed,

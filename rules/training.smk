@@ -20,10 +20,15 @@ rule train:
         CONDA
     threads: system_resource("cpus")
     resources:
-        gpu=system_resource("gpu"),
+        gpu=all_gpus,
+        nodes=system_resource("nodes"),
+        # Several nodes: SLURM's plugin leaves it to the job, train.py, to start a process on each of them.
+        mpi=several_nodes("srun"),
+        tasks=several_nodes(),
+        tasks_per_gpu=several_nodes(0),  # else the plugin asks for that many tasks a GPU, too
         gpu_jobs=one_gpu,
-        mem_mb=system_resource("mem_mb", scaled=True),
-        runtime=system_resource("runtime", scaled=True),
+        mem_mb=system_resource("mem_mb"),
+        runtime=system_resource("runtime"),
     params:
         settings=system_settings,
         seed=CONFIG.seed,
@@ -34,9 +39,11 @@ rule train:
     message:
         "Training {wildcards.system}"
     shell:
+        # SLURM signals every process of a job: train.py saves a checkpoint, and the shell and tee wait for it.
+        "trap '' TERM USR1; "
         'python "$scripts"/train.py --name {wildcards.system} --settings {params.settings:q} --seed {params.seed}'
         " --manifest {input.manifest} {params.transcripts} {params.heard} --checkpoints {params.checkpoints} --output $(dirname {output.weights})"
-        " --cpus {threads} --gpus {resources.gpu} 2>&1 | tee {log}"
+        " --cpus {threads} --gpus {resources.gpu} --nodes {resources.nodes} 2>&1 | tee --append {log}"
 
 
 rule predict:
@@ -60,8 +67,8 @@ rule predict:
     resources:
         gpu=one_gpu,
         gpu_jobs=one_gpu,
-        mem_mb=system_resource("mem_mb", scaled=True),
-        runtime=system_resource("predict_runtime", scaled=True),
+        mem_mb=system_resource("mem_mb"),
+        runtime=system_resource("predict_runtime"),
     params:
         transcripts=transcripts_option,
         heard=heard_option,

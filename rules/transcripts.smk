@@ -16,8 +16,8 @@ rule transcribe:
     resources:
         gpu=min(1, CONFIG.transcripts.resources.gpu),
         gpu_jobs=min(1, CONFIG.transcripts.resources.gpu),
-        mem_mb=scaled(CONFIG.transcripts.resources.mem_mb),
-        runtime=scaled(CONFIG.transcripts.resources.runtime),
+        mem_mb=stage_resource("transcripts", "mem_mb"),
+        runtime=stage_resource("transcripts", "runtime"),
     params:
         settings=settings_of("transcripts"),
         seed=CONFIG.seed,

@@ -21,9 +21,10 @@ rule label_zero_shot:
     threads: system_resource("cpus")
     resources:
         gpu=system_resource("gpu"),
+        nodes=1,  # one server has all its GPUs in one machine
         gpu_jobs=one_gpu,
-        mem_mb=system_resource("mem_mb", scaled=True),
-        runtime=system_resource("runtime", scaled=True),
+        mem_mb=system_resource("mem_mb"),
+        runtime=system_resource("runtime"),
         # How fast it asks; among the resources, for a change of a parameter would have everything labelled again.
         concurrency=system_resource("concurrency"),
         request_seconds=system_resource("request_seconds"),
@@ -63,8 +64,8 @@ rule label_by_ear:
     resources:
         gpu=one_gpu,
         gpu_jobs=one_gpu,
-        mem_mb=system_resource("mem_mb", scaled=True),
-        runtime=system_resource("runtime", scaled=True),
+        mem_mb=system_resource("mem_mb"),
+        runtime=system_resource("runtime"),
     params:
         settings=system_settings,
         classes=CONFIG.corpus.classes,

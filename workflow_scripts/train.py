@@ -1,11 +1,13 @@
-"""Train one system of the configuration; a killed run goes on from its last checkpoint."""
+"""Train one system of the configuration; a killed run goes on from its last checkpoint.
+
+At SIGTERM or SIGUSR1 it saves one and ends; at a second signal it ends at once.
+"""
 
 import argparse
-import os
-import sys
+import contextlib
 from pathlib import Path
 
-from abhinaya import errors, tables, transcripts
+from abhinaya import errors, launch, locks, signals, tables, transcripts
 from abhinaya.config import Trained, parse
 
 
@@ -19,36 +21,44 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1234, help="of weights, crops and batches")
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder for a run in progress")
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
-    parser.add_argument("--cpus", type=int, default=2, help="CPU cores to use")
-    parser.add_argument("--gpus", type=int, default=0, help="GPUs on this machine; 0 computes on the CPU")
+    parser.add_argument("--cpus", type=int, default=2, help="CPU cores to use on each machine")
+    parser.add_argument("--gpus", type=int, default=0, help="GPUs of all machines; 0 computes on the CPU")
+    parser.add_argument("--nodes", type=int, default=1, help="machines, of a SLURM job if several")
     return parser.parse_args()
 
 
 def main() -> None:
+    signals.end_at_once()
     options = arguments()
     settings = parse(Trained, options.settings, where=f"systems.{options.name}")
-    if options.gpus > 1 and "LOCAL_RANK" not in os.environ:  # start again, one process a GPU
-        from abhinaya.devices import claim
+    gpus = options.gpus // options.nodes  # of this machine
+    if max(gpus, options.nodes) > 1 and not launch.is_launched():
+        if gpus:
+            from abhinaya.devices import claim
 
-        claim(options.cpus, options.gpus)  # too few are told once, not by every process
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={options.gpus}"]
-        os.execv(sys.executable, [sys.executable, *launcher, *sys.argv])
+            claim(options.cpus, gpus)  # too few are told once, not by every process
+        launch.launch(max(1, gpus), options.nodes, options.cpus)
     manifest = tables.read_manifest(options.manifest)
     if options.transcripts:
         manifest = transcripts.joined(manifest, options.transcripts)
     from abhinaya.training import train  # torch; not for --help and not before the settings are checked
 
-    train(
-        options.name,
-        settings,
-        manifest,
-        options.seed,
-        options.checkpoints,
-        options.output,
-        options.cpus,
-        options.gpus,
-        options.heard,
-    )
+    first = contextlib.nullcontext()
+    if launch.is_first():
+        lock = options.checkpoints.with_name(f".{options.checkpoints.name}.lock")
+        first = locks.alone(lock, f"another job trains {options.name}; wait until it has ended, or cancel it")
+    with first:
+        train(
+            options.name,
+            settings,
+            manifest,
+            options.seed,
+            options.checkpoints,
+            options.output,
+            options.cpus,
+            gpus,
+            options.heard,
+        )
 
 
 if __name__ == "__main__":

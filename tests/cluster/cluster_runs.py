@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SCRIPT = str(Path(__file__).with_name("slurm.sh"))
-# Faster than the profile's, which spare a real cluster's controller and wait for its file servers.
-IMPATIENT = ("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5")
+SNAKEMAKE = str(Path(__file__).with_name("impatient.py"))
+LATENCY = ("--latency-wait", "5")  # the profile waits longer, for a real cluster's file servers
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
@@ -41,6 +41,7 @@ class Cluster:
     """The private SLURM, and Snakemake run on it from the root of a checkout."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         path = [str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
         self.environment = {**os.environ, "PATH": os.pathsep.join(path)}
         self.runs: list[Run] = []
@@ -51,15 +52,16 @@ class Cluster:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def start(self, checkout: Path, *arguments: str) -> "Run":
-        command = ["snakemake", "--profile", "slurm", *arguments]
+    def start(self, checkout: Path, *arguments: str, **variables: str) -> "Run":
+        """`variables` are of the environment."""
+        command = [sys.executable, SNAKEMAKE, "--profile", "slurm", *arguments]
         if "--configfile" not in arguments:
             command += ["--configfile", "config/test.yaml"]
-        self.runs.append(Run(self, checkout, [*command, *IMPATIENT]))
+        self.runs.append(Run(self, checkout, [*command, *LATENCY], variables))
         return self.runs[-1]
 
-    def snakemake(self, checkout: Path, *arguments: str) -> "Run":
-        run = self.start(checkout, *arguments)
+    def snakemake(self, checkout: Path, *arguments: str, **variables: str) -> "Run":
+        run = self.start(checkout, *arguments, **variables)
         run.wait()
         return run
 
@@ -67,13 +69,17 @@ class Cluster:
 class Run:
     """A run of Snakemake on the cluster."""
 
-    def __init__(self, cluster: Cluster, checkout: Path, command: list[str]) -> None:
+    def __init__(self, cluster: Cluster, checkout: Path, command: list[str], variables: dict[str, str]) -> None:
         self.cluster = cluster
         handle, name = tempfile.mkstemp(dir=checkout, prefix="output-", suffix=".txt")
         self.output = Path(name)
         with os.fdopen(handle) as output:
             self.process = subprocess.Popen(
-                command, cwd=checkout, env=cluster.environment, stdout=output, stderr=subprocess.STDOUT
+                command,
+                cwd=checkout,
+                env=cluster.environment | variables,
+                stdout=output,
+                stderr=subprocess.STDOUT,
             )
 
     @property

@@ -15,7 +15,7 @@ PARTS = ("Snakefile", "config", "config.yaml", "envs", "profiles", "rules", "slu
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """A SLURM of the tests' own: partitions `cpu` and `gpu`, one node each, one GPU that is none."""
+    """A SLURM of the tests' own: partitions `cpu` and `gpu`, one node each, and `both`; one GPU that is none."""
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # short, for the paths of sockets are limited
     up = subprocess.run(["sh", SCRIPT, "up", str(folder)], capture_output=True, text=True)
     cluster = Cluster(folder)

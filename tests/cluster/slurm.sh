@@ -5,11 +5,11 @@
 #     tests/cluster/slurm.sh down [FOLDER]    cancel its jobs and stop it; its logs stay in FOLDER/log
 #
 # Two nodes of four CPUs and 8 GB each, whatever the machine has: `cpu` and `gpu`, each alone in the partition of its
-# name; `gpu` has one GPU, which is the null device. Needs what install.sh installs.
+# name, and together in `both`; `gpu` has one GPU, which is the null device. Needs what install.sh installs.
 set -eu
 
 folder=${2:-${TMPDIR:-/tmp}/abhinaya-slurm-$(id -u)}
-commands="sbatch srun squeue scancel sinfo scontrol sacct sacctmgr sshare"
+commands="sbatch srun squeue scancel sinfo scontrol sacct sacctmgr sshare slurmd"
 # Where Debian keeps daemons, which a user's PATH often lacks.
 PATH="$PATH:/usr/sbin:/sbin"
 
@@ -64,7 +64,8 @@ SlurmctldPort=$1
 SlurmUser=$user
 SlurmdUser=$user
 AuthType=auth/munge
-AuthInfo=socket=$folder/run/munge.socket
+# A job that is queued again waits until its credential has expired: two minutes, unless told otherwise.
+AuthInfo=socket=$folder/run/munge.socket,cred_expire=5
 CredType=cred/munge
 StateSaveLocation=$folder/state
 SlurmdSpoolDir=$folder/spool/%n
@@ -90,13 +91,14 @@ SchedulerParameters=bf_interval=1,sched_interval=1
 EnforcePartLimits=ALL
 # squeue tells of finished jobs for this long.
 MinJobAge=600
-KillWait=2
+KillWait=30
 # The sizes below count, not those of the machine.
 SlurmdParameters=config_overrides
 NodeName=cpu NodeHostname=$host NodeAddr=127.0.0.1 Port=$2 CPUs=4 RealMemory=8000
 NodeName=gpu NodeHostname=$host NodeAddr=127.0.0.1 Port=$3 CPUs=4 RealMemory=8000 Gres=gpu:fake:1
 PartitionName=cpu Nodes=cpu Default=YES MaxTime=1-0
 PartitionName=gpu Nodes=gpu MaxTime=1-0
+PartitionName=both Nodes=cpu,gpu MaxTime=1-0
 CONF
     cat >"$folder/etc/gres.conf" <<CONF
 AutoDetect=off

@@ -1,11 +1,14 @@
-"""`snakemake --profile slurm` on a real SLURM: every stage, the order on a GPU, time-outs, failures, cancellation."""
+"""`snakemake --profile slurm` on a real SLURM: every stage, the order on a GPU, all that ends a job, two nodes."""
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +27,14 @@ def configured(checkout: Path, name: str, change: Callable[[dict], None]) -> str
     path = checkout / "config" / f"{name}.yaml"
     path.write_text(yaml.safe_dump(settings))
     return str(path.relative_to(checkout))
+
+
+def site(checkout: Path, old: str, new: str) -> None:
+    """Change the profile."""
+    profile = checkout / "profiles/slurm/config.v9+.yaml"
+    text = profile.read_text()
+    assert text.count(old) == 1
+    profile.write_text(text.replace(old, new))
 
 
 def forget(checkout: Path, *names: str) -> None:
@@ -71,9 +82,8 @@ def test_jobs_on_one_gpu_run_one_after_the_other(cluster: Cluster, tmp_path: Pat
     for part in ("config", "profiles"):
         shutil.copytree(ROOT / part, tmp_path / part)
     (tmp_path / "slurm").symlink_to("profiles/slurm")
-    profile = tmp_path / "slurm/config.v9+.yaml"
-    text = profile.read_text().replace('gpu_model: ""', "gpu_model: fake")
-    profile.write_text(text.replace('setup: ""', "setup: export SITE=here"))
+    site(tmp_path, 'gpu_model: ""', "gpu_model: fake")
+    site(tmp_path, 'setup: ""', "setup: export SITE=here")
     shutil.copy(Path(__file__).with_name("gpu_jobs.smk"), tmp_path)
     run = cluster.snakemake(tmp_path, "--snakefile", "gpu_jobs.smk")
     assert run.process.returncode == 0, run.text
@@ -125,6 +135,24 @@ def test_a_job_that_someone_cancels_is_noticed(cluster: Cluster, checkout: Path)
     assert not (checkout / "results/s1/preds.csv").exists()
 
 
+def test_preflight_comes_first(cluster: Cluster, checkout: Path) -> None:
+    forget(checkout, "s1/preds.csv")
+    run = cluster.snakemake(checkout, "results/s1/preds.csv", ABHINAYA_PREFLIGHT="on")
+    assert run.process.returncode == 0, run.text
+    assert [job.did for job in run.jobs()] == ["predict s1"]
+    assert run.text.index("--mem 2000 ") < run.text.index("has been submitted")
+
+
+def test_nothing_is_submitted_while_preflight_finds_something_wrong(cluster: Cluster, checkout: Path) -> None:
+    forget(checkout, "s1/preds.csv")
+    config = configured(checkout, "big", lambda systems: systems["s1"]["resources"].update(mem_mb=8001))
+    run = cluster.snakemake(checkout, "results/s1/preds.csv", "--configfile", config, ABHINAYA_PREFLIGHT="on")
+    assert run.process.returncode == 1
+    (line,) = (line for line in run.text.splitlines() if "refused" in line)
+    assert "predict s1" in line and "--mem 8001 " in line and "lower its `resources`" in line
+    assert run.jobs() == []
+
+
 def trainer(checkout: Path) -> psutil.Process | None:
     """The process that trains in `checkout`."""
     for process in psutil.process_iter(["cmdline", "cwd"]):
@@ -134,8 +162,35 @@ def trainer(checkout: Path) -> psutil.Process | None:
     return None
 
 
+def crash(cluster: Cluster, node: str, checkout: Path) -> None:
+    """End the SLURM of a node, and all that its jobs run in `checkout`, as a loss of power would."""
+    daemon = psutil.Process(int((cluster.folder / f"run/slurmd.{node}.pid").read_text()))
+    daemon.kill()
+    for process in psutil.process_iter(["cmdline"]):
+        if "slurmstepd: " in " ".join(process.info["cmdline"] or []):
+            children = process.children(recursive=True)
+            if any(child.cwd() == str(checkout) for child in children):
+                for each in (process, *children):
+                    with suppress(psutil.NoSuchProcess):  # some end with those that started them
+                        each.kill()
+    wait_for(lambda: trainer(checkout) is None and not daemon.is_running())
+
+
+def heeds_signals(process: psutil.Process) -> bool:
+    """Whether it has a handler for SIGTERM by now."""
+    caught = re.search(r"^SigCgt:\s*(\w+)$", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)[1]
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+
+
 def checkpoints(checkout: Path) -> list[Path]:
     return list(checkout.glob("results/baseline/checkpoints/checkpoint-*/trainer_state.json"))
+
+
+def resumed_from(checkout: Path) -> int:
+    """The step from which the last attempt went on; three make an epoch."""
+    return int(
+        re.search(r"resuming from .*-(\d+)$", (checkout / "logs/train/baseline.log").read_text(), re.MULTILINE)[1]
+    )
 
 
 @pytest.fixture
@@ -145,11 +200,66 @@ def untrained(checkout: Path) -> Path:
     return checkout
 
 
+MODEL = "baseline/model/model.safetensors"
+
+
+@pytest.fixture
+def training(cluster: Cluster, untrained: Path) -> Run:
+    """A run whose trainer stands still in its second epoch; what ends its job wakes it."""
+    run = cluster.start(untrained, f"results/{MODEL}")
+    run.until(lambda: checkpoints(untrained))
+    trainer(untrained).send_signal(signal.SIGSTOP)
+    return run
+
+
+def test_a_preempted_job_saves_a_checkpoint_and_resumes(
+    cluster: Cluster, undisturbed: tuple[Path, Run], untrained: Path, training: Run
+) -> None:
+    (job,) = training.jobs()
+    cluster("scontrol", "requeue", job.JobId)  # as SLURM does with PreemptMode=REQUEUE
+    assert training.wait(180) == 0, training.text
+    assert [(job.JobState, job.Restarts) for job in training.jobs()] == [("COMPLETED", "1")]
+    assert resumed_from(untrained) in (4, 5)
+    assert same(untrained, undisturbed[0], MODEL)
+
+
+def test_a_job_goes_on_after_its_node_failed(
+    cluster: Cluster, undisturbed: tuple[Path, Run], untrained: Path, training: Run
+) -> None:
+    """Nobody is told and nothing is left; SLURM queues the job again, and the node comes back."""
+    crash(cluster, "cpu", untrained)
+    cluster("scontrol", "update", "nodename=cpu", "state=down", "reason=test")  # as SLURM notes after SlurmdTimeout
+    assert [job.JobState for job in training.jobs()] == ["PENDING"]
+    cluster("slurmd", "-N", "cpu")
+    assert training.wait(180) == 0, training.text
+    assert [(job.JobState, job.Restarts) for job in training.jobs()] == [("COMPLETED", "1")]
+    assert resumed_from(untrained) == 3
+    assert same(untrained, undisturbed[0], MODEL)
+
+
+def test_a_training_is_told_before_its_time_is_up(
+    cluster: Cluster, undisturbed: tuple[Path, Run], untrained: Path
+) -> None:
+    """Two minutes before; until then it stands still here, and the signal wakes it."""
+    config = configured(untrained, "brief", lambda systems: systems["baseline"]["resources"].update(runtime=3))
+    run = cluster.start(untrained, f"results/{MODEL}", "--configfile", config)
+    run.until(lambda: (process := trainer(untrained)) and heeds_signals(process))
+    trainer(untrained).send_signal(signal.SIGSTOP)
+    assert run.wait(180) == 0, run.text
+    assert [(job.JobState, job.ExitCode, job.TimeLimit) for job in run.jobs()] == [
+        ("FAILED", "1:0", "00:03:00"),
+        ("COMPLETED", "0:0", "00:06:00"),
+    ]
+    assert resumed_from(untrained) == 1
+    assert same(untrained, undisturbed[0], MODEL)
+
+
 def test_a_job_out_of_time_gets_more_and_resumes(
     cluster: Cluster, undisturbed: tuple[Path, Run], untrained: Path
 ) -> None:
+    site(untrained, "--signal=TERM@120", "")
     config = configured(untrained, "brief", lambda systems: systems["baseline"]["resources"].update(runtime=1))
-    run = cluster.start(untrained, "results/baseline/model/model.safetensors", "--configfile", config)
+    run = cluster.start(untrained, f"results/{MODEL}", "--configfile", config)
     run.until(lambda: checkpoints(untrained))
     trainer(untrained).send_signal(signal.SIGSTOP)  # it hangs
     assert run.wait(300) == 0, run.text
@@ -157,8 +267,23 @@ def test_a_job_out_of_time_gets_more_and_resumes(
         ("train baseline", "TIMEOUT", "00:01:00", "2000M"),
         ("train baseline", "COMPLETED", "00:02:00", "4000M"),
     ]
-    assert "resuming from" in (untrained / "logs/train/baseline.log").read_text()
-    assert same(untrained, undisturbed[0], "baseline/model/model.safetensors")
+    assert resumed_from(untrained)
+    assert same(untrained, undisturbed[0], MODEL)
+
+
+def test_snakemake_interrupted_and_run_again_ends_alike(
+    cluster: Cluster, undisturbed: tuple[Path, Run], untrained: Path, training: Run
+) -> None:
+    training.process.send_signal(signal.SIGINT)
+    assert training.wait(60) == 1
+    wait_for(lambda: [job.JobState for job in training.jobs()] == ["CANCELLED"])
+    assert trainer(untrained) is None
+    assert not list((untrained / "results/baseline").glob("model/*"))
+    assert not list(untrained.glob(".snakemake/locks/*"))
+    again = cluster.snakemake(untrained, f"results/{MODEL}")
+    assert again.process.returncode == 0, again.text
+    assert resumed_from(untrained) in (4, 5)
+    assert same(untrained, undisturbed[0], MODEL)
 
 
 def test_snakemake_killed_and_run_again_ends_alike(
@@ -176,8 +301,21 @@ def test_snakemake_killed_and_run_again_ends_alike(
     cluster("snakemake", "--unlock", cwd=untrained)
     again = cluster.snakemake(untrained, "results/baseline/preds.csv")
     assert again.process.returncode == 0, again.text
-    assert "resuming from" in (untrained / "logs/train/baseline.log").read_text()
-    assert same(untrained, undisturbed[0], "baseline/model/model.safetensors", "baseline/preds.csv")
+    assert resumed_from(untrained)
+    assert same(untrained, undisturbed[0], MODEL, "baseline/preds.csv")
+
+
+def test_a_training_on_two_nodes(cluster: Cluster, untrained: Path) -> None:
+    def spread(systems: dict) -> None:
+        systems["baseline"]["resources"].update(nodes=2)
+        systems["baseline"]["training"].update(epochs=1)
+
+    site(untrained, "  cpu: {}\n", "  both: {}\n")
+    run = cluster.snakemake(untrained, f"results/{MODEL}", "--configfile", configured(untrained, "two", spread))
+    assert run.process.returncode == 0, run.text
+    assert [(job.JobState, job.Partition, job.NumNodes) for job in run.jobs()] == [("COMPLETED", "both", "2")]
+    assert (untrained / "results" / MODEL).stat().st_size
+    assert json.loads((untrained / "results/baseline/model/metrics.json").read_text())["processes"] == 2
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from abhinaya import answers
+from abhinaya import answers, locks
 from abhinaya.answers import ANSWERS, Answers
 from abhinaya.errors import UserError
 
@@ -172,7 +172,7 @@ def test_a_store_without_locks_is_told_and_used(
     def flock(*_: object) -> None:
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr(answers.fcntl, "flock", flock)
+    monkeypatch.setattr(locks.fcntl, "flock", flock)
     with Answers(tmp_path).alone():
         pass
     assert "no lock (Function not implemented)" in capsys.readouterr().err

@@ -16,9 +16,11 @@ import pandas as pd
 import pytest
 import soundfile
 import yaml
+import yte
 from running import ROOT, TEST_CONFIG, snakemake
 
 from abhinaya import tables
+from abhinaya.config import validate
 from abhinaya.labels import CLASSES
 
 TRAINED = ("baseline", "s1", "t2")
@@ -128,6 +130,25 @@ def test_nothing_runs_again_and_only_what_a_change_needs(finished: Path, tmp_pat
         "all": 1,
         "total": 7,
     }
+
+
+@pytest.mark.parametrize("lost", ["000.heard.bin", "001.sounds.bin", "001.parquet"])
+def test_a_file_of_the_cache_that_is_gone_is_made_again(lost: str, tmp_path: Path) -> None:
+    settings = yaml.safe_load(TEST_CONFIG.read_text())
+    salmonn = {"family": "salmonn", "encoder": SMALL_SALMONN, "loss": {"name": "wfl"}}
+    settings |= {"systems": {"s2": salmonn}, "ensembles": {}}
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(yaml.safe_dump(settings))
+    ears = validate(settings).systems["s2"].encoder.hearing.key
+    cache = [f"hearing/{ears}/00{shard}.{end}" for shard in range(2) for end in ("parquet", "heard.bin", "sounds.bin")]
+    for made in ("corpus/manifest.parquet", "corpus/references.parquet", *cache):
+        file = tmp_path / "results" / made
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(made)
+    plan = ("results/s2/preds.csv", "-n", "--rerun-triggers", "mtime")
+    assert planned(snakemake(tmp_path, *plan, configfile=changed)) == {"train": 1, "predict": 1, "total": 2}
+    (tmp_path / "results" / "hearing" / ears / lost).unlink()
+    assert planned(snakemake(tmp_path, *plan, configfile=changed)) == {"hear": 1, "train": 1, "predict": 1, "total": 3}
 
 
 def test_a_single_target_plans_only_what_it_needs(tmp_path: Path) -> None:
@@ -443,7 +464,8 @@ def test_gpu_jobs_take_turns_on_one_machine_but_keep_their_gpus(tmp_path: Path) 
     }
     expected = {"transcribe.py": ["1"] * 2, "train.py": ["4"] * 3, "predict.py": ["1"] * 3}
     assert asked == {**expected, "label_zero_shot.py": ["4"]}
-    assert yaml.safe_load((ROOT / "profiles/default/config.v9+.yaml").read_text())["resources"] == ["gpu_jobs=1"]
+    with (ROOT / "profiles/default/config.v9+.yaml").open() as profile:
+        assert yte.process_yaml(profile, require_use_yte=True)["resources"]["gpu_jobs"] == 1
     for rules in ("transcripts.smk", "hearing.smk", "training.smk", "zero_shot.smk"):
         text = (ROOT / "rules" / rules).read_text()
         assert text.count(" gpu=") == text.count(" gpu_jobs=") > 0

@@ -3,14 +3,12 @@
 Answers of other settings stay beside: hosted ones cost money, and are there when the settings come back.
 """
 
-import fcntl
 import itertools
 import re
-import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -18,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from abhinaya import tables
+from abhinaya import locks, tables
 from abhinaya.errors import UserError
 
 ANSWERS = pa.schema(
@@ -70,26 +68,13 @@ class Answers:
         """Add `rows` (keys: columns of `ANSWERS`) as one part, and merge parts when there are many."""
         self._add(pa.Table.from_pylist(rows, ANSWERS))
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> AbstractContextManager[None]:
         """Keep other jobs out: they would ask the same again, and merge parts that are being read.
 
         Raises:
             UserError: another job is at it.
         """
-        path = self.folder / ".lock"  # stays behind; the lock itself ends with whoever holds it
-        try:
-            file = path.open("w")
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written ({error.strerror}); give another path") from None
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"{self.folder}: another job is adding answers; wait until it has ended") from None
-            except OSError as error:  # some cluster file systems have no locks
-                print(f"{self.folder}: no lock ({error.strerror}); see that no other job adds answers", file=sys.stderr)
-            yield
+        return locks.alone(self.folder / ".lock", "another job is adding answers; wait until it has ended")
 
     @contextmanager
     def keeping(self) -> Iterator[Callable[[dict], None]]:

@@ -1,11 +1,18 @@
 """A user's mistake is told in one line; a traceback is kept for our own."""
 
+import contextlib
 import sys
 from collections.abc import Callable
 
 
 class UserError(Exception):
     """What is wrong (file, row or key) and how to mend it, in one line."""
+
+
+def tell(line: str) -> None:
+    """Print a line to standard error, also when nobody reads it: what ends a job may end its log first."""
+    with contextlib.suppress(BrokenPipeError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def run(main: Callable[[], None]) -> None:

@@ -73,7 +73,7 @@ def connect(settings: ZeroShotSystem, log: Path, cpus: int, gpus: int, start_min
         UserError: no key, no vLLM, no GPUs, no access to the model; the server does not start, and why.
     """
     if settings.endpoint is not None:
-        yield Remote(settings.endpoint.url, settings.model, _key(settings.endpoint.key_variable))
+        yield Remote(settings.endpoint.url, settings.model, key(settings.endpoint.key_variable))
         return
     _check_machine(cpus, gpus)
     commit = check_access(settings.model, settings.revision)
@@ -293,7 +293,7 @@ class Vllm:
         self.peak_memory_mb = max(self.peak_memory_mb, sum(_peak_kb(member.pid) for member in members) // 1024)
 
 
-def _key(variable: str | None) -> str | None:
+def key(variable: str | None) -> str | None:
     """The key that an environment variable holds.
 
     Raises:

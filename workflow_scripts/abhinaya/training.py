@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -14,111 +15,25 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.metrics import accuracy_score, f1_score, recall_score
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Dataset
-from transformers import (
-    EvalPrediction,
-    PrinterCallback,
-    Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-    set_seed,
-)
+from torch.utils.data import Dataset
+from transformers import EvalPrediction, PrinterCallback, Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
-from abhinaya import losses, tables
+from abhinaya import losses, signals, tables
 from abhinaya.classifier import Classifier
 from abhinaya.config import TrainedSystem, deciding
-from abhinaya.dataset import LengthGrouped, Utterances, Vectors, collate
+from abhinaya.dataset import Utterances, Vectors, collate
 from abhinaya.devices import autocast, claim, is_bf16
-from abhinaya.errors import UserError
+from abhinaya.errors import UserError, tell
 from abhinaya.labels import CLASSES
-from abhinaya.model_folder import (
-    WEIGHTS,
-    build,
-    check_replaceable,
-    load_weights,
-    parameters,
-    save_model,
-    save_weights,
-    stamps,
-)
-from abhinaya.sharding import is_sharded, shard
+from abhinaya.model_folder import build, check_replaceable, parameters, save_model, stamps
+from abhinaya.sharding import shard
+from abhinaya.trainer import Checkpoints, ClassifierTrainer, Epochs, Stopped
 from abhinaya.transcripts import check_text, short_enough
 
 FINGERPRINT = "fingerprint.json"
-MEMORY_ONLY = ("batch_size", "eval_batch_size", "gradient_checkpointing", "shard")  # keys of `training`
-
-
-class ClassifierTrainer(Trainer):
-    """Trainer that stores only what training changes and batches by length from seed and epoch alone."""
-
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> LengthGrouped:
-        dataset = self.train_dataset if train_dataset is None else train_dataset
-        step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return LengthGrouped(dataset.sizes, step, self.args.seed)
-
-    def _wrap_model(self, model: nn.Module, training: bool = True, dataloader: DataLoader | None = None) -> nn.Module:
-        if not training or not is_sharded(model):
-            return super()._wrap_model(model, training, dataloader)
-        # accelerate refuses DDP over shares, for it cannot know that DDP was told to leave them alone.
-        model = self.accelerator.prepare_model(model, device_placement=False, evaluation_mode=True)
-        return DistributedDataParallel(model, find_unused_parameters=self.args.ddp_find_unused_parameters)
-
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        folder = Path(output_dir or self.args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_weights(self.model, folder / WEIGHTS)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Classifier | None = None) -> None:
-        load_weights(model or self.model, Path(resume_from_checkpoint, WEIGHTS))
-
-    def _load_best_model(self) -> None:
-        load_weights(self.model, Path(self.state.best_model_checkpoint, WEIGHTS))
-
-
-class Epochs(TrainerCallback):
-    """Tells the data which epoch it is, and the user how the epoch went."""
-
-    def __init__(self, trainer: ClassifierTrainer) -> None:
-        self.trainer = trainer
-        self.started = self.trained = time.monotonic()
-
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
-        self.started = time.monotonic()
-        self.trainer.train_dataset.epoch = round(state.epoch)
-        sampler = _innermost_sampler(self.trainer.callback_handler.train_dataloader)
-        sampler.epoch = round(state.epoch)
-
-    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        if args.device.type == "cuda":
-            torch.cuda.synchronize()  # what was begun is part of the epoch
-        self.trained = time.monotonic()  # Trainer evaluates after this
-
-    def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict, **_: object
-    ) -> None:
-        if not np.isfinite(metrics["eval_loss"]):
-            raise UserError(
-                f"training diverged: the validation loss of epoch {round(state.epoch)} is no number; lower "
-                "`training.learning_rate`"
-            )
-        seconds = time.monotonic() - self.started
-        state.log_history[-1] |= {"seconds": seconds, "train_seconds": self.trained - self.started}
-        if state.is_world_process_zero:
-            loss = next(entry["loss"] for entry in reversed(state.log_history) if "loss" in entry)
-            print(
-                f"epoch {round(state.epoch)}/{round(args.num_train_epochs)}  loss {loss:.4f}  "
-                f"validation loss {metrics['eval_loss']:.4f}  macro-F1 {metrics['eval_macro_f1']:.4f}  "
-                f"({seconds:.1f} s)",
-                file=sys.stderr,
-                flush=True,
-            )
+# Keys of `training` that change memory and safety, and no result.
+COST_ONLY = ("batch_size", "eval_batch_size", "gradient_checkpointing", "shard", "save_steps")
 
 
 def train(
@@ -146,6 +61,7 @@ def train(
     Raises:
         UserError: a split without utterances or with one that has none of the eight emotions, too few GPUs, an encoder
             that cannot be loaded.
+        SystemExit: a signal; a checkpoint is saved.
     """
     check_text(settings, manifest)
     device, workers = claim(cpus, gpus)
@@ -167,7 +83,7 @@ def train(
     with arguments.main_process_first(local=False):  # it clears away what the others must not find
         resume = _checkpoint_of(fingerprint(settings, rows, seed), checkpoints)
     if resume and arguments.process_index == 0:
-        print(f"resuming from {resume}", file=sys.stderr)
+        tell(f"resuming from {resume}")
     data: dict[str, Dataset] = {
         "train": Utterances(rows["train"], loader, seed),
         "validation": Utterances(rows["validation"], loader),
@@ -175,13 +91,13 @@ def train(
     remarks = left_out + [f"{split}: {remark}" for split, part in data.items() for remark in part.remarks]
     if arguments.process_index == 0:
         for remark in remarks:
-            print(remark, file=sys.stderr)
+            tell(remark)
     if settings.encoder.frozen:
         data = _encoded(classifier, data, checkpoints, settings, workers, arguments)
     if settings.training.shard and arguments.world_size > 1:
         shard(classifier, arguments.device)
     elif settings.training.shard:
-        print("training.shard: no effect, for one process alone keeps all weights", file=sys.stderr)
+        tell("training.shard: no effect, for one process alone keeps all weights")
     trainer = ClassifierTrainer(
         model=classifier,
         args=arguments,
@@ -193,9 +109,8 @@ def train(
     )
     trainer.model_accepts_loss_kwargs = False  # the count of a step goes to the loss, not to the encoder
     trainer.remove_callback(PrinterCallback)  # `Epochs` tells it in one line
-    trainer.add_callback(Epochs(trainer))
     started = time.monotonic()
-    trainer.train(resume_from_checkpoint=resume)
+    _run(trainer, settings.training.save_steps, resume)
     seconds = time.monotonic() - started
     memory = _peak_memory(trainer)
     trainer.accelerator.wait_for_everyone()  # all have read the best checkpoint before it goes
@@ -203,6 +118,23 @@ def train(
         metrics = _metrics(trainer, settings, len(rows["train"]), seconds, resume) | memory
         save_model(name, settings, classifier, counts, seed, metrics, remarks, output)
         shutil.rmtree(checkpoints)
+
+
+def _run(trainer: ClassifierTrainer, save_steps: int | None, resume: str | None) -> None:
+    """Train to the end, or leave at a signal."""
+    with signals.Noted() as noted:
+        checkpoints = Checkpoints(trainer, noted, save_steps)
+        trainer.add_callback(checkpoints)
+        trainer.add_callback(Epochs(trainer))
+        try:
+            trainer.train(resume_from_checkpoint=resume)
+            return
+        except Stopped:
+            trainer.accelerator.wait_for_everyone()  # torchrun ends the others as soon as one is gone
+    if trainer.is_world_process_zero():
+        name, step = signal.Signals(checkpoints.number).name, trainer.state.global_step
+        tell(f"stopped by {name}; start again to go on from step {step} of {trainer.state.max_steps}")
+    sys.exit(128 + checkpoints.number)  # as a shell tells of it
 
 
 def macro_f1(prediction: EvalPrediction) -> dict[str, float]:
@@ -223,7 +155,7 @@ def fingerprint(settings: TrainedSystem, rows: dict[str, pd.DataFrame], seed: in
     columns = [tables.KEY, "EmoClass", "duration", *(["text"] if settings.reads_transcripts else [])]
     content = {split: hashlib.sha256(part[columns].to_csv().encode()).hexdigest() for split, part in rows.items()}
     chosen = deciding(settings)
-    for key in MEMORY_ONLY:
+    for key in COST_ONLY:
         del chosen["training"][key]
     base = json.dumps(stamps(settings))
     return {"settings": json.dumps(chosen, sort_keys=True), "base": base, "seed": str(seed), **content}
@@ -236,7 +168,7 @@ def _checkpoint_of(task: dict[str, str], checkpoints: Path) -> str | None:
         raise UserError(f"{checkpoints}: holds other files than checkpoints; name a new or empty folder")
     if not record.is_file() or tables.read_json(record) != task:
         if record.is_file():
-            print(f"{checkpoints}: checkpoints of other settings or data; starting afresh", file=sys.stderr)
+            tell(f"{checkpoints}: checkpoints of other settings or data; starting afresh")
             shutil.rmtree(checkpoints)
         tables.write_json(task, record)
     for folder in checkpoints.glob("checkpoint-*"):
@@ -337,18 +269,11 @@ def _loss_function(settings: TrainedSystem, counts: list[int], device: torch.dev
     return compute
 
 
-def _innermost_sampler(dataloader: object) -> LengthGrouped:
-    """Our sampler, under whatever accelerate wrapped it in to share it between processes."""
-    sampler = dataloader.batch_sampler
-    while not isinstance(sampler, LengthGrouped):
-        sampler = getattr(sampler, "batch_sampler", None) or sampler.sampler
-    return sampler
-
-
 def _metrics(trainer: Trainer, settings: TrainedSystem, utterances: int, seconds: float, resume: str | None) -> dict:
     """What `metrics.json` tells, but for the memory.
 
-    `seconds` of an epoch: training and evaluation; `train_seconds`: training alone, by the first process's clock.
+    `loss` of an epoch: the mean over all its steps, and `seconds`: training and evaluation, however often it was broken
+    off; `train_seconds`: training alone, by the first process's clock.
     `seconds_per_step` and `utterances_per_second` (of all processes together): from the median epoch's
     `train_seconds`. `seconds`: this run's, since its last resumption, with loading and checkpoints.
     """

@@ -68,7 +68,7 @@ def prepare(corpus: config.AnyCorpus, seed: int, folder: Path, workers: int = 1)
             rejected,
         )
     sound = checked[checked["problem"].isna()].sort_values(KEY, ignore_index=True)
-    sound["split"] = _splits(corpus, seed, listed, sound)
+    sound["split"] = splits(corpus, seed, listed, sound)
     manifest = sound.reindex(columns=MANIFEST.names)
     texts = sound.reindex(columns=[KEY, "text"]).dropna().reset_index(drop=True)
     return Prepared(manifest, rejected, texts, summarise(manifest, len(rejected)))
@@ -123,10 +123,13 @@ def _probe(path: str, min_seconds: float) -> tuple[float | None, str | None]:
     return duration, None
 
 
-def _splits(corpus: config.AnyCorpus, seed: int, listed: pd.DataFrame, sound: pd.DataFrame) -> pd.Series:
-    """`train`, `validation`, `test` or null for each row of `sound`.
+def splits(corpus: config.AnyCorpus, seed: int, listed: pd.DataFrame, sound: pd.DataFrame) -> pd.Series:
+    """`train`, `validation`, `test` or null for each row of `sound`, those of the `listed` rows whose audio is good.
 
     Trained on and validated with are only the emotions of `corpus.classes`; tested also where the label is hidden.
+
+    Raises:
+        UserError: a split is empty; a class is absent from training; the validation set cannot be drawn.
     """
     known = sound["EmoClass"].isin(corpus.classes)
     training = sound[known & (sound["role"] == "train")]
@@ -136,7 +139,7 @@ def _splits(corpus: config.AnyCorpus, seed: int, listed: pd.DataFrame, sound: pd
         chosen = validation_split.listed(listed, corpus.classes, corpus.validation.files)
     else:
         chosen = validation_split.draw(sound, corpus.classes, corpus.validation.per_class, seed)
-    splits = pd.Series(index=sound.index, dtype=object)
+    assigned = pd.Series(index=sound.index, dtype=object)
     for split, names in zip(SPLITS, (training[KEY], chosen, testing[KEY]), strict=True):
         members = sound[KEY].isin(names)
         if not members.any():
@@ -144,8 +147,8 @@ def _splits(corpus: config.AnyCorpus, seed: int, listed: pd.DataFrame, sound: pd
                 f"corpus: the {split} split is empty; {ASSIGNED_BY[corpus.kind]} decides what goes there: give it "
                 "some utterances with readable audio"
             )
-        splits[members] = split
-    return splits
+        assigned[members] = split
+    return assigned
 
 
 def _check_training(corpus: config.AnyCorpus, training: pd.DataFrame) -> None:

@@ -55,6 +55,11 @@ def speak(requests: Sequence[Request]) -> Iterator[tuple[np.ndarray, int]]:
         yield from process.map(_speak, requests, chunksize=16)
 
 
+def check() -> None:
+    """Raise a `UserError` unless the library and its voices can be loaded."""
+    _engine()
+
+
 def _speak(request: Request) -> tuple[np.ndarray, int]:
     return _engine().speak(request), _engine().sampling_rate
 

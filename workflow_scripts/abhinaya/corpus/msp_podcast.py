@@ -38,8 +38,11 @@ ATTRIBUTES = ("EmoAct", "EmoVal", "EmoDom")  # 1 to 7
 HIDDEN_TEST = "MSP-PODCAST_test3_*.wav"
 
 
-def read(corpus: config.MspPodcast) -> pd.DataFrame:
+def read(corpus: config.MspPodcast, texts: bool = True) -> pd.DataFrame:
     """One row per utterance of the label file or the partition file.
+
+    Args:
+        texts: read the transcripts, too, a small file each.
 
     Returns:
         `FileName`, `path`, `problem`, `Split_Set`, `role`, `EmoClass`, `SpkrID`, `Gender`, `EmoAct`, `EmoVal`,
@@ -63,7 +66,8 @@ def read(corpus: config.MspPodcast) -> pd.DataFrame:
     votes = _votes(root)
     if votes is not None:
         table = table.join(votes, on=KEY)
-    table["text"] = _transcripts(table[KEY].where(table["problem"].isna()), root)
+    if texts:
+        table["text"] = _transcripts(table[KEY].where(table["problem"].isna()), root)
     return table
 
 

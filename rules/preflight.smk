@@ -1,0 +1,8 @@
+# Before jobs go to a cluster: is all there that they need? Not before a dry run, where Snakemake calls no hook.
+
+
+onstart:
+    if not workflow.local_exec:
+        from abhinaya.preflight import gate
+
+        gate.pass_or_stop(workflow, config)

@@ -1,0 +1,224 @@
+"""What a long run would stumble over, found before it starts: a line for each thing that is looked at.
+
+Nothing is computed, decoded or, without `fetch`, downloaded beyond configuration files and tokenizers. Only what the
+planned jobs need is looked at.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from abhinaya.config import RANDOM, Config, SalmonnSystem, SalmonnZeroShot, TrainedSystem, ZeroShotSystem
+from abhinaya.errors import UserError
+from abhinaya.preflight.plan import Plan
+
+RESULTS = Path("results")
+MANIFEST = RESULTS / "corpus" / "manifest.parquet"
+LISTENING = {"prepare_corpus", "transcribe", "hear", "train", "predict", "label_by_ear"}  # rules that read audio
+SYSTEMS = ("train", "predict", "label_zero_shot", "label_by_ear")  # rules that load a system's models
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked at, and how it is."""
+
+    what: str
+    told: str  # with the fix, where it is wrong
+    wrong: bool = False
+
+
+def check(config: Config, plan: Plan, fetch: bool = False) -> Iterator[Finding]:
+    """Look at everything that the planned jobs need, in the current folder; each wrong thing is told once.
+
+    Args:
+        fetch: download the models that the local cache lacks.
+    """
+    told = set()
+    for finding in _Check(config, plan, fetch).findings():
+        if not finding.wrong or finding.told not in told:
+            yield finding
+        told.add(finding.told)
+
+
+class _Check:
+    """The checks, and what the later ones take from the earlier ones."""
+
+    def __init__(self, config: Config, plan: Plan, fetch: bool) -> None:
+        self.config, self.plan, self.fetch = config, plan, fetch
+        self.wrong = False  # of the last check
+        names = plan.wildcards("system", *SYSTEMS)
+        self.systems = {name: config.systems[name] for name in names}
+        self.hearing = plan.wildcards("ears", "hear")
+        self.survey: Any = None  # of the corpus
+        self.absent: set[str] = set()  # models and files that are not to be had
+        self.needs: list[Any] = []
+
+    def findings(self) -> Iterator[Finding]:
+        if not self.plan.jobs:
+            yield Finding("jobs", "nothing is left to run")
+            return
+        yield Finding("jobs", f"{len(self.plan.jobs)} to run")
+        yield from self._packages()
+        yield from self._corpus()
+        yield from self._sources()
+        yield from self._outlines()
+        yield from self._disk()
+        yield from self._scheduler()
+
+    def _told(self, what: str, look: Callable[[], str]) -> Iterator[Finding]:
+        """What `look` says, which is wrong if it raises a `UserError`; as many findings as that has lines."""
+        try:
+            yield Finding(what, look())
+            self.wrong = False
+        except UserError as error:
+            self.wrong = True
+            for line in str(error).split("\nerror: "):
+                yield Finding(what, " ".join(line.split()).removeprefix(f"{what} "), wrong=True)
+
+    def _packages(self) -> Iterator[Finding]:
+        from abhinaya.preflight import packages
+
+        on_gpus = any(job.resources.get("gpu") for job in self.plan.jobs)
+        rules = self.plan.rules
+        if {"train", "predict", "hear", "label_by_ear"} & rules:
+            yield from self._told("packages", lambda: packages.torch(self.config.environment, on_gpus))
+        if "transcribe" in rules:
+            yield from self._told("packages", packages.whisperx)
+        servers = [system for system in self.systems.values() if isinstance(system, ZeroShotSystem)]
+        for gpus in {bool(system.resources.gpu) for system in servers if system.endpoint is None}:
+            yield from self._told("packages", lambda gpus=gpus: packages.vllm(gpus))
+
+    def _corpus(self) -> Iterator[Finding]:
+        from abhinaya.preflight.corpus import survey
+
+        if not LISTENING & self.plan.rules:
+            return
+        manifest = MANIFEST if MANIFEST.is_file() and "prepare_corpus" not in self.plan.rules else None
+
+        def look() -> str:
+            self.survey = survey(self.config.corpus, self.config.seed, manifest)
+            return self.survey.told
+
+        yield from self._told("corpus", look)
+
+    def _sources(self) -> Iterator[Finding]:
+        """Every model is told once, whichever systems share it."""
+        from abhinaya.preflight import models
+        from abhinaya.preflight.disk import Need
+
+        def had(name: str, revision: str | None = None, transcribes: bool = False) -> str:
+            if transcribes:
+                found = models.whisper(self.config.transcripts, self.fetch)
+            else:
+                found = models.language(name, revision, self.fetch)
+            if found.missing:
+                self.needs.append(Need(name, models.cache_folder(), found.missing))
+            return f"{name}: {found.told}"
+
+        if "transcribe" in self.plan.rules:
+            name = self.config.transcripts.model
+            yield from self._told("model", lambda: had(name, transcribes=True))
+        for name, revision in dict.fromkeys(self._models()):
+            if name.startswith(RANDOM):
+                continue
+            yield from self._told("model", lambda name=name, revision=revision: had(name, revision))
+            if self.wrong:
+                self.absent.add(name)
+        for path, kind in dict.fromkeys(self._files()):
+            yield from self._told("file", lambda path=path, kind=kind: models.file(path, kind))
+            if self.wrong:
+                self.absent.add(path)
+
+    def _models(self) -> Iterator[tuple[str, str | None]]:
+        """Models of the planned systems and caches, and their revisions."""
+        for system in self.systems.values():
+            if isinstance(system, SalmonnSystem | SalmonnZeroShot):
+                if self._hears(system):
+                    yield system.encoder.hearing.whisper, system.encoder.hearing.revision
+                yield system.encoder.language_model, system.encoder.revision
+            elif isinstance(system, TrainedSystem):
+                yield system.encoder.model, system.encoder.revision
+            elif system.endpoint is None:
+                yield system.model, system.revision
+
+    def _files(self) -> Iterator[tuple[str, str]]:
+        """Checkpoint files of the planned speech LLMs, and whose layout they have."""
+        for system in self.systems.values():
+            if isinstance(system, SalmonnSystem | SalmonnZeroShot):
+                if self._hears(system) and not system.encoder.hearing.beats.startswith(RANDOM):
+                    yield system.encoder.hearing.beats, "BEATs"
+                if system.encoder.checkpoint:
+                    yield system.encoder.checkpoint, "SALMONN"
+
+    def _hears(self, system: SalmonnSystem | SalmonnZeroShot) -> bool:
+        """Whether Whisper and BEATs are still needed for a speech LLM."""
+        return not system.encoder.hearing.cache or system.encoder.hearing.key in self.hearing
+
+    def _outlines(self) -> Iterator[Finding]:
+        for name, system in self.systems.items():
+            sources = set(system.encoder.sources) if hasattr(system, "encoder") else {system.model}
+            if not sources & self.absent:
+                yield from self._told(name, lambda name=name, system=system: self._outline(name, system))
+
+    def _outline(self, name: str, system: Any) -> str:
+        from abhinaya.preflight import disk, endpoint, outlines
+
+        if isinstance(system, ZeroShotSystem):
+            if system.endpoint is not None:
+                return endpoint.check(system.endpoint)
+            outlines.chat(system.model, system.revision)
+            return "its tokenizer writes chats"
+        heard = None
+        if isinstance(system, SalmonnSystem | SalmonnZeroShot) and not self._hears(system):
+            heard = RESULTS / "hearing" / system.encoder.hearing.key / "000.parquet"
+        if isinstance(system, SalmonnZeroShot):
+            outlines.answering(system, heard)
+            return "its parts fit"
+        classifier = outlines.classifier(system, heard)
+        if name in self.plan.wildcards("system", "train"):
+            self.needs.append(disk.Need(f"{name}'s checkpoints", RESULTS / name, disk.trained(classifier)))
+        trained = sum(weight.numel() for weight in classifier.parameters() if weight.requires_grad)
+        return f"its parts fit; {trained / 1e6:.1f} million weights to train"
+
+    def _disk(self) -> Iterator[Finding]:
+        if not self.needs and not self.hearing:
+            return
+        from abhinaya.preflight import disk, outlines
+
+        ears = {
+            system.encoder.hearing.key: system.encoder.hearing
+            for system in self.config.systems.values()
+            if isinstance(system, SalmonnSystem | SalmonnZeroShot)
+        }
+        for key in self.hearing if self.survey else []:
+            hearing = ears[key]
+            if {hearing.whisper, hearing.beats} & self.absent:
+                continue
+            try:
+                widths = outlines.widths(hearing)
+            except UserError as error:  # told already if a system is planned that hears so, but a cache may be alone
+                yield Finding(f"hearing {key}", str(error), wrong=True)
+                continue
+            whole = disk.cached(hearing, widths, self.survey.used, self.survey.durations)
+            left = [values for job in self.plan.jobs for rule, values in job.rules if rule == "hear"]
+            share = sum(values["ears"] == key for values in left) / hearing.shards
+            self.needs.append(disk.Need("what is heard", RESULTS / "hearing" / key, int(whole * share)))
+        for folder, told in disk.check(self.needs):
+            yield Finding(f"disk of {folder}", str(told), wrong=isinstance(told, UserError))
+
+    def _scheduler(self) -> Iterator[Finding]:
+        from abhinaya.preflight import scheduler
+
+        if self.plan.slurm is None:
+            return
+        commands: list[tuple[str, list[str]]] = []
+
+        def partitions() -> str:
+            scheduler.ask("sinfo", "--noheader")  # if it is down, that is told once
+            commands.extend(scheduler.kinds(self.plan.jobs, self.plan.slurm))
+            return f"{len(self.plan.jobs)} jobs of {len(commands)} kinds"
+
+        yield from self._told("SLURM", partitions)
+        for name, command in commands:
+            yield from self._told(f"SLURM: {name}", lambda command=command: scheduler.test_only(command))

@@ -1,0 +1,72 @@
+"""Will it fit? What the planned jobs write, estimated, against what is free."""
+
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from torch import nn
+
+from abhinaya.audio import RATE
+from abhinaya.config import Hearing
+from abhinaya.encoders.salmonn.qformer import WINDOW, WINDOWS, covered
+from abhinaya.errors import UserError
+from abhinaya.preflight.models import existing
+
+GB = 10**9
+FLOAT = 4  # bytes
+MOMENTS = 2  # AdamW's, of each trained number
+CHECKPOINTS = 3  # the best, the last, and the next while it is written
+VECTORS = 50  # of BEATs, a second
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes to be written below a folder, and what they are."""
+
+    what: str
+    folder: Path
+    size: int
+
+
+def cached(hearing: Hearing, widths: dict[str, int], utterances: int, durations: pd.Series | None) -> int:
+    """Bytes of what is heard of a corpus; without the durations at most, as if no clip were shorter than the crop."""
+    if durations is None:
+        seconds = pd.Series([hearing.max_seconds] * utterances, dtype=float)
+    else:
+        seconds = durations.fillna(hearing.max_seconds).clip(hearing.min_seconds, hearing.max_seconds)
+    if hearing.speech_window == "clip":
+        windows = (seconds * RATE).round().astype(int).map(covered)
+    else:
+        windows = pd.Series(WINDOWS, index=seconds.index)
+    numbers = windows.sum() * WINDOW * widths["heard"] + seconds.sum() * VECTORS * widths["sounds"]
+    return int(numbers * (2 if hearing.precision == "fp16" else FLOAT))
+
+
+def trained(classifier: nn.Module) -> int:
+    """Bytes of the checkpoints while a `Classifier` is trained, and of the model that comes of it."""
+    saved = sum(weight.numel() for weight in classifier.saved().values())
+    moving = sum(weight.numel() for weight in classifier.parameters() if weight.requires_grad)
+    return FLOAT * (CHECKPOINTS * (saved + MOMENTS * moving) + saved)
+
+
+def check(needs: Iterable[Need]) -> list[tuple[str, str | UserError]]:
+    """A line for each file system that is written to: its name, and what it holds or why that is too much."""
+    by_device: dict[int, list[Need]] = defaultdict(list)
+    for need in needs:
+        by_device[os.stat(existing(need.folder)).st_dev].append(need)
+    found: list[tuple[str, str | UserError]] = []
+    for group in by_device.values():
+        folder = group[0].folder
+        needed, free = sum(need.size for need in group), shutil.disk_usage(existing(folder)).free
+        told = f"about {needed / GB:.1f} GB needed ({_listed(group)}), {free / GB:.1f} GB free"
+        wrong = UserError(f"{folder}: {told}; free some, or work where there is more (--directory, HF_HOME)")
+        found.append((str(folder), wrong if needed > free else told))
+    return found
+
+
+def _listed(needs: list[Need]) -> str:
+    return ", ".join(f"{need.what} {need.size / GB:.1f}" for need in needs)
