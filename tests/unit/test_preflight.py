@@ -138,7 +138,7 @@ def test_the_synthetic_corpus_needs_its_voice(tmp_path: Path, monkeypatch: pytes
     def silent() -> None:
         raise UserError(f"eSpeak NG: no usable voices; {espeak.REPAIR}")
 
-    monkeypatch.setattr(espeak, "_engine", silent)
+    monkeypatch.setattr(espeak, "check", silent)
     assert told(config, PREPARE)[1] == [f"corpus: eSpeak NG: no usable voices; {espeak.REPAIR}"]
 
 

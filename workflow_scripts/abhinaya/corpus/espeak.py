@@ -51,12 +51,21 @@ def speak(requests: Sequence[Request]) -> Iterator[tuple[np.ndarray, int]]:
     Raises:
         UserError: the library or its voices cannot be loaded, or it refuses a request.
     """
-    with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as process:
+    with _process() as process:
         yield from process.map(_speak, requests, chunksize=16)
 
 
 def check() -> None:
     """Raise a `UserError` unless the library and its voices can be loaded."""
+    with _process() as process:
+        process.submit(_start).result()
+
+
+def _process() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _start() -> None:
     _engine()
 
 
