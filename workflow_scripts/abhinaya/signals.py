@@ -3,9 +3,7 @@
 Imports nothing but the standard library, so that a script can use it before all else.
 """
 
-import os
 import signal
-import threading
 import time
 from types import FrameType
 
@@ -45,15 +43,10 @@ class Noted:
 
 
 def outlive(_worker: int = 0) -> None:
-    """Let this process, a worker of torch's loader, end at no signal but its parent's.
+    """Let this process, a worker of torch's loader, end at no signal: it ends when its parent is done or gone.
 
-    SLURM and torchrun send a signal to all processes of a job, but the step under way needs what they load.
+    SLURM and torchrun send a signal to all processes of a job, but the step under way needs what they load. A mask
+    would not do: multiprocessing's resource tracker lifts it.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    while signal.sigwaitinfo(SIGNALS).si_pid != os.getppid():
-        pass
-    os._exit(0)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
