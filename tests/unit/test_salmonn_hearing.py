@@ -203,7 +203,7 @@ def test_a_model_that_changed_since_is_told(part: str, parts: Path, manifest: pd
         weights = tmp_path / "whisper" / "model.safetensors"
         save_file({name: 2 * value for name, value in load_file(weights).items()}, weights, {"format": "pt"})
     else:
-        content = torch.load(tmp_path / part)
+        content = torch.load(tmp_path / part, weights_only=True)
         torch.save(content | {"model": {name: 2 * value for name, value in content["model"].items()}}, tmp_path / part)
     with pytest.raises(UserError, match=rf"0.parquet: {tmp_path / part} has changed since; make it again with hear.py"):
         Heard([tmp_path / "0.parquet"], settings, 7)
