@@ -5,7 +5,10 @@ import os
 import shlex
 
 from abhinaya import config as configuration
+from abhinaya import sigterm
 from abhinaya.errors import UserError
+
+sigterm.mend()
 
 
 def checked(values):

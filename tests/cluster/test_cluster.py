@@ -132,6 +132,7 @@ def test_a_job_that_someone_cancels_is_noticed(cluster: Cluster, checkout: Path)
     cluster("scancel", job.JobId)
     assert run.wait(120) == 1
     assert f"SLURM-job '{job.JobId}' failed, SLURM status is: 'CANCELLED'" in run.text
+    wait_for(lambda: not working_in(checkout))
     assert not (checkout / "results/s1/preds.csv").exists()
 
 
@@ -160,6 +161,12 @@ def trainer(checkout: Path) -> psutil.Process | None:
         if process.info["cwd"] == str(checkout) and len(words) > 1 and words[1].endswith("/train.py"):
             return process
     return None
+
+
+def working_in(checkout: Path) -> list[str]:
+    """What the processes in a checkout do."""
+    processes = psutil.process_iter(["cmdline", "cwd"])
+    return [" ".join(each.info["cmdline"] or []) for each in processes if each.info["cwd"] == str(checkout)]
 
 
 def crash(cluster: Cluster, node: str, checkout: Path) -> None:
@@ -232,6 +239,7 @@ def test_a_job_goes_on_after_its_node_failed(
     assert [job.JobState for job in training.jobs()] == ["PENDING"]
     cluster("slurmd", "-N", "cpu")
     assert training.wait(180) == 0, training.text
+    wait_for(lambda: not working_in(untrained))
     assert [(job.JobState, job.Restarts) for job in training.jobs()] == [("COMPLETED", "1")]
     assert resumed_from(untrained) == 3
     assert same(untrained, undisturbed[0], MODEL)
@@ -277,7 +285,7 @@ def test_snakemake_interrupted_and_run_again_ends_alike(
     training.process.send_signal(signal.SIGINT)
     assert training.wait(60) == 1
     wait_for(lambda: [job.JobState for job in training.jobs()] == ["CANCELLED"])
-    assert trainer(untrained) is None
+    wait_for(lambda: not working_in(untrained))
     assert not list((untrained / "results/baseline").glob("model/*"))
     assert not list(untrained.glob(".snakemake/locks/*"))
     again = cluster.snakemake(untrained, f"results/{MODEL}")
@@ -297,6 +305,7 @@ def test_snakemake_killed_and_run_again_ends_alike(
     assert [job.JobState for job in run.jobs()] == ["RUNNING"]
     cluster("scancel", "--name", run.name)
     wait_for(lambda: [job.JobState for job in run.jobs()] == ["CANCELLED"])
+    wait_for(lambda: not working_in(untrained))
     assert not (untrained / "results/baseline/preds.csv").exists()
     cluster("snakemake", "--unlock", cwd=untrained)
     again = cluster.snakemake(untrained, "results/baseline/preds.csv")
