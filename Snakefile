@@ -23,6 +23,7 @@ include: "rules/hearing.smk"
 include: "rules/training.smk"
 include: "rules/zero_shot.smk"
 include: "rules/ensemble.smk"
+include: "rules/tables.smk"
 include: "rules/report.smk"
 
 
@@ -33,7 +34,7 @@ localrules:
 rule all:
     default_target: True
     input:
-        expand("results/{name}/preds.csv", name=[*CONFIG.systems, *CONFIG.ensembles]),
+        expand("results/{name}/preds.csv", name=configuration.runs.of_all(CONFIG)),
         expand("results/{ensemble}/submission.csv", ensemble=CONFIG.ensembles),
         "results/corpus/transcripts.parquet",
         "results/report/report.html",

@@ -59,6 +59,7 @@ fastjsonschema==2.22.3
 filelock==4.2.11
 flatbuffers==25.12.19
 fonttools==4.68.0
+formulaic==1.2.2
 frozenlist==1.8.0
 fsspec==2026.9.0
 gguf==0.19.0
@@ -84,6 +85,7 @@ iniconfig==2.3.1
 intel-cmplr-lib-ur==2024.2.1
 intel-openmp==2024.2.1
 interegular==0.3.3
+interface-meta==2.0.1
 jinja2==3.1.6
 jiter==0.19.0
 jiwer==4.0.0
@@ -145,6 +147,7 @@ packaging==25.0
 pandas==2.3.3
 partial-json-parser==0.2.1.1.post7
 pathspec==1.1.1
+patsy==1.0.3
 peft==0.21.2
 pillow==13.0.0
 platformdirs==4.14.7
@@ -224,6 +227,7 @@ sqlalchemy==2.0.58
 sqlmodel==0.0.37
 sse-starlette==3.7.0
 starlette==1.10.0
+statsmodels==0.15.0
 supervisor==4.3.0
 sympy==1.14.0
 tabulate==0.10.0

@@ -26,23 +26,38 @@ if CONFIG.transcripts.path and not Path(CONFIG.transcripts.path).is_file():
     )
 
 CONDA = f"../envs/{CONFIG.environment}.yaml"
+# By run, which is a folder of results: what the configuration gives, and the same with other losses and seeds.
+SYSTEMS = configuration.runs.systems(CONFIG)
+VOTES = configuration.runs.ensembles(CONFIG)
+SEEDS = configuration.runs.seeds(CONFIG)
+ANALYSES = (
+    "comparisons",
+    "calibration",
+    "reliability",
+    "agreement",
+    "members",
+    "oracle",
+    "subgroups",
+    "mistakes",
+)
+TABLES = configuration.paper.tables(CONFIG)
 TRAINED = [
     name
-    for name, system in CONFIG.systems.items()
+    for name, system in SYSTEMS.items()
     if isinstance(system, configuration.TrainedSystem)
 ]
 SPEECH_LLMS = (configuration.SalmonnSystem, configuration.SalmonnZeroShot)
 # The cached ways of hearing, by key; systems that hear alike share one.
 EARS = {
     system.encoder.hearing.key: system.encoder.hearing
-    for system in CONFIG.systems.values()
+    for system in SYSTEMS.values()
     if isinstance(system, SPEECH_LLMS) and system.encoder.hearing.cache
 }
-ZERO_SHOT = [name for name in CONFIG.systems if name not in TRAINED]
+ZERO_SHOT = [name for name in SYSTEMS if name not in TRAINED]
 BY_EAR = [
     name
     for name in ZERO_SHOT
-    if isinstance(CONFIG.systems[name], configuration.SalmonnZeroShot)
+    if isinstance(SYSTEMS[name], configuration.SalmonnZeroShot)
 ]
 SHARDS = [f"{shard:03}" for shard in range(CONFIG.transcripts.shards)]
 
@@ -62,9 +77,10 @@ def alternatives(names):
 
 
 wildcard_constraints:
-    system=alternatives(CONFIG.systems),
-    ensemble=alternatives(CONFIG.ensembles),
-    name=alternatives([*CONFIG.systems, *CONFIG.ensembles]),
+    system=alternatives(SYSTEMS),
+    ensemble=alternatives(VOTES),
+    name=alternatives([*SYSTEMS, *VOTES]),
+    table=alternatives(TABLES),
     ears=alternatives(EARS),
     shard="[0-9]+",
 
@@ -90,13 +106,13 @@ def corpus_tables(wildcards):
 
 def system_transcripts(wildcards):
     """The transcripts, for a system that reads them."""
-    reads = CONFIG.systems[wildcards.system].reads_transcripts
+    reads = SYSTEMS[wildcards.system].reads_transcripts
     return ["results/corpus/transcripts.parquet"] if reads else []
 
 
 def system_heard(wildcards):
     """What was heard before, for a system with `hearing.cache`: indices, and the numbers that a job finds by them."""
-    hearing = getattr(CONFIG.systems[wildcards.system].encoder, "hearing", None)
+    hearing = getattr(SYSTEMS[wildcards.system].encoder, "hearing", None)
     if hearing is None or not hearing.cache:
         return []
     return [
@@ -133,19 +149,19 @@ def transcripts_option(wildcards, input):
 
 
 def system_settings(wildcards):
-    return configuration.settings_json(CONFIG.systems[wildcards.system])
+    return configuration.settings_json(SYSTEMS[wildcards.system])
 
 
 def system_resource(key):
     """A resource of the system that the wildcard names."""
     return lambda wildcards, attempt=1: asked(
-        CONFIG.systems[wildcards.system].resources, key, attempt
+        SYSTEMS[wildcards.system].resources, key, attempt
     )
 
 
 def all_gpus(wildcards):
     """Of all nodes together, as SLURM counts them."""
-    resources = CONFIG.systems[wildcards.system].resources
+    resources = SYSTEMS[wildcards.system].resources
     return resources.gpu * resources.nodes
 
 
@@ -153,7 +169,7 @@ def several_nodes(value=None):
     """`value`, or else their number, for a system that trains on several nodes; no such resource for the others."""
 
     def resource(wildcards):
-        nodes = CONFIG.systems[wildcards.system].resources.nodes
+        nodes = SYSTEMS[wildcards.system].resources.nodes
         if nodes == 1:
             return None
         return nodes if value is None else value
@@ -163,7 +179,7 @@ def several_nodes(value=None):
 
 def one_gpu(wildcards):
     """1 for a system that uses GPUs, else 0: what prediction needs, and a job's share in the profile's `gpu_jobs`."""
-    return min(1, CONFIG.systems[wildcards.system].resources.gpu)
+    return min(1, SYSTEMS[wildcards.system].resources.gpu)
 
 
 def stage_resource(stage, key):
@@ -191,10 +207,35 @@ def systems_in_words(wildcards):
 
 def member_predictions(wildcards):
     return [
-        f"results/{member}/preds.csv"
-        for member in CONFIG.ensembles[wildcards.ensemble].members
+        f"results/{member}/preds.csv" for member in VOTES[wildcards.ensemble].members
     ]
 
 
 def ensemble_setting(key):
-    return lambda wildcards: getattr(CONFIG.ensembles[wildcards.ensemble], key)
+    return lambda wildcards: getattr(VOTES[wildcards.ensemble], key)
+
+
+def of_ensembles(key):
+    """A setting of each ensemble of the report, as scripts take it."""
+    return [f"{name}={getattr(vote, key)}" for name, vote in CONFIG.ensembles.items()]
+
+
+def table_runs(wildcards):
+    return TABLES[wildcards.table]
+
+
+def table_scores(wildcards):
+    return [f"results/{run}/scores.json" for run in TABLES[wildcards.table]]
+
+
+def table_votes(wildcards):
+    """The members of the ensembles in a table, as its script takes them."""
+    return [
+        f"{run}={','.join(VOTES[run].members)}"
+        for run in TABLES[wildcards.table]
+        if run in VOTES
+    ]
+
+
+def tables_made(names, *kinds):
+    return [f"results/tables/{name}.{kind}" for name in names for kind in kinds]

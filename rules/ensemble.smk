@@ -3,10 +3,12 @@
 
 rule vote:
     input:
-        member_predictions,
+        manifest="results/corpus/manifest.parquet",
+        members=member_predictions,
     output:
         preds="results/{ensemble}/preds.csv",
         submission="results/{ensemble}/submission.csv",
+        description="results/{ensemble}/ensemble.json",
     log:
         "logs/vote/{ensemble}.log",
     benchmark:
@@ -17,8 +19,11 @@ rule vote:
         members=ensemble_setting("members"),
         tie_break=ensemble_setting("tie_break"),
         tie_rule=ensemble_setting("tie_rule"),
+        # Not declared by prepare_corpus; see there.
+        rejected="results/corpus/rejected.csv",
     message:
         "Voting: {wildcards.ensemble}"
     shell:
-        'python "$scripts"/vote.py --preds {input:q} --members {params.members} --tiebreak {params.tie_break}'
-        " --tie-rule {params.tie_rule} --output {output.preds} --submission {output.submission} 2>&1 | tee {log}"
+        'python "$scripts"/vote.py --preds {input.members} --members {params.members} --tiebreak {params.tie_break}'
+        " --tie-rule {params.tie_rule} --manifest {input.manifest} --rejected {params.rejected} --output {output.preds} --submission {output.submission}"
+        " --description {output.description} 2>&1 | tee {log}"

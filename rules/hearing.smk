@@ -21,11 +21,10 @@ rule hear:
         runtime=hearing_resource("runtime"),
     params:
         settings=lambda wildcards: configuration.settings_json(EARS[wildcards.ears]),
-        seed=CONFIG.seed,
         shards=lambda wildcards: EARS[wildcards.ears].shards,
     message:
         "Hearing shard {wildcards.shard} with Whisper and BEATs"
     shell:
         'python "$scripts"/hear.py --manifest {input.manifest} --settings {params.settings:q}'
-        " --shard $((10#{wildcards.shard})) --shards {params.shards} --seed {params.seed} --cpus {threads}"
+        " --shard $((10#{wildcards.shard})) --shards {params.shards} --cpus {threads}"
         " --gpus {resources.gpu} --output {output.index} 2>&1 | tee {log}"

@@ -1,4 +1,4 @@
-# Stage 5: scores and the report.
+# Stage 5: scores, their statistics and the report.
 
 
 rule score:
@@ -23,6 +23,42 @@ rule score:
         " --bootstrap {params.bootstrap} --seed {params.seed} 2>&1 | tee {log}"
 
 
+rule analyse:
+    input:
+        manifest="results/corpus/manifest.parquet",
+        transcripts="results/corpus/transcripts.parquet",
+        preds=expand(
+            "results/{name}/preds.csv", name=[*CONFIG.systems, *CONFIG.ensembles]
+        ),
+    output:
+        report(
+            expand("results/analysis/{table}.csv", table=ANALYSES),
+            category="Analysis",
+            caption="captions/analysis.rst",
+        ),
+    log:
+        "logs/analyse.log",
+    benchmark:
+        "logs/benchmarks/analyse.tsv"
+    conda:
+        CONDA
+    params:
+        folder=lambda wildcards, output: str(Path(output[0]).parent),
+        names=[*CONFIG.systems, *CONFIG.ensembles],
+        votes=list(CONFIG.ensembles),
+        tie_breaks=of_ensembles("tie_break"),
+        tie_rules=of_ensembles("tie_rule"),
+        bootstrap=CONFIG.report.bootstrap,
+        seed=CONFIG.seed,
+    message:
+        "Comparing the systems"
+    shell:
+        'python "$scripts"/analyse.py --manifest {input.manifest} --transcripts {input.transcripts}'
+        " --names {params.names} --preds {input.preds} --votes {params.votes} --tie-breaks {params.tie_breaks}"
+        " --tie-rules {params.tie_rules} --bootstrap {params.bootstrap} --seed {params.seed}"
+        " --output-dir {params.folder} 2>&1 | tee {log}"
+
+
 rule report:
     input:
         scores=expand(
@@ -30,27 +66,38 @@ rule report:
         ),
         models=expand(
             "results/{system}/model/{part}.json",
-            system=TRAINED,
+            system=[name for name in CONFIG.systems if name in TRAINED],
             part=["config", "metrics"],
         ),
-        labellings=expand("results/{system}/labelling.json", system=ZERO_SHOT),
+        labellings=expand(
+            "results/{system}/labelling.json",
+            system=[name for name in CONFIG.systems if name in ZERO_SHOT],
+        ),
         votes=expand("results/{ensemble}/preds.csv", ensemble=CONFIG.ensembles),
+        manifest="results/corpus/manifest.parquet",
+        analysis=expand("results/analysis/{table}.csv", table=ANALYSES),
+        tables=tables_made(configuration.paper.in_report(CONFIG), "json"),
         summary="results/corpus/summary.json",
         transcripts="results/corpus/transcripts.parquet",
         references="results/corpus/references.parquet",
     output:
         html=report(
-            "results/report/report.html", category="Report", labels={"part": "report"}
+            "results/report/report.html",
+            category="Report",
+            labels={"part": "report"},
+            caption="captions/report.rst",
         ),
         scores=report(
             "results/report/scores.csv",
             category="Tables",
             labels={"table": "scores"},
+            caption="captions/scores.rst",
         ),
         per_class=report(
             "results/report/per_class.csv",
             category="Tables",
             labels={"table": "F1 of each emotion"},
+            caption="captions/per_class.rst",
         ),
         markdown=multiext("results/report/", "scores.md", "per_class.md"),
     log:
@@ -63,11 +110,19 @@ rule report:
         names=[*CONFIG.systems, *CONFIG.ensembles],
         title=lambda wildcards: CONFIG.report.title,
         about=systems_in_words,
-        models=lambda wildcards: [f"results/{name}/model" for name in TRAINED],
+        analysis=lambda wildcards, input: str(Path(input.analysis[0]).parent),
+        models=lambda wildcards, input: [
+            str(Path(path).parent)
+            for path in input.models
+            if path.endswith("config.json")
+        ],
+        # Not declared by prepare_corpus; see there.
+        rejected="results/corpus/rejected.csv",
     message:
         "Writing the report"
     shell:
         'python "$scripts"/report.py --names {params.names} --scores {input.scores}'
         " --models {params.models} --labellings {input.labellings} --votes {input.votes} --summary {input.summary}"
         " --transcripts {input.transcripts} --references {input.references} --title={params.title:q} --about={params.about:q}"
-        " --output-dir $(dirname {output.html}) 2>&1 | tee {log}"
+        " --manifest {input.manifest} --analysis {params.analysis} --tables {input.tables}"
+        " --rejected {params.rejected} --output-dir $(dirname {output.html}) 2>&1 | tee {log}"

@@ -31,7 +31,7 @@ rule train:
         runtime=system_resource("runtime"),
     params:
         settings=system_settings,
-        seed=CONFIG.seed,
+        seed=lambda wildcards: SEEDS[wildcards.system],
         transcripts=transcripts_option,
         heard=heard_option,
         # Not declared: Snakemake deletes declared outputs of a killed job, and these are what it resumes from.

@@ -13,7 +13,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--settings", required=True, help="the section `hearing`: JSON, or a JSON/YAML file")
     parser.add_argument("--shard", type=int, default=0, help="which of the shards, from 0")
     parser.add_argument("--shards", type=int, default=1, help="how many there are")
-    parser.add_argument("--seed", type=int, default=1234, help="of random weights")
     parser.add_argument("--output", type=Path, required=True, help="index to write; the numbers go beside it")
     parser.add_argument("--cpus", type=int, default=2, help="CPU cores to use")
     parser.add_argument("--gpus", type=int, default=0, help="1 hears on a GPU, 0 on the CPU")
@@ -31,7 +30,7 @@ def main() -> None:
 
     device, workers = claim(options.cpus, min(options.gpus, 1))
     rows = manifest[manifest["split"].notna()].iloc[options.shard :: options.shards]
-    hear(rows, settings, options.seed, options.output, device, workers)
+    hear(rows, settings, options.output, device, workers)
 
 
 if __name__ == "__main__":

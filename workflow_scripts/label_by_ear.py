@@ -26,6 +26,8 @@ def main() -> None:
     summary = {
         "name": options.name,
         "settings": deciding(settings),
+        "classes": list(options.classes),
+        "seed": options.seed,
         "versions": versions(("torch", "transformers", "peft", "pandas")),
         "notes": speech_zero_shot.notes(found, settings),
         **found,

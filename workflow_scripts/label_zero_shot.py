@@ -27,6 +27,7 @@ def main() -> None:
     summary = {
         "name": options.name,
         "settings": deciding(settings),
+        "classes": list(options.classes),
         "versions": versions(("openai", "pandas")),
         "notes": zero_shot.notes(found, settings),
         **found,

@@ -1,25 +1,39 @@
-"""Label the validation and test utterances with a trained system."""
+"""Label the validation and test utterances of a corpus, or new audio, with a trained system."""
 
 import argparse
 from pathlib import Path
 
-from abhinaya import errors, tables, transcripts
+from abhinaya import errors, new_audio, systems, tables, transcripts
+
+ONLY_WITH = {"manifest": ("transcripts", "heard"), "audio": ("segment_seconds", "transcripts_settings", "like")}
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="model folder that train.py wrote")
-    parser.add_argument("--manifest", type=Path, required=True, help="manifest.parquet")
-    parser.add_argument("--transcripts", type=Path, help="transcripts.parquet, for a system that reads them")
-    parser.add_argument("--heard", nargs="*", type=Path, default=[], help="what hear.py wrote, for a speech LLM")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--manifest", type=Path, help="manifest.parquet of a corpus")
+    source.add_argument("--audio", type=Path, nargs="+", metavar="PATH", help=new_audio.AUDIO)
     parser.add_argument("--output", type=Path, required=True, help="preds.csv to write")
-    parser.add_argument("--cpus", type=int, default=2, help="CPU cores to use")
-    parser.add_argument("--gpus", type=int, default=0, help="1 predicts on a GPU, 0 on the CPU")
-    return parser.parse_args()
+    parser.add_argument("--cpus", type=int, default=2, help="CPU cores to use (default: %(default)s)")
+    parser.add_argument("--gpus", type=int, default=0, help="1 predicts on a GPU, 0 on the CPU (default: %(default)s)")
+    corpus = parser.add_argument_group("with --manifest")
+    corpus.add_argument("--transcripts", type=Path, help="transcripts.parquet, for a system that reads them")
+    corpus.add_argument("--heard", nargs="*", type=Path, default=[], help="what hear.py wrote, for a speech LLM")
+    new_audio.add_options(parser.add_argument_group("with --audio"))
+    options = parser.parse_args()
+    absent = "audio" if options.manifest else "manifest"
+    for name in ONLY_WITH[absent]:
+        if getattr(options, name):
+            parser.error(f"argument --{name.replace('_', '-')}: goes with --{absent}")
+    return options
 
 
 def main() -> None:
     options = arguments()
+    if options.audio:
+        label_new_audio(options)
+        return
     manifest = tables.read_manifest(options.manifest)
     if options.transcripts:
         manifest = transcripts.joined(manifest, options.transcripts)
@@ -28,6 +42,12 @@ def main() -> None:
     tables.write_predictions(
         predict(options.model, manifest, options.cpus, options.gpus, options.heard), options.output
     )
+
+
+def label_new_audio(options: argparse.Namespace) -> None:
+    model = systems.read_model(options.model)
+    results = options.model.absolute().parent.parent  # results/{system}/model
+    new_audio.Job.of(options).label({"the model": model}, results, combine=lambda found: found["the model"])
 
 
 if __name__ == "__main__":

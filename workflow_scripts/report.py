@@ -2,17 +2,11 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
-
-from rich import box
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table as RichTable
 
 from abhinaya import report
 from abhinaya.errors import UserError, run
-from abhinaya.report.tables import Table
+from abhinaya.report.terminal import show
 
 
 def main() -> None:
@@ -29,23 +23,14 @@ def main() -> None:
         args.transcripts,
         args.references,
         args.about,
+        manifest=args.manifest,
+        analysis=args.analysis,
+        paper=args.tables,
+        rejected=args.rejected,
     )
     report.write(inputs, args.output_dir)
-    width = None if sys.stdout.isatty() else 120  # a log has no width of its own
-    Console(width=width).print(for_terminal(report.score_table(inputs)))
+    show(report.score_table(inputs))
     print(args.output_dir / "report.html")
-
-
-def for_terminal(table: Table) -> RichTable:
-    """The table for a terminal: numbers and intervals, the best bold; what each system is stands in the report."""
-    shown = RichTable(box=box.SIMPLE)
-    for position, heading in enumerate(table.headings()):
-        shown.add_column(escape(heading), justify="right" if position else "left")
-    for name, *cells in table.rows:
-        numbers = [escape(f"{cell.text}\n{cell.detail}") for cell in cells]
-        styled = [f"[bold]{text}[/]" if cell.best else text for text, cell in zip(numbers, cells, strict=True)]
-        shown.add_row(escape(name.text), *styled)
-    return shown
 
 
 def texts_by_name(value: str) -> dict[str, str]:
@@ -66,7 +51,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--models", nargs="*", type=Path, default=[], help="model folders of trained systems")
     parser.add_argument("--labellings", nargs="*", type=Path, default=[], help="labelling.json of zero-shot systems")
     parser.add_argument("--votes", nargs="*", type=Path, default=[], help="results/{ensemble}/preds.csv of ensembles")
+    parser.add_argument("--analysis", type=Path, help="folder of analyse.py's tables: tests, calibration, mistakes, …")
+    parser.add_argument("--tables", nargs="*", type=Path, default=[], help="JSON files of paper_table.py, in order")
     parser.add_argument("--summary", type=Path, help="the corpus's summary.json")
+    parser.add_argument("--manifest", type=Path, help="manifest.parquet: annotators' votes beside the worst mistakes")
+    parser.add_argument("--rejected", type=Path, help="rejected.csv: utterances that preparing the corpus left out")
     parser.add_argument("--transcripts", type=Path, help="transcripts.parquet")
     parser.add_argument("--references", type=Path, help="Parquet with FileName, text: what was really said")
     parser.add_argument("--about", type=texts_by_name, default={}, help="JSON: what to say of each system, by name")

@@ -1,11 +1,9 @@
 """Transcribe one shard of the corpus with WhisperX; a killed run goes on where it was."""
 
 import argparse
-import logging
-import warnings
 from pathlib import Path
 
-from abhinaya import errors, tables
+from abhinaya import errors, quiet, tables
 from abhinaya.config import Transcripts, parse
 
 
@@ -27,20 +25,11 @@ def main() -> None:
     if not 0 <= options.shard < settings.shards:
         raise errors.UserError(f"--shard {options.shard}: there are {settings.shards}, from 0; change one of them")
     manifest = tables.read_manifest(options.manifest)
-    quieten()
+    quiet.whisperx()
     from abhinaya.asr import transcribe_shard  # WhisperX takes seconds to import; not for --help
 
     device = "cuda" if options.gpus else "cpu"
     transcribe_shard(manifest, settings, options.shard, options.seed, options.output, device, options.threads)
-
-
-def quieten() -> None:
-    """Keep back what WhisperX and its parts say at each start about themselves; warnings and errors stay."""
-    import whisperx
-
-    whisperx.setup_logging("warning")
-    warnings.filterwarnings("ignore", message=r"\s*torchcodec is not installed", category=UserWarning)  # not used here
-    logging.getLogger("lightning.pytorch.utilities.migration.utils").setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
-"""Let the members of an ensemble vote: preds.csv and, for the challenge, submission.csv."""
+"""Let the members of an ensemble vote: preds.csv and, for the challenge, submission.csv, checked."""
 
 import argparse
 import sys
 from pathlib import Path
 from typing import get_args
 
-from abhinaya import voting
-from abhinaya.errors import UserError, run
-from abhinaya.tables import write_csv, write_predictions
+import pandas as pd
+
+from abhinaya import submission, voting
+from abhinaya.errors import UserError, run, tell
+from abhinaya.tables import read_manifest, write_csv, write_json, write_predictions
 
 
 def main() -> None:
@@ -21,15 +23,29 @@ def main() -> None:
             print(f"missing: {member} {name}", file=sys.stderr)
         raise
     voted = voting.vote(members, args.tiebreak, args.tie_rule)
+    submitted = voting.submission(voted)
+    if args.manifest:
+        check(submitted, args)
     write_predictions(voted, args.output)
     counts = voting.count_ties(voted)
     print(f"utterances: {counts['utterances']}")
     print(f"ties: {counts['ties']}, decided by {args.tiebreak}")
     print(f"ties decided outside the tied labels: {counts['outside']}")
     if args.submission:
-        submitted = voting.submission(voted)
         write_csv(submitted, args.submission)
         print(f"submitted test utterances: {len(submitted)}")
+    if args.description:
+        described = {"members": args.members, "tie_break": args.tiebreak, "tie_rule": args.tie_rule}
+        write_json(described, args.description)
+
+
+def check(submitted: pd.DataFrame, args: argparse.Namespace) -> None:
+    """Raise a `UserError` when the leaderboard would refuse what is to be submitted."""
+    rejected = submission.read_rejected(args.rejected) if args.rejected else []
+    if problems := submission.problems(submitted, read_manifest(args.manifest), rejected):
+        raise UserError(f"submission: {'; '.join(problems)}; predict with all members on this manifest")
+    for warning in submission.warnings(submitted, rejected):
+        tell(f"warning: submission: {warning}")
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,6 +62,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, required=True, help="preds.csv to write")
     parser.add_argument("--submission", type=Path, help="submission.csv to write: FileName, EmoClass of the test split")
+    parser.add_argument("--manifest", type=Path, help="manifest.parquet: the submission must have its test split")
+    parser.add_argument(
+        "--rejected", type=Path, help="the corpus's rejected.csv: name its test files, which are missing"
+    )
+    parser.add_argument("--description", type=Path, help="ensemble.json to write, for predict_ensemble.py")
     return parser.parse_args()
 
 

@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from pydantic import TypeAdapter
 from snakemake.utils import update_config
 
 from abhinaya import config, manual, tables
@@ -21,6 +22,7 @@ DEMO = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
 README = (ROOT / "config" / "README.md").read_text(encoding="utf-8")
 SCHEMA = tables.read_json(ROOT / "config" / "schema" / "config.schema.json")
 SPEECH = {"family": "speech", "encoder": {"model": "random:wavlm"}, "loss": {"name": "wce"}}
+VOTE = {"members": ["s1"], "tie_break": "s1"}
 BASE = {
     "seed": 1,
     "corpus": {"kind": "synthetic", "train": {"A": 60, "N": 90}, "classes": ["A", "N"]},
@@ -77,7 +79,7 @@ MISTAKES = {
     "Seed": (3, "unknown key; did you mean `seed`?"),
     "lucky_number": (
         3,
-        "unknown key; choose from seed, environment, corpus, transcripts, systems, ensembles, report",
+        "unknown key; choose from seed, environment, corpus, transcripts, systems, ensembles, seeds, tables, report",
     ),
     "corpus.validaton_per_class": (3, "unknown key; did you mean `validation_per_class`?"),
     "corpus.resources.gpus": (1, "unknown key; did you mean `gpu`?"),
@@ -137,12 +139,19 @@ MISTAKES = {
         20,
         "20 is not a multiple of batch_size x gpu x nodes = 8; change one of them",
     ),
-    "ensembles.s1": ({"members": ["s1"], "tie_break": "s1"}, "the name is taken by a system; rename the ensemble"),
-    "ensembles.corpus": (
-        {"members": ["s1"], "tie_break": "s1"},
-        "the name is taken by a folder of results; rename the ensemble",
-    ),
-    "systems.report": (SPEECH, "the name is taken by a folder of results; rename the system"),
+    "ensembles.s1": (VOTE, "'s1' names two systems or ensembles; choose another name"),
+    "ensembles.corpus": (VOTE, "the name is taken by a folder of results; choose another"),
+    "systems.report": (SPEECH, "the name is taken by a folder of results; choose another"),
+    "tables.systems.analysis": (SPEECH, "the name is taken by a folder of results; choose another"),
+    "tables.systems.s1": (SPEECH, "'s1' names two systems or ensembles; choose another name"),
+    "tables.combinations.vote": (VOTE, "'vote' names two systems or ensembles; choose another name"),
+    "tables.combinations.two": ({"members": ["s9"], "tie_break": "s9"}, None),
+    "tables.components": (["s1", "s9"], "'s9' is none of baseline, s1, s1_vs, vote"),
+    "tables.modalities": (["s1"], "1 systems; name two, or none"),
+    "tables.losses": ({"systems": ["s1"]}, "'s1_vs' names two systems or ensembles; choose another name"),
+    "tables.zero_shot": ({"models": ["s1"]}, None),
+    "tables.speech_zero_shot": ("s1", "'s1' is none of the systems"),
+    "seeds": ([1, 1], "1 stands twice; give each once"),
     "ensembles.vote.tie_break": ("s3", "'s3' is no member; choose from baseline, s1, s1_vs"),
     # missing
     "systems.s1.encoder": ({}, None),
@@ -153,6 +162,8 @@ ELSEWHERE = {  # mistakes that are told under another key than the changed one
     "systems.s1_vs.loss": ("systems.s1_vs.loss.name", "must be one of 'wce', 'wfl', 'vs', not 'ce'"),
     "transcripts.source": ("transcripts.path", "missing; name the file that `source: parquet` reads"),
     "systems.s1.encoder": ("systems.s1.encoder.model", "missing; add it"),
+    "tables.combinations.two": ("tables.combinations.two.members", "no system 's9'; choose from baseline, s1, s1_vs"),
+    "tables.zero_shot": ("tables.zero_shot.models", "'s1' is none of the systems"),
 }
 
 
@@ -437,7 +448,8 @@ def test_documented_defaults_mean_in_yaml_what_they_are(section: type[config.Sec
             given = {} if default == "–" else yaml.safe_load(default.strip("`"))
             assert type(field.default)(**given) == field.default
         else:
-            assert yaml.safe_load(default.strip("`")) == field.default
+            written = yaml.safe_load(default.strip("`"))
+            assert TypeAdapter(field.annotation).validate_python(written) == field.default
 
 
 def test_manual_names_no_key_that_does_not_exist() -> None:

@@ -148,7 +148,7 @@ def test_broken_audio_is_quarantined_and_the_run_goes_on(root: Path, make, reaso
     prepared = prepare(corpus(root, max_rejected=0.1), 1, root)
     assert len(prepared.manifest) == len(ROWS)
     assert prepared.summary["rejected"] == len(prepared.rejected) == 1
-    assert list(prepared.rejected.columns) == ["FileName", "path", "reason"]
+    assert list(prepared.rejected.columns) == ["FileName", "path", "reason", "role"]
     row = prepared.rejected.iloc[0]
     assert row["FileName"] == "broken.wav" and row["path"] == str(root / "broken.wav")
     assert row["reason"].startswith(reason) or reason in row["reason"]

@@ -1,17 +1,20 @@
 import re
+import shutil
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import report as report_script
+import tables_page as tables_page_script
 from abhinaya import report, scoring, tables, voting
 from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES
-from abhinaya.report import figures
+from abhinaya.report import figures, findings, summary, wording
 from abhinaya.report.tables import Cell, Table, number
 from abhinaya.tables import PROBABILITIES, read_json, write_json
 
@@ -177,12 +180,6 @@ def test_the_best_of_each_column_is_bold(inputs):
     assert table.markdown().count("**") == 2 * sum(cell.best for row in table.rows for cell in row)
 
 
-def test_the_same_inputs_give_the_same_page(inputs):
-    scores = {name: inputs["root"] / name / "scores.json" for name in ("s1", "s2")}
-    pages = {report.render(report.read("Twice", scores, [inputs["root"] / "s1" / "model"], [], [])) for _ in range(2)}
-    assert len(pages) == 1
-
-
 def test_scores_alone_make_a_page_with_dashes_for_what_is_missing(inputs):
     scores = read_json(inputs["root"] / "s1" / "scores.json")
     html = report.render(report.Inputs("Alone", {"s1": scores, "t1": {**scores, "test": None}}))
@@ -201,15 +198,14 @@ def test_no_labels_at_all_still_make_a_page():
 
 
 @pytest.mark.parametrize(("rejected", "said"), [(0, False), (None, False), (1, True), (1042, True)])
-def test_rejected_utterances_are_a_reason_to_read_with_care(inputs, rejected, said):
-    scores = {"s1": read_json(inputs["root"] / "s1" / "scores.json")}
+def test_rejected_utterances_are_a_reason_to_read_with_care(rejected, said):
+    scores = {"s1": {"validation": None, "test": None}}
     html = report.render(report.Inputs("Rejected", scores, summary={"utterances": 80, "rejected": rejected}))
     parse(html)
-    scores_section, corpus_section = html.split('<section id="classes">')[0], html.split('<section id="corpus">')[1]
-    assert ("Read with care" in scores_section) == said
-    assert (f"{number(rejected)} utterance{'' if rejected == 1 else 's'} rejected" in scores_section) == said
-    for section in (scores_section, corpus_section):
-        assert ("results/corpus/rejected.csv" in section) == said
+    for key in ("scores", "corpus"):
+        assert ("results/corpus/rejected.csv" in section(html, key)) == said
+    assert ("Read with care" in section(html, "scores")) == ("Read with care" in section(html, "summary")) == said
+    assert (f"{number(rejected)} utterance{'' if rejected == 1 else 's'} rejected" in section(html, "scores")) == said
 
 
 BROKEN = [
@@ -387,3 +383,376 @@ def test_zero_shot_systems_stand_in_the_report(inputs, tmp_path, monkeypatch):
     assert "<b>llama" not in html
     assert "org/<b>llama" in (tmp_path / "scores.md").read_text()
     assert "(t1)" not in html.split("openai")[1].split("</tr>")[0]  # the only one that has the package
+
+
+# The analysis, the paper's tables and what stands before them.
+
+NO_REJECTED = pd.DataFrame(columns=["FileName", "path", "reason"])
+
+
+@pytest.fixture(scope="module")
+def analysed(inputs, tmp_path_factory) -> Path:
+    """The inputs' folder with an analysis, a table of the paper, a list of rejected audio and a manifest."""
+    root = inputs["root"]
+    folder = tmp_path_factory.mktemp("analysed")
+    audio = folder / "au dio" / "a#1 ?%<b>ü.wav"
+    audio.parent.mkdir()
+    audio.write_bytes(b"RIFF")
+    pairs = [("s1", "s2", -0.2, 0.01), ("s1", "both", -0.2, 0.01), ("s2", "both", 0.01, 0.9)]
+    splits, systems, members = ("validation", "test"), ("s1", "s2", "both"), ("s1", "s2")
+    frames = {
+        "comparisons": [
+            [split, a, b, 40, gap, gap - 0.1, gap + 0.1, p / 3, p, 3, 9, 0.1, 0.3]
+            for split in splits
+            for a, b, gap, p in pairs
+        ],
+        "calibration": [[system, split, 40, 0.1, 0.9, 0.6] for split in splits for system in systems],
+        "reliability": [
+            [system, split, low, low + 0.1, 20, low + 0.05, low]
+            for split in splits
+            for system in systems
+            for low in (0.4, 0.8)
+        ],
+        "agreement": [[split, "s1", "s2", 0.42, 0.6] for split in splits],
+        "members": [
+            ["both", member, split, 40, 0.4, 0.8, 0.1, 0.5, -0.02, -0.05, 0.03]
+            for member in members
+            for split in splits
+        ],
+        "oracle": [["both", split, 40, 0.6, 0.75, 0.31, 0.22] for split in splits],
+        "subgroups": [
+            [system, split, "gender", group, 20, 0.5, 0.4, 0.6, 0.5, 0.5]
+            for system in systems
+            for split in splits
+            for group in (EVIL, "Male")
+        ],
+        "mistakes": [
+            ["both", "test", EVIL, "H", "N", "s1:H s2:N", EVIL, str(audio), 0.97, 0.01, 2.5],
+            ["both", "test", "u041.wav", "H", "N", "s1:H s2:N", "", str(folder / "gone.wav"), 0.9, 0.05, np.nan],
+        ],
+    }
+    for name, rows in frames.items():
+        columns = [column for part in report.inputs.ANALYSIS[name] for column in part.split()]
+        tables.write_csv(pd.DataFrame(rows, columns=columns), folder / "analysis" / f"{name}.csv")
+    paper = Table(["system", "ours", "paper"], [[Cell("s1"), Cell("12.34", "[1, 2]", best=True), Cell("33.00")]])
+    described = {"name": "table1", "title": f"Table 1 {EVIL}", "caption": "All systems.", "notes": [EVIL]}
+    write_json(described | {"table": paper.to_dict(), "figure": None}, folder / "table1.json")
+    bad = pd.DataFrame({"FileName": [f"bad{i}<b>.wav" for i in range(12)], "path": "x", "reason": "too short"})
+    tables.write_csv(bad, folder / "rejected.csv")
+    manifest = pd.DataFrame({"FileName": ["u041.wav", "u042.wav"], "path": "x", "duration": 1.0, "votes_H": [3, 5]})
+    tables.write_manifest(manifest.assign(votes_N=[4, None]), folder / "manifest.parquet")
+    scores = (root / name / "scores.json" for name in systems)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        run_script(
+            monkeypatch,
+            *("--names", *systems, "--scores", *scores, "--votes", root / "both" / "preds.csv"),
+            *("--analysis", folder / "analysis", "--tables", folder / "table1.json"),
+            *("--rejected", folder / "rejected.csv", "--manifest", folder / "manifest.parquet"),
+            *("--output-dir", folder / "report"),
+        )
+    return folder
+
+
+def read_analysed(inputs, analysed) -> report.Inputs:
+    root = inputs["root"]
+    scores = {name: root / name / "scores.json" for name in ("s1", "s2", "both")}
+    return report.read("t", scores, [], [], [root / "both" / "preds.csv"], analysis=analysed / "analysis")
+
+
+@pytest.fixture(scope="module")
+def rendered(inputs, analysed) -> str:
+    """The page of the scores, the vote and the analysis, without audio."""
+    return report.render(read_analysed(inputs, analysed))
+
+
+def section(html: str, key: str) -> str:
+    return re.search(rf'<section id="{key}".*?\n</section>\n', html, re.DOTALL)[0]
+
+
+def text_of(html: str) -> str:
+    return " ".join(re.sub(r"<[^>]*>", " ", html).replace("\u00a0", " ").split())
+
+
+NEW = ("paper", "significance", "calibration", "subgroups", "mistakes", "rejected")
+
+
+def test_the_analysis_has_its_sections(analysed):
+    html = (analysed / "report" / "report.html").read_text()
+    page = parse(html)
+    for key in ("summary", "vote", *NEW):
+        assert key in page.ids and f'href="#{key}"' in html
+    assert len(page.ids) == len(set(page.ids))
+    assert "Of 3 pairs, 2 differ by more than chance explains" in text_of(section(html, "significance"))
+    vote = text_of(section(html, "vote"))
+    assert "would reach 75.0 %, 15.0 points above the vote. All members agree on 31.0 %" in vote
+    assert "−2.0 −5.0 to +3.0" in vote and "0.42" in vote
+    assert "On test, all 3 are more confident than right." in text_of(section(html, "calibration"))
+
+
+def test_the_map_of_differences_colours_the_significant_by_who_is_better(inputs, analysed):
+    svg = findings.significance(read_analysed(inputs, analysed))[0]["map"]  # rows and columns: s1, s2, both
+    colours = re.findall(r"fill: (?:none|var\(--(\w+)\); fill-opacity: [\d.]+); stroke: var\(--rule\)", svg)
+    assert colours == ["", "orange", "orange", "blue", "", "", "blue", "", ""]
+    texts = [text for text in re.findall(r"<text[^>]*>([^<]*)</text>", svg) if "." in text]
+    assert texts == ["−20.0", "−20.0", "+20.0", "+1.0", "+20.0", "−1.0"]
+
+
+def test_without_analysis_and_tables_their_sections_are_absent(written):
+    html = (written / "report.html").read_text()
+    for key in NEW:
+        assert f'id="{key}"' not in html and f'href="#{key}"' not in html
+    assert 'id="vote"' in html
+
+
+def test_an_analysis_of_nothing_makes_a_page(inputs, analysed):
+    nothing = {name: rows.iloc[:0] for name, rows in read_analysed(inputs, analysed).analysis.items()}
+    html = report.render(report.Inputs("", {"s1": read_json(inputs["root"] / "s1" / "scores.json")}, analysis=nothing))
+    parse(html)
+    for key in ("vote", *NEW):
+        assert f'id="{key}"' not in html
+
+
+def test_the_page_of_an_analysis_loads_nothing_from_elsewhere(analysed):
+    for html in ((analysed / "report" / "report.html").read_text(), tables_page(analysed)):
+        page = parse(html)
+        assert "default-src 'none'" in html and page.tags.isdisjoint({"script", "link", "img", "iframe", "object"})
+        assert not re.search(r"url\((?!#)|@import", html)
+        for address in page.addresses:
+            assert address.startswith(("#", "../au%20dio/")), address
+        outside = re.findall(r"\bhttps?://[^\"'\s<]*", html)
+        assert set(outside) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+
+
+def test_the_players_address_is_quoted_and_only_where_there_is_a_file(analysed):
+    html = (analysed / "report" / "report.html").read_text()
+    players = re.findall(r"<audio[^>]*>", html)
+    assert len(players) == 1 and 'preload="none"' in players[0]
+    address = re.search(r'src="([^"]*)"', players[0])[1]
+    assert address == "../au%20dio/a%231%20%3F%25%3Cb%3E%C3%BC.wav"
+    assert (analysed / "report" / unquote(address)).is_file()
+    assert "gone.wav" not in html
+
+
+def test_without_audio_the_page_says_so(rendered):
+    assert "<audio" not in rendered and "there is nothing to play" in rendered
+
+
+def test_mistakes_tell_votes_annotators_and_silence(analysed):
+    mistakes = section((analysed / "report" / "report.html").read_text(), "mistakes")
+    first, second = mistakes.split("<tr")[2:]
+    assert "s1 <strong>H</strong>" in first and "s2 N" in first and "97.0" in first and "2.5 s" in first
+    assert "annotators N 4, H 3" in second and "no words" in second and " s</small>" not in second
+    assert "<script" not in mistakes and mistakes.count("&lt;script&gt;") == 3  # name, label of the player, text
+
+
+def test_what_was_left_out_is_listed_and_counted(analysed):
+    html = section((analysed / "report" / "report.html").read_text(), "rejected")
+    assert "12 utterances rejected" in html and str(analysed / "rejected.csv") in html and "first 10" in html
+    assert html.count("too short") == 10 and "bad9&lt;b&gt;" in html and "bad10" not in html
+    scores = {"s1": {"validation": None, "test": None}}
+    one = pd.DataFrame({"FileName": ["a"], "path": ["p"], "reason": ["r"]})
+    assert "1 utterance rejected, " in report.render(report.Inputs("", scores, rejected=one))
+    assert "No utterance was rejected" in report.render(report.Inputs("", scores, rejected=NO_REJECTED))
+
+
+def tables_page(analysed: Path) -> str:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(sys, "argv", ["p", "--tables", f"{analysed}/table1.json", "--output-dir", f"{analysed}/t"])
+        tables_page_script.main()
+    return (analysed / "t" / "tables.html").read_text()
+
+
+def test_the_papers_tables_stand_in_the_report_and_on_their_page(analysed):
+    for html in ((analysed / "report" / "report.html").read_text(), tables_page(analysed)):
+        page = parse(html)
+        assert "paper-table1" in page.ids and "<strong>12.34</strong><small>[1, 2]</small>" in html
+        assert "<script" not in html and "Table 1 &lt;script&gt;" in html
+
+
+# The summary.
+
+
+def scored(value: float, low: float = 0.1, high: float = 0.9, n: int = 40) -> dict:
+    return {"test": {"n": n, "macro_f1": value, "macro_f1_interval": [low, high]}, "validation": None}
+
+
+def told(inputs: report.Inputs) -> str:
+    return " ".join(summary.results(inputs)).replace("\u00a0", " ")
+
+
+def compared(a: str, b: str, gap: float, low: float, high: float, p: float, pairs: int = 1) -> dict:
+    columns = [column for part in report.inputs.ANALYSIS["comparisons"] for column in part.split()]
+    row = ["test", a, b, 40, gap, low, high, p, p, 1, 1, p, p]
+    return {
+        "comparisons": pd.DataFrame(
+            [row, *[["test", "x", str(i), *row[3:]] for i in range(pairs - 1)]], columns=columns
+        )
+    }
+
+
+VOTED = {"vote": pd.DataFrame({"vote_a": ["H"], "vote_b": ["N"], "EmoClass": ["H"]})}
+TWO = {"a": scored(0.5), "b": scored(0.4)}
+GAIN = "The vote of a and b reaches 55.0 %, 5.0 points above its best member, a"
+
+
+@pytest.mark.parametrize(
+    ("analysis", "expected"),
+    [
+        ({}, f"{GAIN}; whether that is more than chance was not tested."),
+        (
+            compared("vote", "a", 0.05, 0.01, 0.09, 0.002, pairs=3),
+            f"{GAIN} (95 % interval of the difference +1.0 to +9.0). "
+            "That is more than chance explains (p = 0.002 after Holm's correction for 3 comparisons).",
+        ),
+        (compared("vote", "a", 0.05, 0.01, 0.09, 0.0002), "That is more than chance explains (p < 0.001)."),
+        (
+            compared("a", "vote", -0.05, -0.09, 0.02, 0.31),
+            "(95 % interval of the difference −2.0 to +9.0). That is within chance (p = 0.31).",
+        ),
+        (
+            compared("vote", "a", 0.05, 0.01, 0.09, 0.08, pairs=21),
+            "That is not beyond what chance brings forth in so many comparisons "
+            "(p = 0.080 after Holm's correction for 21 comparisons).",
+        ),
+        (compared("vote", "a", 0.05, 0.01, 0.09, np.nan), f"{GAIN} (95 % interval of the difference +1.0 to +9.0)."),
+    ],
+)
+def test_the_summary_tells_the_votes_gain_and_whether_it_is_chance(analysis, expected):
+    found = told(report.Inputs("", TWO | {"vote": scored(0.55)}, votes=VOTED, analysis=analysis))
+    assert found.startswith("On test (40 utterances), vote has the highest macro-F1 of 3 systems and ensembles: 55.0 %")
+    assert found.endswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("scores", "votes", "expected"),
+    [
+        (
+            {"a": scored(0.5, 0.4, 0.6, n=1)},
+            {},
+            "On test (1 utterance), a reaches a macro-F1 of 50.0 % (95 % interval 40.0 to 60.0).",
+        ),
+        (TWO, {}, "of 2 systems: 50.0 % (95 % interval 10.0 to 90.0). That is 10.0 points above the next, b; whether"),
+        ({"a": scored(0.5), "b": scored(0.49)}, {}, "That is 1.0 point above the next, b; whether"),
+        ({"a": scored(0.5), "b": scored(0.5)}, {}, "That is as much as the next, b."),
+        (TWO | {"vote": scored(0.45)}, VOTED, "reaches 45.0 %, 5.0 points below its best member, a;"),
+        (TWO | {"vote": scored(0.5)}, VOTED, "reaches 50.0 %, as much as its best member, a."),
+        ({"vote": scored(0.5)}, VOTED, "vote reaches a macro-F1 of 50.0 %"),
+        ({"a": {"validation": None, "test": None}}, {}, "No utterance here has a label, so nothing is scored."),
+    ],
+)
+def test_the_summary_fits_what_was_scored(scores, votes, expected):
+    assert expected in told(report.Inputs("", scores, votes=votes))
+
+
+def test_of_several_ensembles_the_summary_names_the_best():
+    scores = TWO | {"vote": scored(0.55), "pair": scored(0.6)}
+    votes = VOTED | {"pair": VOTED["vote"]}
+    assert "The vote of a and b (pair) reaches 60.0 %" in told(report.Inputs("", scores, votes=votes))
+
+
+def test_on_validation_the_summary_warns_of_its_checkpoints():
+    scores = {"a": {"validation": scored(0.5)["test"], "test": None}}
+    assert "On validation (40 utterances)" in told(report.Inputs("", scores))
+    assert "chosen on validation" not in told(report.Inputs("", scores))
+    assert "chosen on validation" in told(report.Inputs("", scores, metrics={"a": {"epochs": []}}))
+
+
+@pytest.mark.parametrize(
+    ("corpus", "notes", "expected"),
+    [
+        ({}, [], ""),
+        ({"utterances": 1}, [], "The corpus holds 1 utterance."),
+        (
+            {"utterances": 1200, "hours": 2.25, "splits": {"train": {"utterances": 1190}, "test": {"utterances": 10}}},
+            [],
+            "The corpus holds 1,200 utterances (2.2 hours): 1,190 to train on and 10 for test.",
+        ),
+        ({"rejected": 1}, ["n"], "To keep in mind: 1 note on how systems were made and 1 utterance rejected."),
+        ({"rejected": 2}, ["n", "n"], "To keep in mind: 2 notes on how systems were made and 2 utterances rejected."),
+    ],
+)
+def test_the_summary_tells_of_the_corpus_and_what_to_keep_in_mind(corpus, notes, expected):
+    found = summary.circumstances(report.Inputs("", TWO, configs={"a": {"notes": notes}}, summary=corpus))
+    assert " ".join(found) == expected
+
+
+def test_unlabelled_utterances_are_kept_in_mind():
+    scores = {"a": {"validation": None, "test": None, "unlabelled": {"test": 3200}}}
+    found = summary.circumstances(report.Inputs("", scores))
+    assert found == ["To keep in mind: 3,200 test utterances without a label."]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("analysis/oracle.csv", None, "oracle.csv: no such file"),
+        ("analysis/oracle.csv", "", "oracle.csv: not a readable CSV"),
+        ("analysis/oracle.csv", "ensemble,split,n,vote,oracle\n", "oracle.csv: no column unanimous, all_wrong"),
+        (
+            "analysis/oracle.csv",
+            "ensemble,split,n,vote,oracle,unanimous,all_wrong\nv,test,9,0.5,much,0,0\n",
+            "oracle.csv: row 2: oracle 'much' is no number",
+        ),
+        ("table1.json", "{}", "table1.json: no table of the paper"),
+        ("table1.json", "[]", "table1.json: no table of the paper"),
+        ("table1.json", '{"title": "", "caption": "", "table": {"columns": []}}', "table1.json: no table of the paper"),
+        ("rejected.csv", "FileName,path\n", "rejected.csv: no column reason"),
+        ("manifest.parquet", "x", "manifest.parquet: not a readable Parquet file"),
+    ],
+)
+def test_a_broken_file_of_the_analysis_is_told_in_a_line(
+    analysed, inputs, tmp_path, monkeypatch, file, content, message
+):
+    folder = tmp_path / "copy"
+    shutil.copytree(analysed, folder)
+    (folder / file).unlink()
+    if content is not None:
+        (folder / file).write_text(content)
+    with pytest.raises(UserError, match=message) as caught:
+        run_script(
+            monkeypatch,
+            *("--names", "s1", "--scores", inputs["root"] / "s1" / "scores.json", "--analysis", folder / "analysis"),
+            *("--tables", folder / "table1.json", "--rejected", folder / "rejected.csv"),
+            *("--manifest", folder / "manifest.parquet", "--output-dir", tmp_path / "new"),
+        )
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_table_given_twice_is_told(analysed, tmp_path):
+    path = analysed / "table1.json"
+    with pytest.raises(UserError, match="--tables: two are called 'table1'"):
+        report.write_tables_page([path, path], tmp_path / "new", "")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("p", "expected"), [(np.nan, "–"), (0.0004, "< 0.001"), (0.0321, "0.032"), (0.314, "0.31"), (1.0, "1.00")]
+)
+def test_p_values_are_not_more_precise_than_they_are(p, expected):
+    assert wording.probability(p) == expected
+
+
+def test_differences_have_their_sign():
+    assert [wording.signed_points(value) for value in (0.051, -0.051, 0.0001, -0.0001)] == [
+        "+5.1",
+        "−5.1",
+        "0.0",
+        "0.0",
+    ]
+
+
+def test_a_heat_map_colours_only_what_it_is_told():
+    values = np.array([[np.nan, 0.5], [-0.5, np.nan]])
+    svg = figures.heat_map(values, ["a", "b"], [["", "+50"], ["−50", ""]], "differences")
+    assert svg.count("var(--blue)") == 1 and svg.count('role="img" aria-label="differences"') == 1
+    assert [text for text in re.findall(r"<text[^>]*>([^<]*)</text>", svg) if "50" in text] == ["+50", "−50"]
+
+
+def test_an_interval_without_its_value_in_it_is_drawn():
+    svg = figures.dots(["a", "b"], {"test": [(0.5, 0.6, 0.7), None]}, "macro-F1 (%)", "t")
+    assert "50.0" in svg
+
+
+def test_the_same_inputs_give_the_same_page(inputs, analysed, rendered):
+    assert report.render(read_analysed(inputs, analysed)) == rendered

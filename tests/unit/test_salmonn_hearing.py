@@ -49,7 +49,7 @@ def cached(settings: SalmonnSystem, manifest: pd.DataFrame, folder: Path, shards
     paths = []
     for shard in range(shards):
         paths.append(folder / f"{shard:03}.parquet")
-        hear(manifest.iloc[shard::shards], settings.encoder.hearing, 7, paths[-1], CPU, 0)
+        hear(manifest.iloc[shard::shards], settings.encoder.hearing, paths[-1], CPU, 0)
     return paths
 
 
@@ -71,7 +71,7 @@ def test_golden_clips_are_heard_as_in_the_reference(parts: Path, manifest: pd.Da
     """Whisper's and BEATs' vectors, from the audio to the cache; Whisper's last 4 frames make no token."""
     rows = manifest.assign(clip=[Path(path).stem for path in manifest["path"]]).drop_duplicates("clip")
     settings = system(parts, hearing={"cache": True})
-    heard = Heard(cached(settings, rows, tmp_path, shards=1), settings.encoder.hearing, 7)
+    heard = Heard(cached(settings, rows, tmp_path, shards=1), settings.encoder.hearing)
     expected = golden.arrays("salmonn")
     for name, clip in rows[rows["clip"].isin(("a", "b"))][[tables.KEY, "clip"]].itertuples(index=False):
         found = heard.load(name)
@@ -94,8 +94,8 @@ def test_longer_clips_are_cropped_in_the_middle(parts: Path, manifest: pd.DataFr
     """What is cached is what prediction hears on the fly, even of clips that training would crop at random."""
     settings = system(parts, hearing=CLIP | {"max_seconds": 1.5}, epochs=1)
     shards = cached(settings, manifest, tmp_path, shards=1)
-    heard = Heard(shards, settings.encoder.hearing, 7)
-    loader, ears, _ = hearing.build(settings.encoder.hearing, 7)
+    heard = Heard(shards, settings.encoder.hearing)
+    loader, ears, _ = hearing.build(settings.encoder.hearing)
     assert (manifest["duration"] > 1.5).any()
     for row in manifest.drop_duplicates("path").to_dict("records"):
         batch = collate([loader.load(row, None) | {"labels": 0}])
@@ -108,7 +108,7 @@ def test_longer_clips_are_cropped_in_the_middle(parts: Path, manifest: pd.DataFr
 
 def test_ears_keep_to_their_own_arithmetic(parts: Path, manifest: pd.DataFrame) -> None:
     """A system's `precision` changes nothing of what is heard, so that a cache serves it, too."""
-    loader, ears, _ = hearing.build(system(parts, hearing=ANEW).encoder.hearing, 7)
+    loader, ears, _ = hearing.build(system(parts, hearing=ANEW).encoder.hearing)
     batch = collate([loader.load(manifest.iloc[0].to_dict(), None) | {"labels": 0}])
     del batch["labels"]
     expected = ears(**batch)
@@ -135,8 +135,10 @@ def test_random_beats_are_drawn_again_to_predict_without_the_cache(
     shards = cached(settings, manifest, tmp_path, shards=1)
     model = trained(settings, manifest, tmp_path / "run", shards)
     np.testing.assert_allclose(predicted(model, manifest), predicted(model, manifest, shards), atol=1e-4)
-    with pytest.raises(UserError, match=r"000.parquet: heard with the seed 7, now it is 8; make it again with hear.py"):
-        encoder.build(settings.encoder, 8, CPU, False, shards)
+    encoder.build(settings.encoder, 8, CPU, False, shards)  # trainings with other seeds share what was heard
+    other = settings.encoder.hearing.model_copy(update={"beats_seed": 5})
+    with pytest.raises(UserError, match=r"000.parquet: heard with beats_seed 1234, now it is 5; make it again with"):
+        Heard(shards, other)
 
 
 @pytest.fixture
@@ -176,19 +178,19 @@ def test_shards_of_one_commit_alone_serve(published: Path, parts: Path, manifest
     settings = system(parts, hearing=CLIP | {"whisper": "somebody/whisper"}).encoder.hearing
     for commit in COMMITS:
         published.write_text(commit)
-        hear(manifest.iloc[:1], settings, 7, tmp_path / f"{commit[0]}.parquet", CPU, 0)
+        hear(manifest.iloc[:1], settings, tmp_path / f"{commit[0]}.parquet", CPU, 0)
     for commit in COMMITS:
-        Heard([tmp_path / f"{commit[0]}.parquet"], settings, 7)
+        Heard([tmp_path / f"{commit[0]}.parquet"], settings)
     with pytest.raises(
         UserError, match=rf"b.parquet: heard with Whisper's commit {COMMITS[1]}, .*a.parquet with {COMMITS[0]}; make"
     ):
-        Heard([tmp_path / "a.parquet", tmp_path / "b.parquet"], settings, 7)
+        Heard([tmp_path / "a.parquet", tmp_path / "b.parquet"], settings)
     pinned = settings.model_copy(update={"revision": COMMITS[1]})
-    assert Heard([tmp_path / "b.parquet"], pinned, 7).revision == COMMITS[1]
+    assert Heard([tmp_path / "b.parquet"], pinned).revision == COMMITS[1]
     with pytest.raises(
         UserError, match=rf"a.parquet: heard with Whisper's commit {COMMITS[0]}, not {COMMITS[1]}; make"
     ):
-        Heard([tmp_path / "a.parquet"], pinned, 7)
+        Heard([tmp_path / "a.parquet"], pinned)
 
 
 @pytest.mark.parametrize("part", ["beats.pt", "whisper"])
@@ -197,8 +199,8 @@ def test_a_model_that_changed_since_is_told(part: str, parts: Path, manifest: pd
     shutil.copy(parts / "beats.pt", tmp_path)
     places = {"whisper": str(tmp_path / "whisper"), "beats": str(tmp_path / "beats.pt")}
     settings = system(parts, hearing=CLIP | places).encoder.hearing
-    hear(manifest.iloc[:1], settings, 7, tmp_path / "0.parquet", CPU, 0)
-    Heard([tmp_path / "0.parquet"], settings, 8)  # nothing is random, so no seed matters
+    hear(manifest.iloc[:1], settings, tmp_path / "0.parquet", CPU, 0)
+    Heard([tmp_path / "0.parquet"], settings)
     if part == "whisper":
         weights = tmp_path / "whisper" / "model.safetensors"
         save_file({name: 2 * value for name, value in load_file(weights).items()}, weights, {"format": "pt"})
@@ -206,7 +208,7 @@ def test_a_model_that_changed_since_is_told(part: str, parts: Path, manifest: pd
         content = torch.load(tmp_path / part, weights_only=True)
         torch.save(content | {"model": {name: 2 * value for name, value in content["model"].items()}}, tmp_path / part)
     with pytest.raises(UserError, match=rf"0.parquet: {tmp_path / part} has changed since; make it again with hear.py"):
-        Heard([tmp_path / "0.parquet"], settings, 7)
+        Heard([tmp_path / "0.parquet"], settings)
 
 
 def test_a_random_whisper_is_refused() -> None:
@@ -222,7 +224,7 @@ def test_a_whisper_of_other_length_is_refused(parts: Path, tmp_path: Path) -> No
     WhisperFeatureExtractor().save_pretrained(tmp_path)
     settings = system(parts, hearing=ANEW | {"whisper": str(tmp_path), "max_seconds": 10.0}).encoder.hearing
     with pytest.raises(UserError, match="hears 10 s at once, and SALMONN's hears 30; name one of OpenAI's"):
-        hearing.build(settings, 7)
+        hearing.build(settings)
 
 
 def test_a_cache_that_is_made_again_is_never_half_old(
@@ -230,17 +232,17 @@ def test_a_cache_that_is_made_again_is_never_half_old(
 ) -> None:
     settings = system(parts, hearing=CLIP).encoder.hearing
     index = tmp_path / "0.parquet"
-    hear(manifest.iloc[:2], settings, 7, index, CPU, 0)
+    hear(manifest.iloc[:2], settings, index, CPU, 0)
     with pytest.raises(UserError, match=r"nowhere\.wav"):
-        hear(manifest.iloc[:2].assign(path="nowhere.wav"), settings, 7, index, CPU, 0)
-    Heard([index], settings, 7).load(manifest[tables.KEY][1])  # nothing was replaced
+        hear(manifest.iloc[:2].assign(path="nowhere.wav"), settings, index, CPU, 0)
+    Heard([index], settings).load(manifest[tables.KEY][1])  # nothing was replaced
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(tables, "write_parquet", killed)
     with pytest.raises(KeyboardInterrupt):
-        hear(manifest.iloc[:1], settings, 7, index, CPU, 0)
+        hear(manifest.iloc[:1], settings, index, CPU, 0)
     assert not index.exists()
 
 
@@ -267,7 +269,7 @@ def test_the_script_writes_the_same_shard(
     tables.write_manifest(manifest, tmp_path / "manifest.parquet")
     settings = settings_json(system(parts, hearing=CLIP).encoder.hearing)
     arguments = ["--manifest", tmp_path / "manifest.parquet", "--settings", settings, "--shard", "1", "--shards", "2"]
-    command = [sys.executable, SCRIPT, *arguments, "--seed", "7", "--cpus", "1"]
+    command = [sys.executable, SCRIPT, *arguments, "--cpus", "1"]
     done = subprocess.run([*command, "--output", tmp_path / "1.parquet"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert tables.read_parquet(tmp_path / "1.parquet", INDEX, tuple(INDEX.names)).equals(
@@ -283,7 +285,7 @@ def test_the_script_writes_the_same_shard(
 
 
 def test_workers_map_the_files_for_themselves(parts: Path, manifest: pd.DataFrame, shards: list[Path]) -> None:
-    heard = Heard(shards, system(parts, hearing=CLIP).encoder.hearing, 7)
+    heard = Heard(shards, system(parts, hearing=CLIP).encoder.hearing)
     name = manifest[tables.KEY][0]
     before = heard.load(name)
     again = pickle.loads(pickle.dumps(heard)).load(name)
@@ -295,11 +297,11 @@ def test_what_was_heard_otherwise_is_refused(parts: Path, shards: list[Path]) ->
     with pytest.raises(
         UserError, match=r"000.parquet: heard with max_seconds 10.0, now it is 5.0; make it again with hear.py"
     ):
-        Heard(shards, other, 7)
+        Heard(shards, other)
 
 
 def test_a_clip_that_was_not_heard(parts: Path, shards: list[Path]) -> None:
-    heard = Heard(shards[:1], system(parts, hearing=CLIP).encoder.hearing, 7)
+    heard = Heard(shards[:1], system(parts, hearing=CLIP).encoder.hearing)
     with pytest.raises(UserError, match="was not heard; make the cache again"):
         heard.load("another.wav")
 
@@ -315,7 +317,7 @@ def test_numbers_that_are_gone_or_cut_off(
         numbers.unlink()
     else:
         numbers.write_bytes(numbers.read_bytes()[:size])
-    heard = Heard([path], settings.encoder.hearing, 7)
+    heard = Heard([path], settings.encoder.hearing)
     with pytest.raises(UserError, match=rf"{path.stem}.sounds.bin: (no such file, or empty|cut off)"):
         for name in manifest[tables.KEY]:
             heard.load(name)

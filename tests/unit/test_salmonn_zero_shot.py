@@ -197,7 +197,7 @@ def test_cached_equals_uncached(parts: Path, rows: pd.DataFrame, tmp_path: Path)
     settings = system(parts)
     shards = [tmp_path / f"{shard:03}.parquet" for shard in range(2)]
     for number, shard in enumerate(shards):
-        hear(rows.iloc[number::2], settings.encoder.hearing, 7, shard, CPU, 0)
+        hear(rows.iloc[number::2], settings.encoder.hearing, shard, CPU, 0)
     on_the_fly = label(rows, settings, tmp_path / "one")
     from_disk = label(rows, system(parts, hearing={"cache": True}), tmp_path / "two", shards)
     assert on_the_fly[1].equals(from_disk[1])

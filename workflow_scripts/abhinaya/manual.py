@@ -57,7 +57,7 @@ def _type(value: dict) -> str:
         return " or ".join(map(_type, value["anyOf"]))
     if value["type"] == "array":
         item = _type(value["items"])
-        return f"list of {item}s" if item in TYPES.values() else f"list of {item}"
+        return f"list of {item}s" if item in (*TYPES.values(), "section") else f"list of {item}"
     bounds = ", ".join(f"{sign} {value[bound]}" for bound, sign in BOUNDS.items() if bound in value)
     return f"{TYPES[value['type']]} {bounds}".rstrip()
 
@@ -71,6 +71,8 @@ def _default(field: Any) -> str:
         value = value.model_dump(exclude_defaults=True)
         if not value:
             return "–"
+    if isinstance(value, list):
+        value = [item.model_dump(exclude_defaults=True) if isinstance(item, config.Section) else item for item in value]
     if isinstance(value, float):
         return f"`{yaml.safe_dump(value).split()[0]}`"  # JSON's 1e-05 would be text in YAML
     quoted = json.dumps(value)

@@ -11,7 +11,7 @@ from transformers import set_seed
 
 from abhinaya import encoders, tables
 from abhinaya.classifier import Classifier
-from abhinaya.config import SalmonnSystem, Trained, TrainedSystem, deciding, parse
+from abhinaya.config import SalmonnEncoder, SalmonnSystem, Trained, TrainedSystem, deciding, parse
 from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES, EMOTIONS
 from abhinaya.models import stamp
@@ -124,6 +124,20 @@ def load_model(
     Raises:
         UserError: a file is absent, spoilt, or of another model.
     """
+    settings, counts, seed = read_config(folder)
+    if isinstance(settings, SalmonnSystem):
+        settings = settings.model_copy(update={"encoder": hearing_from(settings.encoder, cache=bool(heard))})
+    classifier, loader = build(settings, counts, seed, device, heard)
+    load_weights(classifier, folder / WEIGHTS)
+    return classifier.to(device).eval(), loader, settings
+
+
+def read_config(folder: Path) -> tuple[TrainedSystem, list[int], int]:
+    """Settings, class counts of the training split and seed of the model in `folder`.
+
+    Raises:
+        UserError: absent, spoilt, or made from a local model or file that has changed since.
+    """
     path = folder / "config.json"
     config = tables.read_json(path)
     try:
@@ -132,16 +146,15 @@ def load_model(
     except (KeyError, TypeError):
         raise UserError(f"{path}: not the configuration of a trained model; train it again") from None
     settings = parse(Trained, stored, where=str(path))
-    if isinstance(settings, SalmonnSystem):  # from a cache or on the fly, it hears the same
-        hears = settings.encoder.hearing.model_copy(update={"cache": bool(heard)})
-        encodes = settings.encoder.model_copy(update={"hearing": hears})
-        settings = settings.model_copy(update={"encoder": encodes})
     for source, now in stamps(settings).items():
         if now != config.get("stamps", {}).get(source):
             raise UserError(f"{path}: {source} has changed since it was trained on; train it again")
-    classifier, loader = build(settings, counts, seed, device, heard)
-    load_weights(classifier, folder / WEIGHTS)
-    return classifier.to(device).eval(), loader, settings
+    return settings, counts, seed
+
+
+def hearing_from(settings: SalmonnEncoder, cache: bool) -> SalmonnEncoder:
+    """A speech LLM that hears from a `cache` or on the fly, which is the same to it."""
+    return settings.model_copy(update={"hearing": settings.hearing.model_copy(update={"cache": cache})})
 
 
 def notes(settings: TrainedSystem, counts: list[int]) -> list[str]:

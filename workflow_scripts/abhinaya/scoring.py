@@ -5,20 +5,22 @@ from typing import Annotated
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from sklearn.metrics import confusion_matrix
 
 from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES
-from abhinaya.tables import KEY
+from abhinaya.tables import KEY, read_json
 from abhinaya.voting import some
 
 SCORED = ("validation", "test")
 LEVEL = 95  # per cent; of the intervals
+BOUNDS = (50 - LEVEL / 2, 50 + LEVEL / 2)  # percentiles
 
 STRICT = ConfigDict(strict=True)  # "3" is no number
 Rate = Annotated[float, Field(ge=0, le=1)]
 Interval = Annotated[list[Rate], Field(min_length=2, max_length=2)]
+Intervals = create_model("Intervals", __config__=STRICT, **dict.fromkeys(CLASSES, (Interval | None, ...)))
 PerClass = create_model("PerClass", __config__=STRICT, **dict.fromkeys(CLASSES, (Rate | None, ...)))
 Support = create_model("Support", __config__=STRICT, **dict.fromkeys(CLASSES, (int, ...)))
 Row = Annotated[list[int], Field(min_length=len(CLASSES), max_length=len(CLASSES))]
@@ -37,6 +39,7 @@ class SplitScores(BaseModel):
     accuracy: Rate
     accuracy_interval: Interval
     per_class_f1: PerClass
+    per_class_f1_interval: Intervals | None = None
     per_class_precision: PerClass
     per_class_recall: PerClass
     support: Support
@@ -62,6 +65,24 @@ class Scores(BaseModel):
     test: SplitScores | None
     bootstrap: Bootstrap | None = None
     unlabelled: dict[str, int] = {}
+
+
+def read_scores(path: str | Path) -> dict:
+    """Read a `scores.json`.
+
+    Raises:
+        UserError: absent or not as `score` makes it.
+    """
+    scores = read_json(path)
+    try:
+        Scores.model_validate(scores)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "all of it"
+        raise UserError(
+            f"{path}: {place}: {first['msg']}, so these are no scores; give a scores.json as score.py writes it"
+        ) from None
+    return scores
 
 
 def score(
@@ -185,9 +206,13 @@ def _score_split(pairs: pd.DataFrame, resamples: int, seed: tuple[int, int]) -> 
     scores: dict = {"n": len(pairs)}
     for name in ("macro_f1", "uar", "accuracy"):
         scores[name] = float(point[name])
-        scores[f"{name}_interval"] = np.percentile(drawn[name], [50 - LEVEL / 2, 50 + LEVEL / 2]).tolist()
+        scores[f"{name}_interval"] = np.percentile(drawn[name], BOUNDS).tolist()
     for name in ("f1", "precision", "recall"):
         scores[f"per_class_{name}"] = dict(zip(CLASSES, point[name].tolist(), strict=True))
+    ends = np.percentile(np.nan_to_num(drawn["f1"]), BOUNDS, axis=0).T.tolist()
+    scores["per_class_f1_interval"] = {
+        letter: interval if defined else None for letter, interval, defined in zip(CLASSES, ends, occurs, strict=True)
+    }
     scores["support"] = dict(zip(CLASSES, confusion.sum(axis=1).tolist(), strict=True))
     scores["confusion"] = confusion.tolist()
     return scores

@@ -3,6 +3,7 @@
 One row per utterance, keyed by ``FileName``. Every write is atomic: a temporary file beside the target, then a rename.
 """
 
+import csv
 import json
 import os
 import tempfile
@@ -99,8 +100,12 @@ def read_json(path: str | Path) -> dict:
 
 
 def write_csv(table: pd.DataFrame, target: str | Path) -> None:
+    texts = table.select_dtypes(exclude=["number", "bool"])
+    returns = any(texts[name].astype(str).str.contains("\r", regex=False).any() for name in texts)
+    # Python 3.11 leaves a carriage return unquoted, and a reader ends the row there.
+    quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
     with atomic(target) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
+        table.to_csv(temporary, index=False, lineterminator="\n", quoting=quoting)
 
 
 def write_parquet(table: pd.DataFrame, schema: pa.Schema, target: str | Path, metadata: dict | None = None) -> None:

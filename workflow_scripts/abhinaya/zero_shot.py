@@ -37,6 +37,7 @@ def label(
     connect: Callable[[], AbstractContextManager[Backend]],
     concurrency: int,
     request_seconds: int,
+    few: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
     """Label every row of `rows` (`FileName`, `split`, `text`) with one of `classes`.
 
@@ -45,6 +46,7 @@ def label(
         connect: opens the server to ask; not called when `store` has all answers.
         concurrency: requests under way at once.
         request_seconds: after which a request is sent again.
+        few: too few rows to tell from no label that something is wrong.
 
     Returns:
         the predictions (columns `tables.PREDICTIONS`), the same with answers (`AUDIT`), and a summary in JSON's types.
@@ -68,11 +70,14 @@ def label(
         records = answers.read(READ).set_index("request")
     records = records[records.index.isin(questions)]
     by_key = records.to_dict("index")
-    _check_refusals([reason for asked in task.questions.values() if (reason := refusal(asked, refused))], len(texts))
+    if not few:
+        refusals = [reason for asked in task.questions.values() if (reason := refusal(asked, refused))]
+        _check_refusals(refusals, len(texts))
     prior = task.prior(by_key, refused)
     mean = None if prior is None else prior.mean(0)
     outcomes = {text: task.outcome(text, by_key, refused, mean) for text in texts}
-    check_labelled(list(outcomes.values()), "transcripts", "correct `prompt` or ask another `model`")
+    if not few:
+        check_labelled(list(outcomes.values()), "transcripts", "correct `prompt` or ask another `model`")
     found = [outcomes.get(text, Outcome("empty")) for text, _ in sent]
     audit = audited(rows, found, [cut for _, cut in sent], settings.fallback)
     return predicted(audit), audit, _summary(task, audit, records, prior, effort)

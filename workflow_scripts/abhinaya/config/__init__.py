@@ -5,13 +5,16 @@ and the tables of `config/README.md` are made from them (`make schema`).
 """
 
 import json
+from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
+from abhinaya.config import paper, runs
 from abhinaya.config.corpus import AnyCorpus, Corpus, Csv, MspPodcast, Ravdess, Synthetic, Validation
+from abhinaya.config.ensemble import Ensemble
 from abhinaya.config.mistakes import WrongKey, lines
 from abhinaya.config.section import INFRASTRUCTURE, Resources, Section, deciding, settings_json
 from abhinaya.config.system import (
@@ -37,6 +40,7 @@ from abhinaya.config.system import (
     Wce,
     Wfl,
 )
+from abhinaya.config.tables import NAMES_ONLY, Losses, Name, System, Tables, ZeroShotFigure
 from abhinaya.config.transcripts import Transcripts
 from abhinaya.config.zero_shot import (
     Decoding,
@@ -68,6 +72,7 @@ __all__ = [
     "Hearing",
     "Labelling",
     "Lora",
+    "Losses",
     "MspPodcast",
     "Ravdess",
     "Report",
@@ -82,6 +87,7 @@ __all__ = [
     "SpeechSystem",
     "Synthetic",
     "System",
+    "Tables",
     "TextEncoder",
     "TextSystem",
     "Trained",
@@ -94,32 +100,19 @@ __all__ = [
     "Wce",
     "Wfl",
     "WordPrompt",
+    "ZeroShotFigure",
     "ZeroShotSystem",
     "deciding",
     "load",
+    "paper",
     "parse",
+    "runs",
     "schema",
     "settings_json",
     "validate",
 ]
 
-RESERVED = ("corpus", "report")  # folders under results/
-
-
-System = Annotated[
-    SpeechSystem | TextSystem | SalmonnSystem | ZeroShotSystem | SalmonnZeroShot, Field(discriminator="family")
-]
-
-
-class Ensemble(Section):
-    """A majority vote (as in the paper)."""
-
-    members: list[str] = Field(min_length=1, description="systems that vote")
-    tie_break: str = Field(description="the member that decides when no class has most votes")
-    tie_rule: Literal["label", "probabilities"] = Field(
-        "label",
-        description="on a tie take the tie-breaker's label, or the likeliest of the tied classes by its probabilities",
-    )
+RESERVED = ("analysis", "corpus", "hearing", "report", "tables")  # folders under results/
 
 
 class Report(Section):
@@ -127,10 +120,6 @@ class Report(Section):
 
     title: str = Field("Speech emotion recognition by vote", description="its heading")
     bootstrap: int = Field(1000, ge=100, description="resamples behind each 95 % interval")
-
-
-Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]
-NAMES_ONLY = {"additionalProperties": False}  # else the schema would let any other name pass
 
 
 class Config(Section):
@@ -144,56 +133,96 @@ class Config(Section):
         min_length=1, description="the classifiers, by name", json_schema_extra=NAMES_ONLY
     )
     ensembles: dict[Name, Ensemble] = Field({}, description="the votes, by name", json_schema_extra=NAMES_ONLY)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(
+        [],
+        description="train every system with each of these seeds, too, and report mean and standard deviation; `seed` "
+        "may be one of them",
+    )
+    tables: Tables = Tables()
     report: Report = Report()
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> "Config":
+        for section in ("systems", "ensembles", "tables.systems", "tables.combinations"):
+            for name in _at(self, section):
+                if name in RESERVED:
+                    raise WrongKey(f"{section}.{name}", "the name is taken by a folder of results; choose another")
+        if repeated := [seed for seed in self.seeds if self.seeds.count(seed) > 1]:
+            raise WrongKey("seeds", f"{repeated[0]} stands twice; give each once")
+        for section in ("ensembles", "tables.combinations"):
+            for name, ensemble in _at(self, section).items():
+                self._votes(f"{section}.{name}", ensemble)
+        self._tables_agree()
+        if found := runs.collision(self):
+            raise WrongKey(found[1], f"{found[0]!r} names two systems or ensembles; choose another name")
+        return self
+
+    def _votes(self, key: str, ensemble: Ensemble) -> None:
+        systems = self.systems if key.startswith("ensembles") else runs.given(self)
+        if len(set(ensemble.members)) < len(ensemble.members):
+            raise WrongKey(f"{key}.members", "a member stands twice; name each once")
+        for member in ensemble.members:
+            if member not in systems:
+                raise WrongKey(f"{key}.members", f"no system {member!r}; choose from {', '.join(systems)}")
+        if ensemble.tie_break not in ensemble.members:
+            choice = ", ".join(ensemble.members)
+            raise WrongKey(f"{key}.tie_break", f"{ensemble.tie_break!r} is no member; choose from {choice}")
+
+    def _tables_agree(self) -> None:
+        systems = runs.given(self)
+        asked = {name: system for name, system in systems.items() if not isinstance(system, TrainedSystem)}
+        trained = {name: system for name, system in systems.items() if isinstance(system, TrainedSystem)}
+        tables, votes = self.tables, {**self.ensembles, **self.tables.combinations}
+        known = [("components", tables.components, systems | votes), ("modalities", tables.modalities, systems)]
+        if tables.losses:
+            known.append(("losses.systems", tables.losses.systems, trained))
+        if tables.zero_shot:
+            known.append(("zero_shot.models", tables.zero_shot.models, asked))
+            known.append(("zero_shot.line", filter(None, [tables.zero_shot.line]), systems | votes))
+        known.append(("speech_zero_shot", filter(None, [tables.speech_zero_shot]), asked))
+        for key, names, choice in known:
+            for name in names:
+                if name not in choice:
+                    raise WrongKey(f"tables.{key}", f"{name!r} is none of {', '.join(choice) or 'the systems'}")
 
     @model_validator(mode="after")
     def _caches_agree(self) -> "Config":
         first: dict[str, str] = {}
-        for name, system in self.systems.items():
+        systems = runs.given(self)
+        for name, system in systems.items():
             if not isinstance(system, SalmonnSystem | SalmonnZeroShot) or not system.encoder.hearing.cache:
                 continue
             other = first.setdefault(system.encoder.hearing.key, name)
-            ours, theirs = system.encoder.hearing, self.systems[other].encoder.hearing
+            ours, theirs = system.encoder.hearing, systems[other].encoder.hearing
             if (ours.shards, ours.resources) != (theirs.shards, theirs.resources):
                 raise WrongKey(
-                    f"systems.{name}.encoder.hearing",
+                    f"{self._section(name)}.encoder.hearing",
                     f"shares its cache with {other}, but differs in `shards` or `resources`; make them equal",
                 )
         return self
 
     @model_validator(mode="after")
-    def _shares_have_takers(self) -> "Config":
-        for name, system in self.systems.items():  # not of a system alone: a rule hands it on without its resources
+    def _systems_agree(self) -> "Config":
+        for name, system in runs.given(self).items():
+            key = self._section(name)
+            # Not of a system alone: a rule hands it on without its resources.
             if isinstance(system, TrainedSystem) and system.training.shard and system.resources.processes < 2:
-                raise WrongKey(f"systems.{name}.training.shard", "needs several GPUs; set `resources.gpu`")
-        return self
-
-    @model_validator(mode="after")
-    def _names_agree(self) -> "Config":
-        for name, system in self.systems.items():
-            if name in RESERVED:
-                raise WrongKey(f"systems.{name}", "the name is taken by a folder of results; rename the system")
+                raise WrongKey(f"{key}.training.shard", "needs several GPUs; set `resources.gpu`")
             asked = isinstance(system, ZeroShotSystem | SalmonnZeroShot)
             if asked and system.fallback not in self.corpus.classes:
                 choice = ", ".join(self.corpus.classes)
                 raise WrongKey(
-                    f"systems.{name}.fallback", f"{system.fallback!r} is no class of the corpus; choose from {choice}"
+                    f"{key}.fallback", f"{system.fallback!r} is no class of the corpus; choose from {choice}"
                 )
-        for name, ensemble in self.ensembles.items():
-            key = f"ensembles.{name}"
-            if name in RESERVED:
-                raise WrongKey(key, "the name is taken by a folder of results; rename the ensemble")
-            if name in self.systems:
-                raise WrongKey(key, "the name is taken by a system; rename the ensemble")
-            if len(set(ensemble.members)) < len(ensemble.members):
-                raise WrongKey(f"{key}.members", "a member stands twice; name each once")
-            for member in ensemble.members:
-                if member not in self.systems:
-                    raise WrongKey(f"{key}.members", f"no system {member!r}; choose from {', '.join(self.systems)}")
-            if ensemble.tie_break not in ensemble.members:
-                choice = ", ".join(ensemble.members)
-                raise WrongKey(f"{key}.tie_break", f"{ensemble.tie_break!r} is no member; choose from {choice}")
         return self
+
+    def _section(self, name: str) -> str:
+        """Where a system stands."""
+        return f"systems.{name}" if name in self.systems else f"tables.systems.{name}"
+
+
+def _at(config: Config, section: str) -> dict[str, Any]:
+    return reduce(getattr, section.split("."), config)
 
 
 def load(path: str | Path) -> Config:

@@ -36,9 +36,9 @@ class Prepared:
     """A corpus that is ready for use."""
 
     manifest: pd.DataFrame  # the columns of tables.MANIFEST, sorted by FileName
-    rejected: pd.DataFrame  # FileName, path, reason
+    rejected: pd.DataFrame  # FileName, path, reason, role
     references: pd.DataFrame  # FileName, text: the corpus's own transcripts, where it has them
-    summary: dict[str, Any]  # see summary.summarise
+    summary: dict[str, Any]  # the configuration's `kind`, and see summary.summarise
 
 
 def prepare(corpus: config.AnyCorpus, seed: int, folder: Path, workers: int = 1) -> Prepared:
@@ -59,7 +59,7 @@ def prepare(corpus: config.AnyCorpus, seed: int, folder: Path, workers: int = 1)
     check_unique(listed, "corpus")
     checked = _check_audio(listed, corpus.min_seconds, workers)
     rejected = checked[checked["problem"].notna()].sort_values(KEY)
-    rejected = rejected[[KEY, "path", "problem"]].rename(columns={"problem": "reason"})
+    rejected = rejected[[KEY, "path", "problem", "role"]].rename(columns={"problem": "reason"})
     if len(rejected) > corpus.max_rejected * len(listed):
         first = rejected.iloc[0]
         raise TooManyRejected(
@@ -71,7 +71,8 @@ def prepare(corpus: config.AnyCorpus, seed: int, folder: Path, workers: int = 1)
     sound["split"] = splits(corpus, seed, listed, sound)
     manifest = sound.reindex(columns=MANIFEST.names)
     texts = sound.reindex(columns=[KEY, "text"]).dropna().reset_index(drop=True)
-    return Prepared(manifest, rejected, texts, summarise(manifest, len(rejected)))
+    summary = {"kind": corpus.kind, **summarise(manifest, len(rejected))}
+    return Prepared(manifest, rejected, texts, summary)
 
 
 def read(corpus: config.AnyCorpus, seed: int, folder: Path) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from abhinaya.config import RANDOM, Config, SalmonnSystem, SalmonnZeroShot, TrainedSystem, ZeroShotSystem
+from abhinaya.config import RANDOM, Config, SalmonnSystem, SalmonnZeroShot, TrainedSystem, ZeroShotSystem, runs
 from abhinaya.errors import UserError
 from abhinaya.preflight.plan import Plan
 
@@ -48,7 +48,7 @@ class _Check:
         self.config, self.plan, self.fetch = config, plan, fetch
         self.wrong = False  # of the last check
         names = plan.wildcards("system", *SYSTEMS)
-        self.systems = {name: config.systems[name] for name in names}
+        self.systems = {name: runs.systems(config)[name] for name in names}
         self.hearing = plan.wildcards("ears", "hear")
         self.survey: Any = None  # of the corpus
         self.absent: set[str] = set()  # models and files that are not to be had
@@ -188,7 +188,7 @@ class _Check:
 
         ears = {
             system.encoder.hearing.key: system.encoder.hearing
-            for system in self.config.systems.values()
+            for system in runs.systems(self.config).values()
             if isinstance(system, SalmonnSystem | SalmonnZeroShot)
         }
         for key in self.hearing if self.survey else []:

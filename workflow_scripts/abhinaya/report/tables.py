@@ -1,6 +1,9 @@
-"""The report's tables, each once: for the page, Markdown, CSV and the terminal."""
+"""The report's tables, each once: for the page, Markdown, LaTeX, CSV and the terminal."""
 
-from dataclasses import dataclass, field
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 
 import pandas as pd
 
@@ -9,6 +12,24 @@ from abhinaya.scoring import SCORED
 
 MEASURES = {"macro_f1": "macro-F1", "uar": "UAR", "accuracy": "accuracy"}
 NOTHING = "–"
+NARROW = 12  # characters of a heading on one line of a LaTeX table
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "`": r"\textasciigrave{}",
+    "-": "-{}",  # only before another hyphen, with which it would make a dash
+    "–": r"\textendash{}",
+    "—": r"\textemdash{}",
+    "−": "$-$",
+    "±": r"$\pm$",
+}
+SPECIAL = re.compile(r"-(?=-)|[^\w\s\-]|_")
 
 
 @dataclass
@@ -40,7 +61,8 @@ class Table:
         """The table in Markdown; the best cells are bold."""
 
         def line(texts: list[str]) -> str:
-            return "| " + " | ".join(" ".join(text.replace("|", "\\|").split()) for text in texts) + " |\n"
+            escaped = (text.replace("\\", "\\\\").replace("|", "\\|") for text in texts)
+            return "| " + " | ".join(" ".join(text.split()) for text in escaped) + " |\n"
 
         def plain(cell: Cell) -> str:
             text = f"**{cell.text}**" if cell.best else cell.text
@@ -48,6 +70,91 @@ class Table:
 
         rule = line(["---", *["---:"] * (len(self.columns) - 1)])
         return line(self.headings()) + rule + "".join(line([plain(cell) for cell in row]) for row in self.rows)
+
+    def latex(self, caption: str, label: str, notes: Sequence[str] = ()) -> str:
+        """The table as a LaTeX float, as wide as the page; its document needs the package booktabs.
+
+        The best cells are bold. A row's details stand below it, small. `notes` follow the table. All text is escaped,
+        `label` is not.
+        """
+
+        def line(text: str) -> str:
+            """What may follow a line break, which would take [ and * for its own."""
+            return f"{{}}{text}" if text.startswith(("[", "*")) else text
+
+        def row(texts: list[str]) -> str:
+            first, *others = texts
+            return " & ".join([line(first), *others]) + r" \\"
+
+        def heading(text: str) -> str:
+            first, *others = textwrap.wrap(text, NARROW) or [""]
+            lines = r" \\ ".join([latex(first), *[line(latex(part)) for part in others]])
+            return rf"\shortstack[r]{{{lines}}}" if others else lines
+
+        def bold(cell: Cell) -> str:
+            return rf"\textbf{{{latex(cell.text)}}}" if cell.best else latex(cell.text)
+
+        body = []
+        for cells in self.rows:
+            body.append(row([bold(cell) for cell in cells]))
+            if any(cell.detail for cell in cells):
+                body.append(row([rf"{{\scriptsize {latex(cell.detail)}}}" if cell.detail else "" for cell in cells]))
+        return "\n".join(
+            [
+                r"% \usepackage{booktabs}",
+                r"\begin{table*}",
+                r"\centering",
+                rf"\caption{{{latex(caption)}}}",
+                rf"\label{{{label}}}\par\smallskip",
+                r"\footnotesize\setlength{\tabcolsep}{3pt}",
+                rf"\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}",
+                r"\toprule",
+                *self._latex_groups(),
+                row([heading(column) for column in self.columns]),
+                r"\midrule",
+                *body,
+                r"\bottomrule",
+                r"\end{tabular}",
+                *[rf"\par\smallskip {latex(note)}" for note in notes],
+                r"\end{table*}",
+                "",
+            ]
+        )
+
+    def _latex_groups(self) -> list[str]:
+        """The line of the groups' headings, and the rules beneath those that have one."""
+        if not self.groups:
+            return []
+        rules, column = [], 1
+        for heading, width in self.groups:
+            if heading:
+                rules.append(rf"\cmidrule(lr){{{column}-{column + width - 1}}}")
+            column += width
+        headings = [rf"\multicolumn{{{width}}}{{c}}{{{latex(heading)}}}" for heading, width in self.groups]
+        return [" & ".join(headings) + r" \\", *([" ".join(rules)] if rules else [])]
+
+    def to_dict(self) -> dict:
+        """The table in JSON's own types; `from_dict` gives it back."""
+        return asdict(self) | {"groups": [list(group) for group in self.groups]}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "Table":
+        """The table that `to_dict` described.
+
+        Raises:
+            KeyError, TypeError: `values` are not such a description.
+        """
+        return cls(
+            columns=list(values["columns"]),
+            rows=[[Cell(**cell) for cell in row] for row in values["rows"]],
+            groups=[(heading, width) for heading, width in values["groups"]],
+        )
+
+
+def latex(text: str) -> str:
+    """`text` with what LaTeX would take for commands escaped, on one line, without control characters."""
+    line = "".join(character for character in " ".join(text.split()) if character.isprintable())
+    return SPECIAL.sub(lambda match: LATEX.get(match[0], match[0]), line)
 
 
 def percent(value: float | None) -> str:

@@ -77,7 +77,7 @@ class SpeechLlm(nn.Module):
     Trained: layer norms, Q-Former, projection, LoRA.
     """
 
-    drawn = ()  # random BEATs are drawn again from the seed, as a cache leaves them to be
+    drawn = ()  # random BEATs are drawn again from their seed, as a cache leaves them to be
 
     def __init__(
         self,
@@ -161,10 +161,10 @@ def build(
     if heard and not settings.hearing.cache:
         raise UserError("--heard: given, but `hearing.cache` is false; set it to true or give none")
     if not heard:
-        sound, ears, revision = hearing.build(settings.hearing, seed)
+        sound, ears, revision = hearing.build(settings.hearing)
         widths = ears.widths
     else:
-        sound, ears = hearing.Heard(list(heard), settings.hearing, seed), None
+        sound, ears = hearing.Heard(list(heard), settings.hearing), None
         widths, revision = sound.widths, sound.revision
     tokenizer, llama = text.load(
         TextEncoder(

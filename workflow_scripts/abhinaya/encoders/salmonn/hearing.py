@@ -98,7 +98,7 @@ class Clips:
         return self.clips.size(row)
 
 
-def build(settings: Hearing, seed: int) -> tuple[Clips, Ears, str | None]:
+def build(settings: Hearing) -> tuple[Clips, Ears, str | None]:
     """The loader, the ears, and Whisper's commit if it is a published one.
 
     Raises:
@@ -113,7 +113,7 @@ def build(settings: Hearing, seed: int) -> tuple[Clips, Ears, str | None]:
         max_seconds=settings.max_seconds,
         min_seconds=settings.min_seconds,
     )
-    clips, encoder = speech.build(whisper, seed)
+    clips, encoder = speech.build(whisper, settings.beats_seed)  # a Whisper draws nothing
     if not isinstance(clips, speech.MelClips):
         raise UserError(f"encoder {settings.whisper!r}: is no Whisper; name one for `hearing.whisper`")
     if clips.window != SECONDS * RATE:
@@ -121,18 +121,18 @@ def build(settings: Hearing, seed: int) -> tuple[Clips, Ears, str | None]:
             f"encoder {settings.whisper!r}: hears {clips.window / RATE:g} s at once, and SALMONN's hears {SECONDS}; "
             "name one of OpenAI's for `hearing.whisper`"
         )
-    hears = beats.random(settings.beats_config, seed) if settings.drawn else beats.load(settings.beats)
+    hears = beats.random(settings.beats_config, settings.beats_seed) if settings.drawn else beats.load(settings.beats)
     return Clips(settings, clips), Ears(encoder, hears, settings).eval(), encoder.revisions.get("revision")
 
 
-def hear(rows: pd.DataFrame, settings: Hearing, seed: int, index: Path, device: torch.device, workers: int) -> None:
+def hear(rows: pd.DataFrame, settings: Hearing, index: Path, device: torch.device, workers: int) -> None:
     """Hear all `rows` of a manifest, cropped in the middle; write the numbers, then the `index`.
 
     Raises:
         UserError: the models cannot be loaded, or a clip cannot be read any more.
     """
     rows = rows.reset_index(drop=True)
-    loader, ears, revision = build(settings, seed)
+    loader, ears, revision = build(settings)
     ears.to(device)
     utterances = Utterances(rows, loader)
     batches = by_size(utterances.sizes, BATCH)
@@ -158,7 +158,7 @@ def hear(rows: pd.DataFrame, settings: Hearing, seed: int, index: Path, device: 
                     ends[kind] += count
                 found.append(entry)
         index.unlink(missing_ok=True)  # an older one must not stand over the new numbers
-    described = _origin(settings, seed) | {"revision": revision, "widths": ears.widths}
+    described = _origin(settings) | {"revision": revision, "widths": ears.widths}
     tables.write_parquet(pd.DataFrame(found, columns=INDEX.names), INDEX, index, described)
 
 
@@ -167,18 +167,17 @@ class Heard:
     """What was heard of a corpus: shards, by their index; small and picklable.
 
     Raises:
-        UserError: a shard is absent, spoilt, or heard another way than `settings` and `seed` say, or by models that
+        UserError: a shard is absent, spoilt, or heard another way than `settings` say, or by models that
             have changed since.
     """
 
     shards: list[Path]
     settings: Hearing
-    seed: int
     widths: dict[str, int] = field(init=False)
     revision: str | None = field(init=False)
 
     def __post_init__(self) -> None:
-        parts, expected = [], _origin(self.settings, self.seed)
+        parts, expected = [], _origin(self.settings)
         for path in self.shards:
             described = tables.read_metadata(path)
             if reason := _otherwise(described, expected):
@@ -225,13 +224,12 @@ class Heard:
         return self._maps[path]
 
 
-def _origin(settings: Hearing, seed: int) -> dict[str, Any]:
+def _origin(settings: Hearing) -> dict[str, Any]:
     """What decides which numbers are heard of a clip; `requested` may be a branch, beside the commit found."""
     return {
         "settings": settings.model_dump(mode="json", exclude={"cache", "revision"}),
         "requested": settings.revision,
         "files": {source: stamp(source) for source in settings.sources},
-        "seed": seed if settings.drawn else None,
     }
 
 
@@ -242,8 +240,6 @@ def _otherwise(described: dict[str, Any], expected: dict[str, Any]) -> str | Non
     for key, now in expected["settings"].items():
         if (then := described["settings"].get(key)) != now:
             return f"heard with {key} {then}, now it is {now}"
-    if described["seed"] != expected["seed"]:
-        return f"heard with the seed {described['seed']}, now it is {expected['seed']}"
     for source, now in expected["files"].items():
         if described["files"].get(source) != now:
             return f"{source} has changed since"

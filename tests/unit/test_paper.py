@@ -1,0 +1,133 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from abhinaya import paper
+from abhinaya.labels import CLASSES
+
+PUBLISHED = pd.read_csv(Path(paper.__file__).with_name("paper.csv"), dtype=str, keep_default_na=False)
+PLACES = {"table1", "table2", "table3", "table4", "section_4_5", "section_4_6", "zero_shot"}
+LOSSES = {"wce", "wfl", "vs"}
+ROUNDING = 0.01  # per cent, of two printed numbers
+
+
+def look_up(table: str, row: str, column: str, split: str) -> float | None:
+    """The number by the function that tables ask."""
+    if table == "table2":
+        return paper.loss_f1(row, column, split)
+    if table == "table3":
+        return paper.class_f1(row, column, split)
+    if table == "table4":
+        return paper.vote_f1(row.split("+"), split)
+    if table == "zero_shot":
+        return paper.zero_shot_f1(row, split)
+    return paper.macro_f1(row, split)
+
+
+def gain(score: float, over: float) -> float:
+    """The relative gain in per cent, as printed."""
+    return round(100 * (score / over - 1), 2)
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "column", "split", "percent"),
+    PUBLISHED.drop(columns="source").to_numpy().tolist(),
+)
+def test_every_published_number_is_found_as_a_fraction(table, row, column, split, percent):
+    assert look_up(table, row, column, split) == pytest.approx(float(percent) / 100, abs=1e-12)
+
+
+def test_the_file_has_known_places_one_number_each_and_a_source():
+    assert list(PUBLISHED.columns) == ["table", "row", "column", "split", "percent", "source"]
+    assert not PUBLISHED.duplicated(["table", "row", "column", "split"]).any()
+    assert set(PUBLISHED["table"]) == PLACES
+    assert set(PUBLISHED["split"]) <= {"validation", "test"}
+    assert PUBLISHED["source"].str.startswith("paper, ").all()
+    columns = PUBLISHED.groupby("table")["column"].agg(set)
+    assert columns["table2"] == LOSSES
+    assert columns["table3"] <= set(CLASSES)
+    assert all(columns[place] == {"macro_f1"} for place in PLACES - {"table2", "table3"})
+
+
+def test_percentages_are_as_printed_and_within_bounds():
+    assert PUBLISHED["percent"].str.fullmatch(r"\d{1,2}\.\d{1,2}").all()
+    assert PUBLISHED["percent"].astype(float).between(0, 100).all()
+
+
+def test_the_paper_s_own_configuration_has_every_system():
+    config = yaml.safe_load((Path(__file__).parents[2] / "config" / "paper.yaml").read_text(encoding="utf-8"))
+    systems = {row for row in PUBLISHED.loc[PUBLISHED["column"] == "macro_f1", "row"] if "+" not in row}
+    systems -= {"abhinaya_at_deadline", "llama-3.3-70b", "llama-3.1-8b"}
+    assert systems <= set(config["systems"]) | set(config["ensembles"])
+    assert set(config["ensembles"]["abhinaya"]["members"]) == paper.MEMBERS
+    assert paper.zero_shot_f1(config["systems"]["t1"]["model"], "validation") == paper.macro_f1("t1", "validation")
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        (paper.macro_f1, ("t1", "test")),
+        (paper.macro_f1, ("s1", "train")),
+        (paper.macro_f1, ("S1", "test")),
+        (paper.loss_f1, ("t1", "wfl")),
+        (paper.loss_f1, ("s1", "macro_f1")),
+        (paper.loss_f1, ("s1", "wfl", "test")),
+        (paper.class_f1, ("s1", "O", "validation")),
+        (paper.class_f1, ("s1", "F", "test")),
+        (paper.vote_f1, (["s1", "s2"], "validation")),
+        (paper.vote_f1, ([*sorted(paper.MEMBERS), "baseline"], "test")),
+        (paper.vote_f1, ([], "test")),
+        (paper.zero_shot_f1, ("mistralai/Llama-4", "validation")),
+        (paper.zero_shot_f1, ("", "validation")),
+        (paper.counts, ("test",)),
+    ],
+)
+def test_what_is_unpublished_is_none(function, arguments):
+    assert function(*arguments) is None
+
+
+def test_a_vote_is_found_by_its_members_in_any_order():
+    members = ["t2", "st1", "s2", "t1", "s1"]
+    assert paper.vote_f1(members, "test") == paper.vote_f1(iter(members[::-1]), "test") == pytest.approx(0.4402)
+    members.remove("t1")
+    assert paper.vote_f1(members, "validation") == paper.vote_f1(members[::-1], "validation") == pytest.approx(0.4099)
+
+
+def test_a_model_is_found_by_its_hub_name():
+    named = paper.zero_shot_f1("meta-llama/Llama-3.1-8B-Instruct", "validation")
+    assert named == paper.zero_shot_f1("LLaMA-3.1-8B", "validation") == pytest.approx(0.2847)
+
+
+def test_the_gains_that_the_paper_states_follow_from_its_scores():
+    vote = paper.vote_f1(paper.MEMBERS, "test")
+    singles = [paper.macro_f1(system, "test") for system in paper.MEMBERS]
+    assert gain(vote, max(score for score in singles if score is not None)) == 24.56
+    assert gain(vote, paper.macro_f1("baseline", "test")) == 33.68
+    assert vote > paper.macro_f1("abhinaya_at_deadline", "test") > paper.macro_f1("s2", "test")
+
+
+@pytest.mark.parametrize(("system", "best"), [("s1", "wfl"), ("s2", "wfl"), ("t2", "vs"), ("st1", "vs")])
+def test_each_system_has_its_best_loss_in_table_1(system, best):
+    scores = {loss: paper.loss_f1(system, loss) for loss in LOSSES}
+    assert max(scores, key=scores.get) == best
+    assert scores[best] == paper.macro_f1(system, "validation")
+
+
+@pytest.mark.parametrize("system", sorted(set(PUBLISHED.loc[PUBLISHED["table"] == "table3", "row"])))
+def test_class_wise_f1_can_average_to_table_1(system):
+    """Equal to rounding where all eight classes are known; else the unknown ones need an F1 within 0..100."""
+    known = [score for letter in CLASSES if (score := paper.class_f1(system, letter, "validation")) is not None]
+    least = 100 * sum(known) / len(CLASSES)
+    most = least + 100 * (len(CLASSES) - len(known)) / len(CLASSES)
+    assert least - ROUNDING <= 100 * paper.macro_f1(system, "validation") <= most + ROUNDING
+
+
+def test_counts_are_those_of_the_challenge():
+    train, validation = paper.counts("train"), paper.counts("validation")
+    assert list(train) == list(validation) == list(CLASSES)
+    assert sum(train.values()) == 66_977 < paper.FILES["Train"]
+    assert (max(train, key=train.get), min(train, key=train.get)) == ("N", "F")
+    assert round(train["N"] / train["F"], 1) == 26.1
+    assert sum(validation.values()) == 8 * 326 == 2608 < paper.FILES["Development"]

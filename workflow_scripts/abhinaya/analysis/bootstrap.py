@@ -1,0 +1,97 @@
+"""The stratified bootstrap of macro-F1: one system's interval, and the difference of two on the same utterances."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from abhinaya.analysis.evaluation import confusion
+from abhinaya.errors import UserError
+from abhinaya.labels import CLASSES
+from abhinaya.scoring import LEVEL, resample, score_confusion
+
+ROUNDING = 1e-12  # differences of F1 that are equal on paper may differ by this
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How to draw.
+
+    Args:
+        resamples: how many times the utterances are drawn with replacement within each true class.
+        seed: of the draws.
+
+    Raises:
+        UserError: no resamples; a negative seed.
+    """
+
+    resamples: int = 1000
+    seed: int = 1234
+
+    def __post_init__(self) -> None:
+        if self.resamples < 1:
+            raise UserError(f"bootstrap: {self.resamples} resamples give no interval; ask for at least 1")
+        if self.seed < 0:
+            raise UserError(f"seed: {self.seed} is negative; give 0 or more")
+
+    def generator(self, *names: str) -> np.random.Generator:
+        """Draws that depend on the seed and on `names` alone, so not on what else is analysed."""
+        digest = hashlib.sha256("\0".join(names).encode()).digest()
+        return np.random.default_rng([self.seed, int.from_bytes(digest[:8], "big")])
+
+    def macro_f1(self, counts: np.ndarray, *names: str) -> np.ndarray:
+        """Macro-F1 of resampled utterances.
+
+        Args:
+            counts: (classes, classes) confusion matrix; rows are the truth.
+            names: what the draws are for.
+
+        Returns:
+            (resamples,) over the classes that occur in `counts`, as in scores.json.
+        """
+        return _macro_f1(counts, resample(counts, self.resamples, self.generator(*names)))
+
+    def difference(self, truth: np.ndarray, a: np.ndarray, b: np.ndarray, *names: str) -> tuple[float, np.ndarray]:
+        """Macro-F1 of `a` minus that of `b`, both on the same utterances.
+
+        The utterances of a true class fall into (label of `a`, label of `b`) cells; drawing them with replacement makes
+        the cells' counts multinomial, and their margins are the two resampled confusion matrices.
+
+        Args:
+            truth, a, b: (utterances,) class indices.
+            names: what the draws are for.
+
+        Returns:
+            The difference, and (resamples,) that of each resample. Each macro-F1 is over the classes that occur in
+            the truth or in that system's predictions, so the difference is that of the two scores.json.
+        """
+        joint = confusion(truth, a, b)
+        drawn = resample(joint.reshape(len(CLASSES), -1), self.resamples, self.generator(*names))
+        drawn = drawn.reshape(-1, *joint.shape)
+        of_a, of_b = joint.sum(axis=2), joint.sum(axis=1)
+        observed = score_confusion(of_a)["macro_f1"] - score_confusion(of_b)["macro_f1"]
+        return float(observed), _macro_f1(of_a, drawn.sum(axis=3)) - _macro_f1(of_b, drawn.sum(axis=2))
+
+
+def interval(drawn: np.ndarray) -> tuple[float, float]:
+    """The percentile interval of (resamples,) values, of the same level as those of scores.json."""
+    low, high = np.percentile(drawn, [50 - LEVEL / 2, 50 + LEVEL / 2])
+    return float(low), float(high)
+
+
+def p_value(observed: float, drawn: np.ndarray) -> float:
+    """Two-sided p-value of a difference under the hypothesis that there is none.
+
+    ``(1 + #{|d* - d| >= |d|}) / (B + 1)`` for the difference d and its B resamples d*: resamples scatter about d as
+    estimates would about 0 (Davison & Hinkley, Bootstrap Methods and their Application, 1997, section 4.4). The
+    smallest possible value is 1 / (B + 1). Like the percentile interval it is a little too sure on few utterances: of
+    800 pairs of equally good systems 7.1 % had p <= 0.05 on 150 utterances, 5.9 % on 600.
+    """
+    beyond = np.abs(drawn - observed) >= abs(observed) - ROUNDING
+    return float((1 + beyond.sum()) / (1 + len(drawn)))
+
+
+def _macro_f1(counts: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Macro-F1 of `drawn` (resamples, classes, classes) over the classes that occur in `counts`."""
+    occurs = counts.sum(axis=0) + counts.sum(axis=1) > 0
+    return score_confusion(drawn, occurs)["macro_f1"]

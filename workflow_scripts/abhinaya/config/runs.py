@@ -1,0 +1,115 @@
+"""What follows from a configuration: systems trained with other losses (Table 2) and other seeds, and their votes.
+
+A run is named by its folder under `results/`: `s1` is the system as given, `s1_wce` the same with another loss,
+`s1_seed2` the same with another seed. A run that would equal the given one is the given one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from abhinaya.config.ensemble import Ensemble
+from abhinaya.config.system import TrainedSystem
+
+if TYPE_CHECKING:
+    from abhinaya.config import Config
+    from abhinaya.config.tables import System
+
+
+def given(config: Config) -> dict[str, System]:
+    """The systems that are written down, those of the tables included."""
+    return config.systems | config.tables.systems
+
+
+def by_loss(config: Config) -> dict[str, dict[str, str]]:
+    """The run of each system and loss of Table 2: {system: {loss: run}}."""
+    if config.tables.losses is None:
+        return {}
+    systems = given(config)
+    return {
+        name: {
+            loss.name: name if loss == systems[name].loss else f"{name}_{loss.name}"
+            for loss in config.tables.losses.losses
+        }
+        for name in config.tables.losses.systems
+    }
+
+
+def by_seed(config: Config) -> dict[str, dict[int, str]]:
+    """The run of each seed of each trained system, and of each ensemble with one: {name: {seed: run}}."""
+    trained = [name for name, system in config.systems.items() if isinstance(system, TrainedSystem)]
+    votes = [name for name, vote in config.ensembles.items() if set(vote.members) & set(trained)]
+    return {
+        name: {seed: name if seed == config.seed else f"{name}_seed{seed}" for seed in config.seeds}
+        for name in (*trained, *votes)
+        if config.seeds
+    }
+
+
+def systems(config: Config) -> dict[str, System]:
+    """All systems by run: those given, those with another loss, those with another seed."""
+    found = given(config)
+    if config.tables.losses:
+        losses = {loss.name: loss for loss in config.tables.losses.losses}
+        for name, runs in by_loss(config).items():
+            found |= {
+                run: given(config)[name].model_copy(update={"loss": losses[loss]})
+                for loss, run in runs.items()
+                if run != name
+            }
+    for name, runs in by_seed(config).items():
+        if name in config.systems:
+            found |= dict.fromkeys(runs.values(), config.systems[name])
+    return found
+
+
+def seeds(config: Config) -> dict[str, int]:
+    """The seed of each run of `systems`."""
+    other = {run: seed for runs in by_seed(config).values() for seed, run in runs.items()}
+    return {run: other.get(run, config.seed) for run in systems(config)}
+
+
+def ensembles(config: Config) -> dict[str, Ensemble]:
+    """All votes by run: those given, Table 4's combinations, and those whose members have another seed."""
+    found = config.ensembles | config.tables.combinations
+    replicas = by_seed(config)
+    for name, vote in config.ensembles.items():
+        for seed, run in replicas.get(name, {}).items():
+            if run != name:
+                found[run] = _with_seed(vote, {member: runs[seed] for member, runs in replicas.items()})
+    return found
+
+
+def _with_seed(vote: Ensemble, replicas: dict[str, str]) -> Ensemble:
+    return vote.model_copy(
+        update={
+            "members": [replicas.get(member, member) for member in vote.members],
+            "tie_break": replicas.get(vote.tie_break, vote.tie_break),
+        }
+    )
+
+
+def of_all(config: Config) -> list[str]:
+    """The systems and ensembles that the target `all` makes, by run: those of the tables alone are not among them."""
+    replicas = [run for of in by_seed(config).values() for run in of.values()]
+    return list(dict.fromkeys([*config.systems, *config.ensembles, *replicas]))
+
+
+def collision(config: Config) -> tuple[str, str] | None:
+    """A name that two runs would share, if there is one, and the key that brings it the second time."""
+    tables = config.tables
+    written = {
+        "systems": config.systems,
+        "tables.systems": tables.systems,
+        "ensembles": config.ensembles,
+        "tables.combinations": tables.combinations,
+    }
+    named = [(name, f"{section}.{name}") for section, names in written.items() for name in names]
+    for key, table in (("tables.losses", by_loss(config)), ("seeds", by_seed(config))):
+        named += [(run, key) for name, runs in table.items() for run in runs.values() if run != name]
+    seen: set[str] = set()
+    for name, key in named:
+        if name in seen:
+            return name, key
+        seen.add(name)
+    return None

@@ -1,0 +1,186 @@
+"""What the analysis found on single systems and pairs: significance, calibration, subgroups."""
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from abhinaya.report import figures
+from abhinaya.report.inputs import Inputs
+from abhinaya.report.summary import ALPHA, best, headline
+from abhinaya.report.tables import NOTHING, Cell, Table, number, percent
+from abhinaya.report.wording import between, count, probability, signed_points
+from abhinaya.scoring import SCORED
+
+Figures = list[tuple[str, Markup]]  # caption, drawing
+
+
+def significance(inputs: Inputs) -> list[dict]:
+    """For each split, the one that counts first: a sentence, the differences as a heat map and all pairs in a table."""
+    return [
+        {
+            "split": split,
+            "sentence": _differing(rows),
+            "map": _difference_map(inputs, rows, split),
+            "pairs": _pairs(rows),
+        }
+        for split, rows in by_split(inputs, "comparisons")
+    ]
+
+
+def calibration(inputs: Inputs) -> dict | None:
+    """A sentence, the calibration errors in a table, and reliability diagrams by split."""
+    splits = by_split(inputs, "calibration")
+    if not splits:
+        return None
+    return {
+        "sentence": _overconfident(*splits[0]),
+        "table": _calibration_table(inputs, dict(splits)),
+        "diagrams": [(split, _reliability(inputs, rows, split)) for split, rows in by_split(inputs, "reliability")],
+    }
+
+
+def subgroups(inputs: Inputs) -> list[dict]:
+    """For each variable: the best system's macro-F1 by group, drawn, and everyone's in tables by split."""
+    split = headline(inputs.scores)
+    if split is None:
+        return []
+    shown = best(inputs.scores, split)
+    rows = inputs.found("subgroups")
+    return [
+        {
+            "variable": variable,
+            "system": shown,
+            "split": split,
+            "figure": _groups_figure(found[(found["system"] == shown) & (found["split"] == split)], shown, variable),
+            "tables": [(part, _groups_table(inputs, of_split)) for part, of_split in splits_of(found)],
+        }
+        for variable, found in rows.groupby("variable", sort=False)
+    ]
+
+
+def by_split(inputs: Inputs, table: str, **where: str) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of a table of the analysis where columns have the given values, by split as `splits_of`."""
+    return splits_of(inputs.found(table, **where))
+
+
+def splits_of(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of each split that has some; the test split, which counts, before validation."""
+    return [(split, found) for split in reversed(SCORED) if len(found := rows[rows["split"] == split])]
+
+
+def in_order(inputs: Inputs, names: pd.Series) -> list[str]:
+    """The different `names` in the order of the scores; strangers follow."""
+    different = list(dict.fromkeys(names))
+    known = [name for name in inputs.scores if name in different]
+    return known + [name for name in different if name not in known]
+
+
+def square(names: list[str], pairs: pd.DataFrame, column: str, mirrored: int) -> np.ndarray:
+    """(names, names) values of `pairs`; the lower triangle is `mirrored` times the upper one, the diagonal NaN."""
+    square = np.full((len(names), len(names)), np.nan)
+    places = {name: place for place, name in enumerate(names)}
+    for a, b, value in zip(pairs["a"].map(places), pairs["b"].map(places), pairs[column], strict=True):
+        square[a, b], square[b, a] = value, mirrored * value
+    return square
+
+
+def _differing(rows: pd.DataFrame) -> str:
+    significant = int((rows["p_bootstrap_holm"] < ALPHA).sum())
+    if len(rows) == 1:
+        return f"The two differ by {'more than' if significant else 'no more than'} chance explains."
+    many = {0: "none differs", 1: "1 differs"}.get(significant, f"{number(significant)} differ")
+    return f"Of {number(len(rows))} pairs, {many} by more than chance explains, after Holm's correction."
+
+
+def _difference_map(inputs: Inputs, rows: pd.DataFrame, split: str) -> Markup:
+    names = in_order(inputs, pd.concat([rows["a"], rows["b"]]))
+    differences = square(names, rows, "difference", -1)
+    significant = square(names, rows, "p_bootstrap_holm", 1) < ALPHA
+    texts = [["" if np.isnan(value) else signed_points(value) for value in line] for line in differences]
+    largest = max(np.nanmax(np.abs(differences)), 1e-9)
+    title = f"differences of macro-F1 on {split}, row minus column, in points"
+    return figures.heat_map(np.where(significant, differences, np.nan), names, texts, title, largest)
+
+
+def _pairs(rows: pd.DataFrame) -> Table:
+    body = []
+    for _, row in rows.iterrows():
+        significant = row["p_bootstrap_holm"] < ALPHA
+        body.append(
+            [
+                Cell(f"{row['a']} – {row['b']}"),
+                Cell(signed_points(row["difference"]), between(row["low"], row["high"]), best=significant),
+                Cell(probability(row["p_bootstrap"])),
+                Cell(probability(row["p_bootstrap_holm"]), best=significant),
+                Cell(number(int(row["only_a_right"]))),
+                Cell(number(int(row["only_b_right"]))),
+                Cell(probability(row["p_mcnemar"])),
+                Cell(probability(row["p_mcnemar_holm"]), best=row["p_mcnemar_holm"] < ALPHA),
+            ]
+        )
+    columns = ["pair", "difference", "p", "p, Holm", "only first right", "only second right", "p", "p, Holm"]
+    return Table(columns, body, [("", 1), ("macro-F1, paired bootstrap", 3), ("accuracy, McNemar", 4)])
+
+
+def _overconfident(split: str, rows: pd.DataFrame) -> str:
+    over, all_of_them = int((rows["confidence"] > rows["accuracy"]).sum()), len(rows)
+    if all_of_them == 1:
+        return f"On {split}, {rows['system'].iloc[0]} is {'more' if over else 'no more'} confident than right."
+    who = {0: f"none of {all_of_them} is", 1: f"1 of {all_of_them} is", all_of_them: f"all {all_of_them} are"}
+    return f"On {split}, {who.get(over, f'{over} of {all_of_them} are')} more confident than right."
+
+
+def _calibration_table(inputs: Inputs, splits: dict[str, pd.DataFrame]) -> Table:
+    names = in_order(inputs, pd.concat([rows["system"] for rows in splits.values()]))
+    body = [[Cell(name)] for name in names]
+    for rows in splits.values():
+        found = rows.drop_duplicates("system").set_index("system")
+        least = found["ece"].min()
+        for line, name in zip(body, names, strict=True):
+            if name not in found.index:
+                line += [Cell(NOTHING)] * 3
+                continue
+            row = found.loc[name]
+            line.append(Cell(percent(row["ece"]), best=len(found) > 1 and row["ece"] == least))
+            line += [Cell(percent(row["confidence"])), Cell(percent(row["accuracy"]))]
+    groups = [(split, 3) for split in splits]
+    return Table(["system", *["calibration error", "confidence", "accuracy"] * len(splits)], body, [("", 1), *groups])
+
+
+def _reliability(inputs: Inputs, rows: pd.DataFrame, split: str) -> Figures:
+    columns = list(figures.Bin._fields)
+    return [
+        (
+            name,
+            figures.reliability(
+                [figures.Bin(*values) for values in rows.loc[rows["system"] == name, columns].to_numpy(float)],
+                f"reliability of {name} on {split}",
+            ),
+        )
+        for name in in_order(inputs, rows["system"])
+    ]
+
+
+def _groups_figure(rows: pd.DataFrame, system: str, variable: str) -> Markup | None:
+    if rows.empty:
+        return None
+    names = [f"{group} ({number(int(n))})" for group, n in zip(rows["group"], rows["n"], strict=True)]
+    measured = list(zip(rows["macro_f1"], rows["low"], rows["high"], strict=True))
+    return figures.dots(names, {system: measured}, "macro-F1 (%)", f"macro-F1 of {system} by {variable}")
+
+
+def _groups_table(inputs: Inputs, rows: pd.DataFrame) -> Table:
+    """Groups by systems."""
+    systems = in_order(inputs, rows["system"])
+    found = rows.drop_duplicates(["system", "group"]).set_index(["group", "system"])
+    body = []
+    for group, n in dict(zip(rows["group"], rows["n"], strict=True)).items():
+        line = [Cell(group, count(int(n), "utterance"))]
+        for system in systems:
+            if (group, system) in found.index:
+                row = found.loc[(group, system)]
+                line.append(Cell(percent(row["macro_f1"]), f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]"))
+            else:
+                line.append(Cell(NOTHING))
+        body.append(line)
+    return Table(["group", *systems], body)

@@ -1,0 +1,78 @@
+"""Analyse predictions beyond their scores: comparisons, calibration, agreement, subgroups, mistakes, each a CSV."""
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+from abhinaya.analysis import agreement, calibration, comparisons, evaluation, members, mistakes, oracle, subgroups
+from abhinaya.analysis.bootstrap import Bootstrap
+from abhinaya.errors import UserError, run
+from abhinaya.tables import write_csv
+from abhinaya.voting import TieRule
+
+
+def main() -> None:
+    args = parse_args()
+    if len(args.names) != len(args.preds) or len(set(args.names)) != len(args.names):
+        raise UserError("--names: give one name, each once, for every file of --preds, in the same order")
+    preds = dict(zip(args.names, args.preds, strict=True))
+    bootstrap = Bootstrap(args.bootstrap, args.seed)
+    found = evaluation.read(args.manifest, args.transcripts, preds, ties(args))
+    needed = comparisons.resamples_needed(found)
+    if args.bootstrap < needed:
+        print(f"note: --bootstrap {args.bootstrap} is too few for p_bootstrap_holm below 0.05; {needed} could show it")
+    summary, reliability = calibration.calibration(found)
+    tables = {
+        "comparisons": comparisons.compare(found, bootstrap),
+        "calibration": summary,
+        "reliability": reliability,
+        "agreement": agreement.agreement(found),
+        "members": members.leave_one_out(found, bootstrap),
+        "oracle": oracle.oracle(found),
+        "subgroups": subgroups.subgroups(found, bootstrap),
+        "mistakes": mistakes.mistakes(found),
+    }
+    for name, table in tables.items():
+        write_csv(table, args.output_dir / f"{name}.csv")
+        print(f"{args.output_dir / name}.csv: {len(table)} rows")
+
+
+def ties(args: argparse.Namespace) -> dict[str, tuple[str, TieRule]]:
+    """The tie-breaker and the tie rule of each ensemble."""
+    breakers, rules = by_ensemble("--tie-breaks", args), by_ensemble("--tie-rules", args)
+    for name in args.votes:
+        if name not in args.names:
+            raise UserError(f"--votes: {name} is none of --names; add its name and its preds.csv, or leave it out")
+        if name not in breakers:
+            raise UserError(f"--tie-breaks: none for {name}; add {name}=MEMBER")
+        if rules.setdefault(name, "label") not in get_args(TieRule):
+            raise UserError(f"--tie-rules: {name}={rules[name]} is none of {', '.join(get_args(TieRule))}")
+    return {name: (breakers[name], rules[name]) for name in args.votes}
+
+
+def by_ensemble(option: str, args: argparse.Namespace) -> dict[str, str]:
+    """The values NAME=VALUE of an option by name, each of which must be an ensemble's."""
+    pairs = [text.partition("=") for text in getattr(args, option.strip("-").replace("-", "_"))]
+    for name, _, value in pairs:
+        if name not in args.votes or not value:
+            raise UserError(f"{option}: {name!r} is not NAME=VALUE with a name of --votes; write it like vote=s2")
+    return {name: value for name, _, value in pairs}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--manifest", type=Path, required=True, help="manifest.parquet, with the labels")
+    parser.add_argument("--transcripts", type=Path, help="transcripts.parquet, for the words (default: without)")
+    parser.add_argument("--names", nargs="+", required=True, help="systems and ensembles, in the order to show")
+    parser.add_argument("--preds", nargs="+", type=Path, required=True, help="their preds.csv, in the same order")
+    parser.add_argument("--votes", nargs="*", default=[], help="those of --names that are ensembles")
+    parser.add_argument("--tie-breaks", nargs="*", default=[], help="NAME=MEMBER for each ensemble")
+    parser.add_argument("--tie-rules", nargs="*", default=[], help="NAME=label or NAME=probabilities (default: label)")
+    parser.add_argument("--bootstrap", type=int, default=1000, help="resamples (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1234, help="seed of the bootstrap (default: %(default)s)")
+    parser.add_argument("--output-dir", type=Path, default=Path("results/analysis"), help="folder to write into")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,35 @@
+"""Check a submission against the leaderboard's format: every test file, once, one of the eight letters."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from abhinaya import submission
+from abhinaya.errors import run, tell
+from abhinaya.tables import read_manifest
+
+
+def main() -> None:
+    args = parse_args()
+    table = submission.read(args.submission)
+    rejected = submission.read_rejected(args.rejected) if args.rejected else []
+    problems = submission.problems(table, read_manifest(args.manifest), rejected)
+    for problem in problems:
+        tell(f"error: {args.submission}: {problem}")
+    if problems:
+        sys.exit(1)
+    for warning in submission.warnings(table, rejected):
+        tell(f"warning: {args.submission}: {warning}")
+    print(f"{args.submission}: {len(table)} test files, each once, each with one of the eight letters")
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--submission", type=Path, required=True, help="submission.csv that vote.py wrote")
+    parser.add_argument("--manifest", type=Path, required=True, help="manifest.parquet, which knows the test files")
+    parser.add_argument("--rejected", type=Path, help="the corpus's rejected.csv: test files without usable audio")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run(main)

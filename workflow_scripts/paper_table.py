@@ -1,0 +1,36 @@
+"""Write a table or figure of the paper: ours beside the published values, as CSV, Markdown, LaTeX and JSON."""
+
+import argparse
+from pathlib import Path
+
+from abhinaya import config, paper_tables
+from abhinaya.errors import run
+
+
+def main() -> None:
+    args = parse_args()
+    settings = config.parse(paper_tables.Settings, args.settings, "tables")
+    inputs = paper_tables.read(settings, args.names, args.scores, args.votes, args.summary)
+    made = paper_tables.make(args.table, inputs)
+    for path in paper_tables.write(args.table, made, args.output_dir):
+        print(path)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--table", required=True, help=f"which one: {', '.join(paper_tables.TABLES)}")
+    parser.add_argument(
+        "--settings", default="{}", help="the configuration's section `tables`, resolved: JSON, or a JSON or YAML file"
+    )
+    parser.add_argument("--names", nargs="*", default=[], help="systems, ensembles and runs that have scores")
+    parser.add_argument("--scores", nargs="*", type=Path, default=[], help="their scores.json, in the same order")
+    parser.add_argument(
+        "--votes", nargs="*", default=[], metavar="NAME=MEMBER,…", help="the members of each ensemble, by its name"
+    )
+    parser.add_argument("--summary", type=Path, help="the corpus's summary.json")
+    parser.add_argument("--output-dir", type=Path, default=Path("results/tables"), help="folder to write into")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run(main)

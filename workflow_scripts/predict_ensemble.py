@@ -1,0 +1,35 @@
+"""Label new audio with all members of an ensemble, and let them vote."""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from abhinaya import errors, new_audio, systems, tables, voting
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--ensemble", type=Path, required=True, help="results/{ensemble}; its members' folders stand beside it")
+    add("--audio", type=Path, nargs="+", required=True, metavar="PATH", help=new_audio.AUDIO)
+    add("--output", type=Path, required=True, help="preds.csv to write")
+    add("--cpus", type=int, default=2, help="CPU cores to use (default: %(default)s)")
+    add("--gpus", type=int, default=0, help="GPUs of a server; any other model takes one of them (default: the CPU)")
+    new_audio.add_options(parser.add_argument_group("recordings"))
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
+    ensemble, members = systems.read_ensemble(options.ensemble)
+    vote = partial(voting.vote, tie_break=ensemble.tie_break, tie_rule=ensemble.tie_rule)
+    results = options.ensemble.absolute().parent
+    new_audio.Job.of(options).label(
+        members,
+        results,
+        combine=lambda found: vote({name: table.set_index(tables.KEY) for name, table in found.items()}),
+    )
+
+
+if __name__ == "__main__":
+    errors.run(main)
