@@ -1,7 +1,8 @@
-# Stage 6: the paper's tables and figures, ours beside the published numbers.
+# Stage 6: the paper's tables and figures, ours beside the published numbers. Seconds each: not worth a cluster's job.
 
 
 rule paper_table:
+    localrule: True
     input:
         scores=table_scores,
         summary="results/corpus/summary.json",
@@ -32,6 +33,7 @@ rule paper_table:
 
 
 rule tables_page:
+    localrule: True
     input:
         tables_made(TABLES, "json"),
     output:

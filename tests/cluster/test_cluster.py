@@ -54,9 +54,10 @@ def test_all_runs_through_slurm(undisturbed: tuple[Path, Run]) -> None:
     checkout, run = undisturbed
     jobs = {job.did: job for job in run.jobs()}
     assert sorted(jobs) == sorted(
-        ["prepare_corpus", "shards_transcribe", "merge_transcripts", "vote vote", "report", "label_zero_shot t1"]
+        ["prepare_corpus", "shards_transcribe", "merge_transcripts", "analyse", "report", "label_zero_shot t1"]
         + [f"{rule} {system}" for rule in ("train", "predict") for system in ("baseline", "s1", "t2")]
-        + [f"score {name}" for name in ("baseline", "s1", "t1", "t2", "vote")]
+        + [f"score {name}" for name in ("baseline", "s1", "t1", "t2", "vote", "two")]
+        + ["vote vote", "vote two"]
     )
     assert {job.JobState for job in jobs.values()} == {"COMPLETED"}
     assert {job.Partition for job in jobs.values()} == {"cpu"}  # none asked for a GPU

@@ -183,7 +183,7 @@ def test_unreadable_files_are_told_and_listed_and_the_others_labelled(
     assert rejected["reason"].tolist()[1:] == ["empty file (0 bytes)", "no such audio file"]
     told = capsys.readouterr()
     assert "\nrejected: in/new\\nline \\x1b[31m[red].wav: empty file (0 bytes)\n" in told.err
-    assert "  in/[bold]a\\r<b>,\\n.wav  " in told.out
+    assert "\n in/[bold]a\\r<b>,\\n.wav  " in told.out
     assert "\x1b" not in told.out + told.err
     call(predict, "--model", results / "s1/model", "--audio", clips / "party.wav")
     assert pd.read_csv("out/preds.rejected.csv").empty  # of this run

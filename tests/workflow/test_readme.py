@@ -1,11 +1,15 @@
 """The README's commands are true: each one is run, or at least planned, as it stands."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
+
+from abhinaya.labels import CLASSES
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,7 +26,7 @@ MAKE = [part for command in COMMANDS if command.startswith("make") for part in c
 def test_the_readme_has_the_commands_that_are_tested_here() -> None:
     known = {*SNAKEMAKE, *SCRIPTS}
     rest = [command for command in COMMANDS if command not in known and not command.startswith("make ")]
-    assert len(SNAKEMAKE) >= 5 and len(SCRIPTS) == 2
+    assert len(SNAKEMAKE) >= 6 and len(SCRIPTS) == 4
     assert rest == ["mkdir -p data && ln -s /path/to/MSP-Podcast data/msp-podcast"], rest
 
 
@@ -38,10 +42,19 @@ def test_snakemake_plans_it(command: str, tmp_path: Path) -> None:
 
 
 def test_the_scripts_do_it(finished: Path) -> None:
+    clip, *others = sorted((finished / "results/corpus/audio").rglob("*.wav"))[:3]
+    (finished / "folder").mkdir()
+    shutil.copy(clip, finished / "clip.wav")
+    shutil.copy(others[0], finished / "folder")
+    (finished / "list.csv").write_text(f"path\n{others[1]}\n")
     for command in SCRIPTS:
         words = [str(ROOT / word) if word.startswith("workflow_scripts/") else word for word in command.split()[1:]]
         done = subprocess.run([sys.executable, *words], cwd=finished, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+    labelled = pd.read_csv(finished / "labels.csv")
+    assert [Path(path).name for path in labelled["path"]] == ["clip.wav", *[path.name for path in others]]
+    assert labelled["EmoClass"].isin(CLASSES).all()
+    assert "vote_t1" in pd.read_csv(finished / "votes.csv")
 
 
 @pytest.mark.parametrize("command", MAKE)
