@@ -43,3 +43,13 @@ def train_killed(*arguments: str, epochs: int) -> None:
     code = KILLED.format(scripts=str(TRAIN.parent), epochs=epochs)
     killed = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
+
+
+def planned(run: subprocess.CompletedProcess) -> dict[str, int]:
+    """Jobs of each rule in the table that Snakemake prints before it runs, or would run, them."""
+    assert run.returncode == 0, run.stdout + run.stderr
+    text = run.stdout + run.stderr
+    if "Nothing to be done" in text:
+        return {}
+    lines = text.split("Job stats:")[-1].split("\n\n")[0].splitlines()[3:]
+    return {line.split()[0]: int(line.split()[1]) for line in lines if len(line.split()) == 2}

@@ -76,6 +76,10 @@ def test_tables_bring_systems_and_votes_of_their_own() -> None:
         ),
         ({"losses": {"systems": ["s1", "s1"]}}, "`tables.losses.systems`: 's1' stands twice; name each once"),
         ({"zero_shot": {"models": ["t1"], "line": "s9"}}, "`tables.zero_shot.line`: 's9' is none of s1, t2, t1, vote"),
+        (
+            {"zero_shot": {"models": ["t1"], "line": "t1"}},
+            "`tables.zero_shot.models`: 't1' stands twice; name each once",
+        ),
         ({"components": ["s1", "s1"]}, "`tables.components`: 's1' stands twice; name each once"),
         (
             {"combinations": {"s1": {"members": ["s1"], "tie_break": "s1"}}},

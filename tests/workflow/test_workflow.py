@@ -17,7 +17,7 @@ import pytest
 import soundfile
 import yaml
 import yte
-from running import ROOT, TEST_CONFIG, snakemake
+from running import ROOT, TEST_CONFIG, planned, snakemake
 
 from abhinaya import tables
 from abhinaya.config import validate
@@ -57,16 +57,6 @@ SMALL_SALMONN = {
 }
 
 
-def planned(run: subprocess.CompletedProcess) -> dict[str, int]:
-    """Jobs of each rule in a dry run's table."""
-    assert run.returncode == 0, run.stdout + run.stderr
-    text = run.stdout + run.stderr
-    if "Nothing to be done" in text:
-        return {}
-    lines = text.split("Job stats:")[-1].split("\n\n")[0].splitlines()[3:]
-    return {line.split()[0]: int(line.split()[1]) for line in lines if len(line.split()) == 2}
-
-
 def test_every_file_of_the_contract_is_there_and_well_formed(finished: Path) -> None:
     results = finished / "results"
     manifest = tables.read_manifest(results / "corpus/manifest.parquet")
@@ -94,6 +84,12 @@ def test_every_file_of_the_contract_is_there_and_well_formed(finished: Path) -> 
     assert submission["FileName"].tolist() == sorted(manifest[manifest["split"] == "test"]["FileName"])
     for name in ("report.html", "scores.csv", "scores.md", "per_class.csv", "per_class.md"):
         assert (results / "report" / name).stat().st_size
+    # Of the tables alone: nothing that `all` does not need anyway.
+    assert {path.name for path in results.iterdir() if path.is_dir()} == {
+        *SYSTEMS,
+        *("vote", "two"),
+        *("corpus", "analysis", "tables", "report"),
+    }
 
 
 def test_transcripts_are_what_was_said(finished: Path) -> None:
@@ -124,11 +120,13 @@ def test_nothing_runs_again_and_only_what_a_change_needs(finished: Path, tmp_pat
     assert planned(snakemake(finished, "-n", configfile=changed)) == {
         "train": 1,
         "predict": 1,
-        "vote": 1,
-        "score": 2,
+        "vote": 2,  # one of them Table 4's
+        "score": 3,
+        "analyse": 1,
+        "paper_table": 5,
         "report": 1,
         "all": 1,
-        "total": 7,
+        "total": 15,
     }
 
 
@@ -206,7 +204,17 @@ def test_predicting_again_gives_the_same_bytes(finished: Path) -> None:
 def test_snakemake_report_carries_tables_and_report(finished: Path) -> None:
     run = snakemake(finished, "--report", "workflow-report.html")
     assert run.returncode == 0, run.stdout + run.stderr
-    assert (finished / "workflow-report.html").stat().st_size > 100_000
+    page = (finished / "workflow-report.html").read_text()
+    categories = json.loads(re.search(r"var categories = (.*?);?\n", page)[1])
+    carried = {category: [Path(path).name for path in paths["Other"]] for category, paths in categories.items()}
+    assert carried == {
+        "Report": ["report.html"],
+        "Tables": ["per_class.csv", "scores.csv"],
+        "Analysis": sorted(path.name for path in (finished / "results/analysis").iterdir()),
+        "The paper's tables": sorted(path.name for path in (finished / "results/tables").glob("*.csv")),
+    }
+    for caption in (ROOT / "rules/captions").glob("*.rst"):
+        assert " ".join(caption.read_text().split()[:3]) in page
 
 
 def test_a_killed_training_job_resumes_to_the_same_weights(finished: Path, tmp_path: Path) -> None:
@@ -411,7 +419,9 @@ def test_the_papers_configuration_runs_on_a_small_corpus_in_the_real_layout(tmp_
         "text": (small["t2"], ("encoder", "head", "training", "resources")),
         "zero_shot": (small["t1"], ("model", "server", "resources")),
     }
-    del settings["systems"]["s2_7b"]
+    del settings["systems"]["s2_7b"], settings["tables"]["modalities"]
+    del settings["tables"]["combinations"]["without_st1"], settings["tables"]["combinations"]["without_t2"]
+    settings["report"] = {"bootstrap": 100}
     for system in settings["systems"].values():
         if system["family"] == "salmonn_zero_shot":
             system |= {"encoder": SMALL_SALMONN, "resources": small["t2"]["resources"]}
@@ -445,6 +455,16 @@ def test_the_papers_configuration_runs_on_a_small_corpus_in_the_real_layout(tmp_
     scores = json.loads((results / "abhinaya/scores.json").read_text())
     assert scores["test"] is None and scores["unlabelled"]["test"] == len(hidden)
     assert scores["validation"]["n"] == 16  # two of each class: the rarest has two
+    # The tables that need nothing more are made; of the hidden labels there is the paper's value alone.
+    table = pd.read_csv(results / "tables/table1.csv").set_index(["system", "split"])
+    assert table.loc[("abhinaya", "test"), "paper"] == 0.4402 and pd.isna(table.loc[("abhinaya", "test"), "value"])
+    assert table.loc[("abhinaya", "validation"), "value"] == pytest.approx(scores["validation"]["macro_f1"])
+    votes = pd.read_csv(results / "tables/table4.csv").set_index(["system", "split"])
+    assert set(votes.index.unique("system")) == {"without_t1", "without_s2", "abhinaya"}
+    assert votes.loc[("without_t1", "validation"), "paper"] == 0.4099
+    jobs = planned(snakemake(tmp_path / "run", "-n", "tables", configfile=config))
+    added = {"train": 8, "predict": 8, "label_zero_shot": 1, "score": 9, "tables_page": 1, "tables": 1}
+    assert jobs == {**added, "paper_table": 2, "total": 30}  # Table 2 and Figure 2
 
 
 def test_gpu_jobs_take_turns_on_one_machine_but_keep_their_gpus(tmp_path: Path) -> None:

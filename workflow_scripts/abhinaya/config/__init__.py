@@ -7,7 +7,7 @@ and the tables of `config/README.md` are made from them (`make schema`).
 import json
 from functools import reduce
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
@@ -16,7 +16,7 @@ from abhinaya.config import paper, runs
 from abhinaya.config.corpus import AnyCorpus, Corpus, Csv, MspPodcast, Ravdess, Synthetic, Validation
 from abhinaya.config.ensemble import Ensemble
 from abhinaya.config.mistakes import WrongKey, lines
-from abhinaya.config.section import INFRASTRUCTURE, Resources, Section, deciding, settings_json
+from abhinaya.config.section import INFRASTRUCTURE, Resources, Section, Seed, deciding, settings_json
 from abhinaya.config.system import (
     ARCHITECTURES,
     CONVOLUTIONAL,
@@ -125,7 +125,7 @@ class Report(Section):
 class Config(Section):
     """A whole configuration."""
 
-    seed: int = Field(1234, ge=0, description="of every draw: corpus, validation set, weights, crops, bootstrap")
+    seed: Seed = Field(1234, description="of every draw: corpus, validation set, weights, crops, bootstrap")
     environment: Literal["cpu", "gpu"] = Field("cpu", description="locked environment that `--sdm conda` builds")
     corpus: AnyCorpus = Field(description="the speech and its labels; `kind` says which corpus")
     transcripts: Transcripts = Transcripts()
@@ -133,7 +133,7 @@ class Config(Section):
         min_length=1, description="the classifiers, by name", json_schema_extra=NAMES_ONLY
     )
     ensembles: dict[Name, Ensemble] = Field({}, description="the votes, by name", json_schema_extra=NAMES_ONLY)
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(
+    seeds: list[Seed] = Field(
         [],
         description="train every system with each of these seeds, too, and report mean and standard deviation; `seed` "
         "may be one of them",

@@ -2,10 +2,11 @@
 
 import json
 import math
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every library takes
 INFRASTRUCTURE = frozenset({"resources", "about"})  # how fast and in which words; no result depends on them
 
 

@@ -168,10 +168,9 @@ class Hearing(Section):
     beats: str = Field(
         min_length=1,
         description="the BEATs checkpoint file (the paper: BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt), or "
-        "`random:beats` (random weights, for trials)",
+        "`random:beats` (random weights, always the same, for trials)",
     )
     beats_config: dict[str, Any] = Field({}, description="architecture of `random:beats`, in the keys of BEATs' `cfg`")
-    beats_seed: int = Field(1234, ge=0, description="of the weights of `random:beats`, the same for every training")
     window: Literal["full", "clip"] = Field(
         "full", description="what Whisper hears: the clip padded to 30 s, or little more than the clip, a deviation"
     )

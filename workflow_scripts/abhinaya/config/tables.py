@@ -17,6 +17,11 @@ Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]
 NAMES_ONLY = {"additionalProperties": False}  # else the schema would let any other name pass
 
 
+def _refuse_repeated(key: str, names: list[str]) -> None:
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise WrongKey(key, f"{repeated[0]!r} stands twice; name each once")
+
+
 class Losses(Section):
     """Systems trained with each of several losses (the paper's Table 2)."""
 
@@ -27,9 +32,8 @@ class Losses(Section):
 
     @model_validator(mode="after")
     def _each_once(self) -> "Losses":
-        for key, names in (("systems", self.systems), ("losses", [loss.name for loss in self.losses])):
-            if repeated := [name for name in names if names.count(name) > 1]:
-                raise WrongKey(key, f"{repeated[0]!r} stands twice; name each once")
+        _refuse_repeated("systems", self.systems)
+        _refuse_repeated("losses", [loss.name for loss in self.losses])
         return self
 
 
@@ -38,6 +42,11 @@ class ZeroShotFigure(Section):
 
     models: list[str] = Field(min_length=1, description="zero-shot systems, a bar each")
     line: str | None = Field(None, description="the system that is drawn as a line, as the baseline in the paper")
+
+    @model_validator(mode="after")
+    def _each_once(self) -> "ZeroShotFigure":
+        _refuse_repeated("models", [*self.models, *filter(None, [self.line])])
+        return self
 
 
 class Tables(Section):
@@ -63,7 +72,6 @@ class Tables(Section):
     def _keys_agree(self) -> "Tables":
         if len(self.modalities) not in (0, 2):
             raise WrongKey("modalities", f"{len(self.modalities)} systems; name two, or none")
-        for key, names in (("components", self.components), ("modalities", self.modalities)):
-            if repeated := [name for name in names if names.count(name) > 1]:
-                raise WrongKey(key, f"{repeated[0]!r} stands twice; name each once")
+        _refuse_repeated("components", self.components)
+        _refuse_repeated("modalities", self.modalities)
         return self

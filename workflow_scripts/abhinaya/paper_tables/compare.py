@@ -66,6 +66,8 @@ class Value:
         if self.value is None or self.interval is None or self.paper is None:
             return None
         low, high = map(_shown, self.interval)
+        if low == high:  # always or never right: resampling cannot tell how sure that is
+            return None
         return low <= _shown(self.paper) <= high
 
     def ours(self, best: bool = False) -> Cell:
@@ -153,7 +155,9 @@ def how_drawn(scores: Sequence[dict]) -> str:
     """A sentence: on how many utterances the scores are, and how their intervals were drawn."""
     counted = [f"{split} n = {sizes}" for split in SCORED if (sizes := _sizes(scores, split))]
     ways = {tuple(sorted(one["bootstrap"].items())) for one in scores if one.get("bootstrap")}
-    sentences = [f"Scored utterances: {', '.join(counted)}." if counted else "No utterances with labels to score."]
+    if not counted:
+        return "No utterances with labels to score."
+    sentences = [f"Scored utterances: {', '.join(counted)}."]
     for way in sorted(ways):
         found = dict(way)
         sentences.append(

@@ -47,7 +47,8 @@ def table2(inputs: Inputs) -> Made:
         "Macro-F1 (%) with weighted cross-entropy (WCE), weighted focal loss (WFL) and vector scaling (VS); the best "
         "of each system's losses is bold."
     )
-    return _made(inputs, rows, "The paper's Table 2: the losses", caption)
+    note = "A loss is compared with the paper's of the same name, whatever its parameters."
+    return _made(inputs, rows, "The paper's Table 2: the losses", caption, note)
 
 
 def table4(inputs: Inputs) -> Made:

@@ -77,7 +77,7 @@ class SpeechLlm(nn.Module):
     Trained: layer norms, Q-Former, projection, LoRA.
     """
 
-    drawn = ()  # random BEATs are drawn again from their seed, as a cache leaves them to be
+    drawn = ()  # random BEATs are drawn again, always the same, as a cache leaves them to be
 
     def __init__(
         self,

@@ -36,6 +36,7 @@ INDEX = pa.schema(
         pa.field("sounds_count", pa.int64(), nullable=False),
     ]
 )
+SEED = 1234  # of random BEATs, whatever the training's: trainings with other seeds share what was heard
 KINDS = ("heard", "sounds")  # Whisper's vectors, BEATs'
 SECONDS = 30  # that SALMONN's Whisper hears at once
 BATCH = 8  # clips heard together when a shard is made
@@ -113,7 +114,7 @@ def build(settings: Hearing) -> tuple[Clips, Ears, str | None]:
         max_seconds=settings.max_seconds,
         min_seconds=settings.min_seconds,
     )
-    clips, encoder = speech.build(whisper, settings.beats_seed)  # a Whisper draws nothing
+    clips, encoder = speech.build(whisper, SEED)
     if not isinstance(clips, speech.MelClips):
         raise UserError(f"encoder {settings.whisper!r}: is no Whisper; name one for `hearing.whisper`")
     if clips.window != SECONDS * RATE:
@@ -121,7 +122,7 @@ def build(settings: Hearing) -> tuple[Clips, Ears, str | None]:
             f"encoder {settings.whisper!r}: hears {clips.window / RATE:g} s at once, and SALMONN's hears {SECONDS}; "
             "name one of OpenAI's for `hearing.whisper`"
         )
-    hears = beats.random(settings.beats_config, settings.beats_seed) if settings.drawn else beats.load(settings.beats)
+    hears = beats.random(settings.beats_config, SEED) if settings.drawn else beats.load(settings.beats)
     return Clips(settings, clips), Ears(encoder, hears, settings).eval(), encoder.revisions.get("revision")
 
 
