@@ -41,6 +41,7 @@ ANALYSES = (
     "mistakes",
 )
 TABLES = configuration.paper.tables(CONFIG)
+FIGURES = ("figure2",)
 TRAINED = [
     name
     for name, system in SYSTEMS.items()

@@ -2,7 +2,6 @@
 
 
 rule paper_table:
-    localrule: True
     input:
         scores=table_scores,
         summary="results/corpus/summary.json",
@@ -18,6 +17,9 @@ rule paper_table:
         "logs/paper_table/{table}.log",
     benchmark:
         "logs/benchmarks/paper_table/{table}.tsv"
+    wildcard_constraints:
+        table=alternatives([table for table in TABLES if table not in FIGURES]),
+    localrule: True
     conda:
         CONDA
     params:
@@ -32,8 +34,21 @@ rule paper_table:
         " --output-dir $(dirname {output.csv}) 2>&1 | tee {log}"
 
 
+use rule paper_table as paper_figure with:
+    output:
+        csv="results/tables/{table}.csv",
+        others=multiext("results/tables/{table}", ".md", ".tex", ".json"),
+        svg=report(
+            "results/tables/{table}.svg",
+            category="The paper's tables",
+            labels={"table": "{table}"},
+            caption="captions/tables.rst",
+        ),
+    wildcard_constraints:
+        table=alternatives(FIGURES),
+
+
 rule tables_page:
-    localrule: True
     input:
         tables_made(TABLES, "json"),
     output:
@@ -47,6 +62,7 @@ rule tables_page:
         "logs/tables_page.log",
     benchmark:
         "logs/benchmarks/tables_page.tsv"
+    localrule: True
     conda:
         CONDA
     message:

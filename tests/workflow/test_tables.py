@@ -156,7 +156,7 @@ def test_the_tables_of_the_configurations_that_come_along_can_be_planned(name: s
     assert jobs["train"] == jobs["predict"] == trained + losses
     assert (jobs["label_zero_shot"], jobs["label_by_ear"], jobs["vote"]) == (asked, by_ear, votes)
     assert jobs["score"] == trained + losses + asked + by_ear + votes
-    assert jobs["paper_table"] == len(tables(validate(settings))) == 8
+    assert jobs["paper_table"] + jobs["paper_figure"] == len(tables(validate(settings))) == 8
     assert jobs["transcribe"] == settings["transcripts"]["shards"]
     assert jobs.get("hear", 0) == shards_of_all_ears(settings)
     assert "report" not in jobs and "analyse" not in jobs
