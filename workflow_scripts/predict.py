@@ -45,9 +45,10 @@ def main() -> None:
 
 
 def label_new_audio(options: argparse.Namespace) -> None:
+    job = new_audio.Job.of(options)
     model = systems.read_model(options.model)
     results = options.model.absolute().parent.parent  # results/{system}/model
-    new_audio.Job.of(options).label({"the model": model}, results, combine=lambda found: found["the model"])
+    job.label({"the model": model}, results, combine=lambda found: found["the model"])
 
 
 if __name__ == "__main__":

@@ -21,10 +21,11 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
+    job = new_audio.Job.of(options)
     ensemble, members = systems.read_ensemble(options.ensemble)
     vote = partial(voting.vote, tie_break=ensemble.tie_break, tie_rule=ensemble.tie_rule)
     results = options.ensemble.absolute().parent
-    new_audio.Job.of(options).label(
+    job.label(
         members,
         results,
         combine=lambda found: vote({name: table.set_index(tables.KEY) for name, table in found.items()}),

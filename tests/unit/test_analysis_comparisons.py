@@ -5,12 +5,12 @@ import pytest
 from analysis_parts import guess, made, truths
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest, chi2
+from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
 from abhinaya import scoring
 from abhinaya.analysis.bootstrap import Bootstrap, interval, p_value
-from abhinaya.analysis.comparisons import COLUMNS, compare, resamples_needed
+from abhinaya.analysis.comparisons import COLUMNS, compare
 from abhinaya.analysis.evaluation import Evaluation, confusion
 from abhinaya.errors import UserError
 
@@ -73,7 +73,11 @@ def test_pairing_narrows_the_interval():
     a = split.predicted["t1"]
     b = np.where(np.arange(len(a)) % 10, a, split.predicted["s1"])
     _, paired = Bootstrap(2000).difference(split.truth, a, b, "x")
-    apart = [Bootstrap(2000).macro_f1(confusion(split.truth, given), name) for given, name in ((a, "a"), (b, "b"))]
+    everything = np.ones(8, bool)
+    apart = [
+        Bootstrap(2000).macro_f1(confusion(split.truth, given), everything, name)
+        for given, name in ((a, "a"), (b, "b"))
+    ]
     assert paired.std() < 0.6 * (apart[0] - apart[1]).std()
 
 
@@ -89,7 +93,7 @@ def test_differences_are_those_of_scikit_learns_scores_and_stay_in_range(drawn, 
     assert (np.abs(values) <= 1 + 1e-12).all()
     low, high = interval(values)
     assert low <= high
-    assert 1 / 21 <= p_value(observed, values) <= 1
+    assert 2 / 21 <= p_value(values) <= 1
 
 
 def test_a_resample_is_scored_over_the_classes_of_all_utterances():
@@ -97,7 +101,9 @@ def test_a_resample_is_scored_over_the_classes_of_all_utterances():
     observed, drawn = Bootstrap(200).difference(truth, a, b, "x")
     assert observed == pytest.approx(1 - (6 / 7 + 0) / 2)
     assert drawn.min() == 0.5  # where the only mistake was not drawn, its class still counts, and counts 0
-    assert Bootstrap(200).macro_f1(confusion(truth, b), "x").max() == 0.5
+    counts = confusion(truth, b)
+    assert Bootstrap(200).macro_f1(counts, counts.any(axis=0), "x").max() == 0.5
+    assert Bootstrap(200).macro_f1(counts, counts.any(axis=1), "x").max() == 1
 
 
 @given(triples)
@@ -106,32 +112,53 @@ def test_a_system_does_not_differ_from_itself(drawn):
     observed, values = few.difference(truth, a, a, "x")
     assert observed == 0
     assert not values.any()
-    assert p_value(observed, values) == 1
+    assert p_value(values) == 1
 
 
 def test_one_system_has_the_interval_of_its_score():
     split = three(200)
     counts = confusion(split.truth, split.predicted["s1"])
-    drawn = Bootstrap(20_000).macro_f1(counts, "x")
+    drawn = Bootstrap(20_000).macro_f1(counts, counts.any(axis=0) | counts.any(axis=1), "x")
     rows = split.utterances.reset_index()
     scores = scoring.score(rows, split.predictions["s1"].reset_index(), 20_000)["validation"]
     np.testing.assert_allclose(interval(drawn), scores["macro_f1_interval"], atol=0.003)
 
 
 def test_p_value_in_closed_form():
-    assert p_value(1.0, np.array([0.5, 1.0, 2.0, 3.0])) == (1 + 2) / 5
-    assert p_value(-1.0, np.array([-0.5, -1.0, -2.0, -3.0])) == (1 + 2) / 5
-    assert p_value(1.0, np.ones(999)) == 1 / 1000  # the smallest
-    assert p_value(0.3, np.array([0.3 - 0.1 - 0.2])) == 1  # equal but for rounding
+    assert p_value(np.array([-0.5, 1, 2, 3, 4, 5, 6])) == 2 * (1 + 1) / 8
+    assert p_value(-np.array([-0.5, 1, 2, 3, 4, 5, 6])) == 2 * (1 + 1) / 8
+    assert p_value(np.ones(999)) == 2 / 1000  # the smallest
+    assert p_value(np.array([-1.0, 1.0])) == 1
+    assert p_value(np.array([0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0])) == 1  # 0 itself speaks against neither sign
+
+
+@given(
+    st.integers(20, 400),
+    st.integers(0, 2**32),
+    st.floats(1, 3),
+    st.sampled_from([0.05, 0.5, 10]),
+    st.sampled_from([-1, 1]),
+)
+def test_p_value_and_interval_agree_on_whether_there_is_a_difference(resamples, seed, shift, grain, sign):
+    rng = np.random.default_rng(seed)
+    skewed = rng.gamma(2, 1, resamples) - 2 + shift  # a symmetric pivot would contradict its percentiles
+    drawn = sign * np.round(skewed / grain) * grain  # with ties, at 0 too
+    low, high = interval(drawn)
+    p, draw = p_value(drawn), 2 / (resamples + 1)
+    if p < 0.05:
+        assert low > 0 or high < 0
+    if low > 0 or high < 0:
+        assert p < 0.05 + 2 * draw  # the interval's end may lie between two draws, and p counts one that was not drawn
 
 
 def test_p_values_of_equal_systems_are_uniform():
     values = []
     for seed in range(250):
-        truth = truths(300, seed)
-        split = made(truth, {"a": guess(truth, 0.5, 1000 + seed), "b": guess(truth, 0.5, 2000 + seed)})
-        values.append(p_value(*Bootstrap(100).difference(split.truth, *split.predicted.values(), "x")))
-    for level in (0.05, 0.25, 0.5, 0.75):
+        rng = np.random.default_rng(seed)
+        truth, *guesses = rng.integers(0, 8, (3, 300))
+        of_a, of_b = (np.where(rng.random(300) < 0.5, truth, guess) for guess in guesses)
+        values.append(p_value(Bootstrap(99).difference(truth, of_a, of_b, "x")[1]))
+    for level in (0.06, 0.26, 0.5, 0.76):
         error = np.sqrt(level * (1 - level) / len(values))
         assert abs(np.mean(np.array(values) <= level) - level) < 3 * error
 
@@ -176,21 +203,16 @@ def test_the_discordant_utterances_are_counted():
     assert row["p_mcnemar"] == pytest.approx(binomtest(1, 4).pvalue)
 
 
-@pytest.mark.parametrize(("only_a", "only_b"), [(0, 0), (7, 0), (3, 3), (20, 4), (20, 5), (25, 0), (40, 22), (30, 30)])
-def test_mcnemar_is_exact_for_few_and_chi_square_for_many(only_a, only_b):
+@pytest.mark.parametrize(("only_a", "only_b"), [(0, 0), (7, 0), (3, 3), (20, 5), (25, 0), (40, 22), (30, 30)])
+def test_mcnemar_is_exact(only_a, only_b):
     same = 20
     truth = ["A"] * (only_a + only_b + same)
     a = ["A"] * only_a + ["C"] * only_b + ["A"] * same
     b = ["C"] * only_a + ["A"] * only_b + ["A"] * same
     row = compare(Evaluation([made(truth, {"a": a, "b": b})], {}), few).iloc[0]
-    many = only_a + only_b
-    if many == 0:
-        expected = 1
-    elif many < 25:
-        expected = binomtest(only_a, many).pvalue
-    else:
-        expected = chi2.sf((abs(only_a - only_b) - 1) ** 2 / many, df=1)
+    expected = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1
     assert row["p_mcnemar"] == pytest.approx(expected, abs=1e-12)
+    assert (row["p_mcnemar"] == 1) == (only_a == only_b)
 
 
 def holm(values: list[float]) -> list[float]:
@@ -215,9 +237,10 @@ def test_a_pairs_row_depends_on_nothing_else():
     alone = made(split.utterances["EmoClass"], {})
     alone.predictions.update({name: split.predictions[name] for name in ("s1", "t1")})
     plain = [column for column in COLUMNS if not column.endswith("holm")]
-    among = compare(Evaluation([other, split], {}), few).query("split == 'validation' and a == 's1' and b == 't1'")
-    assert among[plain].values.tolist() == compare(Evaluation([alone], {}), few)[plain].values.tolist()
-    assert among[plain].values.tolist() != compare(Evaluation([alone], {}), Bootstrap(50, 2))[plain].values.tolist()
+    enough, another = Bootstrap(300), Bootstrap(300, 2)
+    among = compare(Evaluation([other, split], {}), enough).query("split == 'validation' and a == 's1' and b == 't1'")
+    assert among[plain].values.tolist() == compare(Evaluation([alone], {}), enough)[plain].values.tolist()
+    assert among[plain].values.tolist() != compare(Evaluation([alone], {}), another)[plain].values.tolist()
 
 
 def test_each_pair_has_draws_of_its_own():
@@ -233,12 +256,16 @@ def test_nothing_to_compare_is_an_empty_table():
         table = compare(Evaluation(splits, {}), few)
         assert list(table.columns) == COLUMNS
         assert table.empty
-        assert resamples_needed(Evaluation(splits, {})) == 0
 
 
-@given(st.integers(2, 12))
-def test_enough_resamples_can_stay_below_five_per_cent(systems):
-    labels = list("AC")
-    found = Evaluation([made(labels, {f"s{i}": labels for i in range(systems)})], {})
-    needed, pairs = resamples_needed(found), systems * (systems - 1) // 2
-    assert pairs / (needed + 1) < 0.05 <= pairs / needed
+@pytest.mark.parametrize("systems", [2, 3, 6])
+def test_there_are_resamples_enough_for_a_finding_after_holm(systems):
+    truth = list("AC") * 10
+    right = {"right": truth} | {f"wrong{i}": list("CA") * 10 for i in range(systems - 1)}
+    pairs = systems * (systems - 1) // 2
+    for asked in (1, 2000):
+        table = compare(Evaluation([made(truth, right)], {}), Bootstrap(asked))
+        smallest = table["p_bootstrap_holm"].min()
+        drawn = max(asked, 80 * pairs - 1)
+        assert smallest == pytest.approx(pairs * 2 / (drawn + 1))
+        assert smallest <= 0.025 + 1e-12

@@ -37,10 +37,24 @@ def test_scores_of_a_group_are_those_of_its_utterances():
         chosen = gender == row.group
         truth, predicted = found.truth[chosen], found.predicted[row.system][chosen]
         assert row.n == chosen.sum()
-        assert row.macro_f1 == pytest.approx(f1_score(truth, predicted, average="macro"))
+        assert row.macro_f1 == pytest.approx(f1_score(truth, predicted, labels=np.unique(truth), average="macro"))
         assert row.uar == pytest.approx(balanced_accuracy_score(truth, predicted))
         assert row.accuracy == pytest.approx(accuracy_score(truth, predicted))
         assert 0 <= row.low < row.macro_f1 < row.high <= 1
+
+
+def test_macro_f1_is_over_the_true_classes_of_the_group_whatever_a_system_predicts():
+    truth, right = ["A"] * 20 + ["N"] * 20, ["A"] * 18 + ["N"] * 18
+    guesses = {
+        "mixes": [*right[:18], "N", "N", *right[18:], "A", "A"],
+        "strays": [*right[:18], *"HH", *right[18:], *"HH"],
+    }
+    found = made(truth, guesses, Gender=["Female"] * 40)
+    table = subgroups.subgroups(Evaluation([found], {}), few).query("variable == 'gender'").set_index("system")
+    assert table["accuracy"].tolist() == [0.9, 0.9]
+    assert table.loc["mixes", "macro_f1"] == pytest.approx(0.9)
+    assert table.loc["strays", "macro_f1"] == pytest.approx(36 / 38)  # H counts as errors, not as a class with F1 0
+    assert (table["low"] <= table["macro_f1"]).all() and (table["macro_f1"] <= table["high"]).all()
 
 
 def test_macro_f1_is_over_the_classes_that_occur_in_the_group():

@@ -1,11 +1,13 @@
 """Every file that libsndfile reads becomes 16 kHz mono; every broken one is told from a sound one."""
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from abhinaya import audio
 from abhinaya.errors import UserError
@@ -34,6 +36,38 @@ def test_other_rates_are_resampled_and_channels_averaged(tmp_path: Path, rate: i
     inner = slice(1_000, -1_000)  # the resampler's edges ring
     np.testing.assert_allclose(read[inner], 0.6 * tone(1.0, 16_000)[inner], atol=5e-3)
     assert audio.probe(path) == (1.0, rate, 2)
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100, 8_000])
+@pytest.mark.parametrize("channels", [1, 2, 6])
+@pytest.mark.parametrize("frames", [1, 9, audio.BLOCK - 1, audio.BLOCK, audio.BLOCK + 1, 2 * audio.BLOCK + 77])
+def test_reading_in_blocks_changes_no_sample(tmp_path: Path, rate: int, channels: int, frames: int) -> None:
+    wave = np.random.default_rng(frames).normal(0, 0.1, (frames, channels)).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", wave, rate, subtype="FLOAT")
+    mono = wave.mean(axis=1)
+    whole = mono if rate == audio.RATE else soxr.resample(mono, rate, audio.RATE)
+    np.testing.assert_array_equal(audio.read(tmp_path / "a.wav"), whole)
+    assert audio.probe(tmp_path / "a.wav") == (frames / rate, rate, channels)
+
+
+def test_memory_holds_little_beyond_the_result(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.flac", np.zeros((60 * 44_100, 2), np.int16), 44_100)
+    peaks = []
+    for function in (audio.read, audio.probe):
+        tracemalloc.start()
+        function(tmp_path / "a.flac")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    blocks = 4 * audio.BLOCK * 2 * np.dtype(np.float32).itemsize
+    assert peaks[0] < 60 * audio.RATE * np.dtype(np.float32).itemsize + blocks and peaks[1] < blocks
+
+
+def test_only_a_recording_longer_than_wanted_keeps_its_waveform(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(0.5, 8_000), 8_000)
+    longer, not_longer = (audio.decode(tmp_path / "a.wav", beyond=seconds) for seconds in (0.4, 0.5))
+    np.testing.assert_array_equal(longer.waveform, audio.read(tmp_path / "a.wav"))
+    assert not_longer.waveform is None
+    assert (not_longer.seconds, not_longer.rate, not_longer.channels) == audio.probe(tmp_path / "a.wav")
 
 
 def test_names_with_spaces_quotes_and_unicode(tmp_path: Path) -> None:
@@ -71,6 +105,21 @@ def break_nan(path: Path) -> None:
     soundfile.write(path, np.array([0.1, np.nan, 0.1]), 16_000, subtype="FLOAT")
 
 
+def break_nan_late(path: Path) -> None:
+    wave = np.zeros((2 * audio.BLOCK, 2))
+    wave[-1, 0] = np.nan
+    soundfile.write(path, wave, 16_000, subtype="FLOAT")
+
+
+def break_cut_late(path: Path) -> None:
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 3 * audio.BLOCK), 44_100, format="FLAC")
+    path.write_bytes(path.read_bytes()[:-1_000])
+
+
+def break_both_infinities(path: Path) -> None:
+    soundfile.write(path, np.array([[np.inf, -np.inf]] * 3), 44_100, subtype="FLOAT")
+
+
 def break_infinite(path: Path) -> None:
     soundfile.write(path, np.array([0.1, np.inf, 0.1]), 16_000, subtype="FLOAT")
 
@@ -85,7 +134,10 @@ def break_infinite(path: Path) -> None:
         (break_cut, "cut off"),
         (break_header_only, "no samples"),
         (break_nan, "not numbers"),
+        (break_nan_late, "not numbers"),
         (break_infinite, "not numbers"),
+        (break_both_infinities, "not numbers"),
+        (break_cut_late, "not readable audio|cut off"),
     ],
 )
 def test_broken_files_are_refused_with_the_reason(tmp_path: Path, damage, message: str) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from abhinaya import audio, recordings, tables
 from abhinaya.audio import RATE
+from abhinaya.config import Csv
 from abhinaya.errors import UserError
 from abhinaya.recordings import BLOCK, LEAST, PAUSE, REACH, borders, cut, find
 from abhinaya.tables import KEY
@@ -141,6 +142,34 @@ def test_what_cannot_be_read_is_told_and_the_others_go_on(tmp_path):
     assert reasons[2].startswith("cut off") and reasons[3] == reasons[4] == reasons[5] == "no such audio file"
     assert reasons[6] == "its name is not UTF-8; rename it"
     pd.DataFrame(rejected).to_csv(tmp_path / "rejected.csv")  # can be written down
+
+
+def test_what_is_too_short_for_a_corpus_is_rejected_here_too(tmp_path):
+    samples = {"click": 1, "blip": 320, "almost": 1_599, "word": 1_600}
+    for name, count in samples.items():
+        soundfile.write(tmp_path / f"{name}.wav", np.full(count, 0.1), RATE)
+    rows, rejected = cut([tmp_path / f"{name}.wav" for name in samples], 10.0, tmp_path)
+    assert rows["recording"].tolist() == [str(tmp_path / "word.wav")]
+    assert Csv.model_fields["min_seconds"].default == 0.1
+    assert rejected == [
+        (str(tmp_path / "click.wav"), "0.000 s long, below 0.1 s"),
+        (str(tmp_path / "blip.wav"), "0.020 s long, below 0.1 s"),
+        (str(tmp_path / "almost.wav"), "0.100 s long, below 0.1 s"),
+    ]
+
+
+def test_each_recording_is_decoded_once(tmp_path, monkeypatch):
+    paths = [write(tmp_path / "long.flac", 3, 44_100, channels=2), write(tmp_path / "short.wav")]
+    opened = []
+
+    class Watched(soundfile.SoundFile):
+        def __init__(self, file, mode="r", *options, **more):
+            opened.append((file, mode))
+            super().__init__(file, mode, *options, **more)
+
+    monkeypatch.setattr(soundfile, "SoundFile", Watched)
+    cut(paths, 1.0, tmp_path)
+    assert [file for file, mode in opened if mode == "r"] == paths
 
 
 def test_no_room_for_the_segments_is_told(tmp_path):

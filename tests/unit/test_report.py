@@ -84,7 +84,9 @@ def inputs(tmp_path_factory) -> dict[str, Path]:
     tables.write_predictions(voting.vote(members, "s2"), root / "both" / "preds.csv")
     for system in ("s1", "s2", "both"):
         guesses = tables.read_predictions(root / system / "preds.csv")
-        write_json(scoring.score(manifest, guesses, resamples=50), root / system / "scores.json")
+        scores = scoring.score(manifest, guesses, resamples=50)
+        write_json(scores, root / system / "scores.json")
+        write_json(scores | {"validation": None}, root / system / "test.json")  # half of the figures to draw
     summary = {
         "utterances": 80,
         "rejected": 1042,
@@ -181,7 +183,7 @@ def test_the_best_of_each_column_is_bold(inputs):
 
 
 def test_scores_alone_make_a_page_with_dashes_for_what_is_missing(inputs):
-    scores = read_json(inputs["root"] / "s1" / "scores.json")
+    scores = read_json(inputs["root"] / "s1" / "test.json")
     html = report.render(report.Inputs("Alone", {"s1": scores, "t1": {**scores, "test": None}}))
     parse(html)
     assert "<td>–</td>" in html
@@ -257,13 +259,13 @@ def test_about_must_be_texts_by_name(inputs, tmp_path, monkeypatch, about):
 
 def test_about_says_what_a_system_is(inputs, tmp_path, monkeypatch):
     root = inputs["root"]
-    arguments = ("--names", "s1", "--scores", root / "s1" / "scores.json", "--models", root / "s1" / "model")
+    arguments = ("--names", "s1", "--scores", root / "s1" / "test.json", "--models", root / "s1" / "model")
     run_script(monkeypatch, *arguments, "--about", '{"s1": "first trial"}', "--output-dir", tmp_path)
     assert "first trial, VS" in (tmp_path / "scores.md").read_text()
 
 
 def test_the_terminal_shows_the_scores(inputs, monkeypatch, tmp_path, capsys):
-    path = inputs["root"] / "s2" / "scores.json"
+    path = inputs["root"] / "s2" / "test.json"
     run_script(monkeypatch, "--names", "[bold]s2", "--scores", path, "--models", "--output-dir", tmp_path)
     printed = capsys.readouterr().out
     assert "[bold]s2" in printed
@@ -373,7 +375,7 @@ def test_zero_shot_systems_stand_in_the_report(inputs, tmp_path, monkeypatch):
     tables.write_json(LABELLING, tmp_path / "labelling.json")
     run_script(
         monkeypatch,
-        *("--names", "s1", "t1", "--scores", root / "s1" / "scores.json", root / "s2" / "scores.json"),
+        *("--names", "s1", "t1", "--scores", root / "s1" / "test.json", root / "s2" / "test.json"),
         *("--models", root / "s1" / "model", "--labellings", tmp_path / "labelling.json", "--output-dir", tmp_path),
     )
     html = (tmp_path / "report.html").read_text()
@@ -393,7 +395,6 @@ NO_REJECTED = pd.DataFrame(columns=["FileName", "path", "reason"])
 @pytest.fixture(scope="module")
 def analysed(inputs, tmp_path_factory) -> Path:
     """The inputs' folder with an analysis, a table of the paper, a list of rejected audio and a manifest."""
-    root = inputs["root"]
     folder = tmp_path_factory.mktemp("analysed")
     audio = folder / "au dio" / "a#1 ?%<b>ü.wav"
     audio.parent.mkdir()
@@ -441,28 +442,32 @@ def analysed(inputs, tmp_path_factory) -> Path:
     tables.write_csv(bad, folder / "rejected.csv")
     manifest = pd.DataFrame({"FileName": ["u041.wav", "u042.wav"], "path": "x", "duration": 1.0, "votes_H": [3, 5]})
     tables.write_manifest(manifest.assign(votes_N=[4, None]), folder / "manifest.parquet")
-    scores = (root / name / "scores.json" for name in systems)
     with pytest.MonkeyPatch.context() as monkeypatch:
-        run_script(
-            monkeypatch,
-            *("--names", *systems, "--scores", *scores, "--votes", root / "both" / "preds.csv"),
-            *("--analysis", folder / "analysis", "--tables", folder / "table1.json"),
-            *("--rejected", folder / "rejected.csv", "--manifest", folder / "manifest.parquet"),
-            *("--output-dir", folder / "report"),
-        )
+        run_script(monkeypatch, *of_analysis(inputs, folder), "--output-dir", folder / "report")
     return folder
+
+
+def of_analysis(inputs, folder: Path) -> list:
+    """The arguments of a report with everything in `folder`."""
+    root, systems = inputs["root"], ("s1", "s2", "both")
+    return [
+        *("--names", *systems, "--scores", *[root / name / "test.json" for name in systems]),
+        *(
+            "--votes",
+            root / "both" / "preds.csv",
+            "--analysis",
+            folder / "analysis",
+            "--tables",
+            folder / "table1.json",
+        ),
+        *("--rejected", folder / "rejected.csv", "--manifest", folder / "manifest.parquet"),
+    ]
 
 
 def read_analysed(inputs, analysed) -> report.Inputs:
     root = inputs["root"]
-    scores = {name: root / name / "scores.json" for name in ("s1", "s2", "both")}
+    scores = {name: root / name / "test.json" for name in ("s1", "s2", "both")}
     return report.read("t", scores, [], [], [root / "both" / "preds.csv"], analysis=analysed / "analysis")
-
-
-@pytest.fixture(scope="module")
-def rendered(inputs, analysed) -> str:
-    """The page of the scores, the vote and the analysis, without audio."""
-    return report.render(read_analysed(inputs, analysed))
 
 
 def section(html: str, key: str) -> str:
@@ -483,6 +488,8 @@ def test_the_analysis_has_its_sections(analysed):
         assert key in page.ids and f'href="#{key}"' in html
     assert len(page.ids) == len(set(page.ids))
     assert "Of 3 pairs, 2 differ by more than chance explains" in text_of(section(html, "significance"))
+    assert "clips of one speaker are drawn as if they were independent" in text_of(section(html, "scores"))
+    assert "emotions that are true of an utterance of the group" in text_of(section(html, "subgroups"))
     vote = text_of(section(html, "vote"))
     assert "would reach 75.0 %, 15.0 points above the vote. All members agree on 31.0 %" in vote
     assert "−2.0 −5.0 to +3.0" in vote and "0.42" in vote
@@ -506,7 +513,7 @@ def test_without_analysis_and_tables_their_sections_are_absent(written):
 
 def test_an_analysis_of_nothing_makes_a_page(inputs, analysed):
     nothing = {name: rows.iloc[:0] for name, rows in read_analysed(inputs, analysed).analysis.items()}
-    html = report.render(report.Inputs("", {"s1": read_json(inputs["root"] / "s1" / "scores.json")}, analysis=nothing))
+    html = report.render(report.Inputs("", {"s1": read_json(inputs["root"] / "s1" / "test.json")}, analysis=nothing))
     parse(html)
     for key in ("vote", *NEW):
         assert f'id="{key}"' not in html
@@ -533,8 +540,11 @@ def test_the_players_address_is_quoted_and_only_where_there_is_a_file(analysed):
     assert "gone.wav" not in html
 
 
-def test_without_audio_the_page_says_so(rendered):
-    assert "<audio" not in rendered and "there is nothing to play" in rendered
+def test_without_audio_the_page_says_so(inputs, analysed):
+    told = {"mistakes": read_analysed(inputs, analysed).analysis["mistakes"]}
+    html = report.render(report.Inputs("", {"both": {"validation": None, "test": None}}, analysis=told))
+    assert "u041.wav" in section(html, "mistakes")
+    assert "<audio" not in html and "there is nothing to play" in html
 
 
 def test_mistakes_tell_votes_annotators_and_silence(analysed):
@@ -580,9 +590,9 @@ def told(inputs: report.Inputs) -> str:
     return " ".join(summary.results(inputs)).replace("\u00a0", " ")
 
 
-def compared(a: str, b: str, gap: float, low: float, high: float, p: float, pairs: int = 1) -> dict:
+def compared(a: str, b: str, gap: float, low: float, high: float, p: float, holm: float, pairs: int = 1) -> dict:
     columns = [column for part in report.inputs.ANALYSIS["comparisons"] for column in part.split()]
-    row = ["test", a, b, 40, gap, low, high, p, p, 1, 1, p, p]
+    row = ["test", a, b, 40, gap, low, high, p, holm, 1, 1, p, holm]
     return {
         "comparisons": pd.DataFrame(
             [row, *[["test", "x", str(i), *row[3:]] for i in range(pairs - 1)]], columns=columns
@@ -600,21 +610,41 @@ GAIN = "The vote of a and b reaches 55.0 %, 5.0 points above its best member, a"
     [
         ({}, f"{GAIN}; whether that is more than chance was not tested."),
         (
-            compared("vote", "a", 0.05, 0.01, 0.09, 0.002, pairs=3),
+            compared("vote", "a", 0.05, 0.01, 0.09, 0.001, 0.002, pairs=3),
             f"{GAIN} (95 % interval of the difference +1.0 to +9.0). "
             "That is more than chance explains (p = 0.002 after Holm's correction for 3 comparisons).",
         ),
-        (compared("vote", "a", 0.05, 0.01, 0.09, 0.0002), "That is more than chance explains (p < 0.001)."),
+        (compared("vote", "a", 0.05, 0.01, 0.09, 0.0002, 0.0002), "That is more than chance explains (p < 0.001)."),
         (
-            compared("a", "vote", -0.05, -0.09, 0.02, 0.31),
-            "(95 % interval of the difference −2.0 to +9.0). That is within chance (p = 0.31).",
+            compared("a", "vote", -0.05, -0.09, 0.02, 0.31, 0.31),
+            "(95 % interval of the difference −2.0 to +9.0). That is no more than chance explains (p = 0.31).",
+        ),
+        (  # 0 may lie just outside of the interval
+            compared("vote", "a", 0.05, 0.0005, 0.09, 0.0519, 0.0519),
+            "(95 % interval of the difference +0.1 to +9.0). That is no more than chance explains (p = 0.052).",
         ),
         (
-            compared("vote", "a", 0.05, 0.01, 0.09, 0.08, pairs=21),
+            compared("vote", "a", 0.05, 0.0, 0.09, 0.05, 0.05),
+            "That is no more than chance explains (p = 0.050).",
+        ),
+        (
+            compared("a", "vote", -0.05, -0.09, 0.02, 0.31, 0.93, pairs=3),
+            "(95 % interval of the difference −2.0 to +9.0). "
+            "That is within chance (p = 0.93 after Holm's correction for 3 comparisons).",
+        ),
+        (
+            compared("vote", "a", 0.05, 0.0005, 0.09, 0.0519, 0.156, pairs=3),
+            "That is within chance (p = 0.16 after Holm's correction for 3 comparisons).",
+        ),
+        (
+            compared("vote", "a", 0.05, 0.01, 0.09, 0.008, 0.08, pairs=21),
             "That is not beyond what chance brings forth in so many comparisons "
             "(p = 0.080 after Holm's correction for 21 comparisons).",
         ),
-        (compared("vote", "a", 0.05, 0.01, 0.09, np.nan), f"{GAIN} (95 % interval of the difference +1.0 to +9.0)."),
+        (
+            compared("vote", "a", 0.05, 0.01, 0.09, np.nan, np.nan),
+            f"{GAIN} (95 % interval of the difference +1.0 to +9.0).",
+        ),
     ],
 )
 def test_the_summary_tells_the_votes_gain_and_whether_it_is_chance(analysis, expected):
@@ -754,5 +784,9 @@ def test_an_interval_without_its_value_in_it_is_drawn():
     assert "50.0" in svg
 
 
-def test_the_same_inputs_give_the_same_page(inputs, analysed, rendered):
-    assert report.render(read_analysed(inputs, analysed)) == rendered
+def test_the_same_inputs_give_the_same_files(inputs, analysed, monkeypatch):
+    run_script(monkeypatch, *of_analysis(inputs, analysed), "--output-dir", analysed / "again")
+    written = list((analysed / "report").iterdir())
+    assert "report.html" in {path.name for path in written}
+    for path in written:
+        assert path.read_bytes() == (analysed / "again" / path.name).read_bytes()

@@ -1,6 +1,7 @@
 """The submission, checked as the leaderboard would, and what the vote writes for it and for new audio."""
 
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,16 @@ def test_the_script_tells_problems_and_fails(corpus, monkeypatch, capsys):
     ]
 
 
+def test_quoted_names_and_windows_lines_are_read_as_they_stand(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b'FileName,EmoClass\r\n"a,\nb.wav",A\r\n NA ,\r\n')
+    assert submission.read(tmp_path / "a.csv").to_numpy().tolist() == [["a,\nb.wav", "A"], [" NA ", ""]]
+
+
+def test_a_header_that_does_not_print_is_told_in_one_line(manifest):
+    (problem,) = submission.problems(GOOD.rename(columns={KEY: "File\nName\x1b"}), manifest)
+    assert problem == "the header is File\\nName\\x1b,EmoClass; it must be FileName,EmoClass"
+
+
 def test_rejected_test_files_are_a_warning_until_someone_labels_them(corpus, monkeypatch, capsys):
     rejected = ("--rejected", corpus / "rejected.csv")
     assert check(corpus, GOOD, monkeypatch, *rejected) == 0
@@ -131,14 +142,22 @@ def test_rejected_test_files_are_a_warning_until_someone_labels_them(corpus, mon
     [
         ("submission.csv", "", "not a readable CSV"),
         ("submission.csv", 'FileName,EmoClass\n"a,A\n', "not a readable CSV"),
-        ("rejected.csv", "FileName,path,reason\n", "no column FileName or role; prepare the corpus again"),
+        ("submission.csv", "\ufeffFileName,EmoClass\na,A\n", "begins with a byte order mark; save it as UTF-8 without"),
+        ("submission.csv", "FileName,EmoClass\na,A,\nb,H,\n", "line 2 has 3 fields, the header 2; mend it"),
+        ("submission.csv", "FileName,EmoClass\na,A\nb,H,0.9\n", "line 3 has 3 fields, the header 2; mend it"),
+        ("submission.csv", "FileName,EmoClass\na\nb,H\n", "line 2 has 1 fields, the header 2; mend it"),
+        ("submission.csv", "FileName,EmoClass\na,A\n\nb,H\n", "line 3 has 0 fields, the header 2; mend it"),
+        ("submission.csv", "FileName,EmoClass\na,A\0,x\n", "line 2 has 3 fields"),
+        ("rejected.csv", "FileName,path,reason\n", "no column FileName or role, or two; prepare the corpus again"),
+        ("rejected.csv", "FileName,role,FileName\n", "no column FileName or role, or two; prepare the corpus again"),
     ],
 )
 def test_files_that_are_none_are_told(name, content, words, tmp_path):
     (tmp_path / name).write_text(content)
     read = submission.read if name == "submission.csv" else submission.read_rejected
-    with pytest.raises(UserError, match=f"{name}: {words}"):
+    with pytest.raises(UserError, match=f"{name}: {words}") as caught, warnings.catch_warnings(action="error"):
         read(tmp_path / name)
+    assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match=r"absent.csv: no such file"):
         read(tmp_path / "absent.csv")
 

@@ -58,7 +58,8 @@ def add_options(group: argparse._ArgumentGroup) -> None:
 class Job:
     """What to label, how, and where to write it: the options of the two scripts."""
 
-    audio: list[Path]
+    paths: list[Path]  # of the recordings
+    rejected: list[tuple[str, str]]  # what the user named in vain, and why
     output: Path
     segment_seconds: float | None
     transcripts_settings: str | None
@@ -68,7 +69,18 @@ class Job:
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> "Job":
-        return cls(**{name: getattr(options, name) for name in cls.__dataclass_fields__})
+        """Find the recordings and check the output, for a mistake there is told before anything heavy is imported.
+
+        Raises:
+            UserError: as `recordings.find`; nothing is found; the output would replace a recording, or cannot be made.
+        """
+        paths, rejected = recordings.find(options.audio)
+        given = {name: getattr(options, name) for name in cls.__dataclass_fields__ if hasattr(options, name)}
+        job = cls(paths=paths, rejected=rejected, **given)
+        job._check_output([*options.audio, *paths])
+        if not paths:
+            job._tell(rejected, any_left=False)
+        return job
 
     def label(
         self,
@@ -83,8 +95,8 @@ class Job:
             combine: makes one table of predictions of those of all systems, by name.
 
         Raises:
-            UserError: no recording can be read; the output would replace one; a segment would be longer than a system
-                hears; nobody tells how to transcribe; or as the systems raise.
+            UserError: no recording can be read; a segment would be longer than a system hears; nobody tells how to
+                transcribe; or as the systems raise.
         """
         from abhinaya.devices import claim  # torch; not for --help
 
@@ -93,11 +105,9 @@ class Job:
         speaks = self.transcripts_settings is not None or self.like is not None
         speaks = speaks or any(system.reads_transcripts for system in systems.values())
         settings = self._transcripts(results) if speaks else None
-        paths, rejected = recordings.find(self.audio)
-        self._check_output(paths)
         with tempfile.TemporaryDirectory(prefix="abhinaya-") as folder:
-            rows, unusable = recordings.cut(paths, limit, Path(folder))
-            self._tell(rejected + unusable, any_left=len(rows) > 0)
+            rows, unusable = recordings.cut(self.paths, limit, Path(folder))
+            self._tell(self.rejected + unusable, any_left=len(rows) > 0)
             machine = Machine(self.cpus, self.gpus)
             if settings is not None:
                 rows = transcribed(rows, *settings, Path(folder), machine)
@@ -144,24 +154,29 @@ class Job:
         return settings.model_copy(update={"shards": 1, "utterances": "all"}), seed
 
     @property
-    def _rejected(self) -> Path:
+    def _rejected_csv(self) -> Path:
         return self.output.with_name(f"{self.output.stem}.rejected.csv")
 
-    def _check_output(self, paths: list[Path]) -> None:
-        inputs = {os.path.realpath(path) for path in (*self.audio, *paths)}
-        for target in (self.output, self._rejected):
+    def _check_output(self, read: Sequence[Path]) -> None:
+        inputs = {os.path.realpath(path) for path in read}
+        for target in (self.output, self._rejected_csv):
             if os.path.realpath(target) in inputs:
                 raise UserError(f"{target}: is read, and would be replaced; give another --output")
         if self.output.is_dir():
             raise UserError(f"{self.output}: a folder; name a file for --output")
+        parent = next(folder for folder in self.output.absolute().parents if os.path.exists(folder))
+        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+            raise UserError(
+                f"{self.output}: cannot be written ({parent} is no folder to write in); give another --output"
+            )
 
     def _tell(self, rejected: list[tuple[str, str]], any_left: bool) -> None:
         """What cannot be labelled, on the screen and in a file beside the output."""
         for path, reason in rejected:
             tell(f"rejected: {printable(path)}: {printable(reason)}")
-        tables.write_csv(pd.DataFrame(rejected, columns=["path", "reason"]), self._rejected)
+        tables.write_csv(pd.DataFrame(rejected, columns=recordings.REJECTED), self._rejected_csv)
         if not any_left:
-            raise UserError(f"none of the audio can be read; {self._rejected} tells why")
+            raise UserError(f"none of the audio can be labelled; {self._rejected_csv} tells why")
 
 
 def transcribed(rows: pd.DataFrame, settings: Transcripts, seed: int, folder: Path, machine: Machine) -> pd.DataFrame:

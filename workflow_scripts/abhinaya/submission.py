@@ -1,5 +1,6 @@
 """The challenge's submission: `FileName`, `EmoClass` of every test file, checked before the leaderboard does."""
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def read(path: Path) -> pd.DataFrame:
     """A submission as it stands, all fields as text.
 
     Raises:
-        UserError: absent, or no CSV.
+        UserError: absent, or no CSV whose rows have as many fields as its header; a byte order mark precedes it.
     """
     return _read(path)
 
@@ -27,11 +28,11 @@ def read_rejected(path: Path) -> list[str]:
     """The test files in a corpus's `rejected.csv`.
 
     Raises:
-        UserError: absent, no CSV, or without the columns `FileName` and `role`.
+        UserError: as `read`, or without the columns `FileName` and `role`.
     """
     table = _read(path)
-    if not {KEY, "role"} <= {*table.columns}:
-        raise UserError(f"{path}: no column {KEY} or role; prepare the corpus again")
+    if any([*table.columns].count(name) != 1 for name in (KEY, "role")):
+        raise UserError(f"{path}: no column {KEY} or role, or two; prepare the corpus again")
     return table[KEY][table["role"] == "test"].tolist()
 
 
@@ -43,7 +44,7 @@ def problems(submission: pd.DataFrame, manifest: pd.DataFrame, rejected: Sequenc
         rejected: further test files, without readable audio: they may be there, or not.
     """
     if tuple(submission.columns) != COLUMNS:
-        return [f"the header is {','.join(submission.columns)}; it must be {','.join(COLUMNS)}"]
+        return [f"the header is {printable(','.join(submission.columns))}; it must be {','.join(COLUMNS)}"]
     names, letters = submission[KEY], submission["EmoClass"]
     wanted = manifest[KEY][manifest["split"] == "test"]
     unlettered = names + ": " + letters.replace("", "nothing")
@@ -73,7 +74,20 @@ def listed(names: Sequence[str]) -> str:
 def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(f"{path}: no such file; make it first or correct the path")
+    rows = []
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
-    except (ValueError, UnicodeDecodeError) as error:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = csv.reader(file, strict=True)
+            header = next(lines, [])
+            for row in lines:  # pandas would drop what is too much, fill up what lacks and skip empty lines
+                if len(row) != len(header):
+                    fault = f"line {lines.line_num} has {len(row)} fields, the header {len(header)}"
+                    raise UserError(f"{path}: {fault}; mend it")
+                rows.append(row)
+    except (csv.Error, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a readable CSV ({' '.join(str(error).split())}); make it again") from None
+    if not header:
+        raise UserError(f"{path}: not a readable CSV (no header); make it again")
+    if header[0].startswith("\ufeff"):
+        raise UserError(f"{path}: begins with a byte order mark; save it as UTF-8 without one")
+    return pd.DataFrame(rows, columns=header, dtype=str)

@@ -10,8 +10,6 @@ from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES
 from abhinaya.scoring import LEVEL, resample, score_confusion
 
-ROUNDING = 1e-12  # differences of F1 that are equal on paper may differ by this
-
 
 @dataclass(frozen=True)
 class Bootstrap:
@@ -39,17 +37,18 @@ class Bootstrap:
         digest = hashlib.sha256("\0".join(names).encode()).digest()
         return np.random.default_rng([self.seed, int.from_bytes(digest[:8], "big")])
 
-    def macro_f1(self, counts: np.ndarray, *names: str) -> np.ndarray:
+    def macro_f1(self, counts: np.ndarray, occurs: np.ndarray, *names: str) -> np.ndarray:
         """Macro-F1 of resampled utterances.
 
         Args:
             counts: (classes, classes) confusion matrix; rows are the truth.
+            occurs: (classes,) bool, the classes to average over, as of `scoring.score_confusion`.
             names: what the draws are for.
 
         Returns:
-            (resamples,) over the classes that occur in `counts`, as in scores.json.
+            (resamples,)
         """
-        return _macro_f1(counts, resample(counts, self.resamples, self.generator(*names)))
+        return score_confusion(resample(counts, self.resamples, self.generator(*names)), occurs)["macro_f1"]
 
     def difference(self, truth: np.ndarray, a: np.ndarray, b: np.ndarray, *names: str) -> tuple[float, np.ndarray]:
         """Macro-F1 of `a` minus that of `b`, both on the same utterances.
@@ -79,16 +78,20 @@ def interval(drawn: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def p_value(observed: float, drawn: np.ndarray) -> float:
+def p_value(drawn: np.ndarray) -> float:
     """Two-sided p-value of a difference under the hypothesis that there is none.
 
-    ``(1 + #{|d* - d| >= |d|}) / (B + 1)`` for the difference d and its B resamples d*: resamples scatter about d as
-    estimates would about 0 (Davison & Hinkley, Bootstrap Methods and their Application, 1997, section 4.4). The
-    smallest possible value is 1 / (B + 1). Like the percentile interval it is a little too sure on few utterances: of
-    800 pairs of equally good systems 7.1 % had p <= 0.05 on 150 utterances, 5.9 % on 600.
+    ``min(1, 2 (1 + min(#{d* <= 0}, #{d* >= 0})) / (B + 1))`` for the B resampled differences d*: the share of their
+    distribution that the percentile interval must leave out at each end until 0 is out, doubled (Efron & Tibshirani,
+    An Introduction to the Bootstrap, 1993, section 15.4). So p < 0.05 says what the 95 % `interval` says, but for a
+    draw at its border. The smallest possible value is 2 / (B + 1). Like the interval it is a little too sure on few
+    utterances: of 800 pairs of equally good systems 7.1 % had p <= 0.05 on 150 utterances, 5.0 % on 600.
+
+    Args:
+        drawn: (resamples,)
     """
-    beyond = np.abs(drawn - observed) >= abs(observed) - ROUNDING
-    return float((1 + beyond.sum()) / (1 + len(drawn)))
+    beyond = min((drawn <= 0).sum(), (drawn >= 0).sum())
+    return min(1.0, float(2 * (1 + beyond) / (1 + len(drawn))))
 
 
 def _macro_f1(counts: np.ndarray, drawn: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How good could a vote be at best? An oracle that knows whom to believe."""
+"""How much do the members know together? An oracle that knows whom to believe."""
 
 import numpy as np
 import pandas as pd
@@ -9,12 +9,11 @@ COLUMNS = ["ensemble", "split", "n", "vote", "oracle", "unanimous", "all_wrong"]
 
 
 def oracle(evaluation: Evaluation) -> pd.DataFrame:
-    """Compare each ensemble with the best that any combination of its members' labels could do.
+    """Compare each ensemble with an oracle, which takes the truth wherever some member has it, else the vote.
 
     Returns:
-        A row for each ensemble and split (COLUMNS): macro-F1 of the `vote` and of the `oracle`, which takes the truth
-        wherever a member has it and the vote elsewhere; the shares of utterances on which the members are `unanimous`
-        and on which they are `all_wrong`.
+        A row for each ensemble and split (COLUMNS): macro-F1 of the `vote` and of the `oracle`; the shares of
+        utterances on which the members are `unanimous` and on which they are `all_wrong`.
     """
     rows = []
     for name, ensemble in evaluation.ensembles.items():

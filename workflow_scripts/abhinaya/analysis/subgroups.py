@@ -21,8 +21,9 @@ def subgroups(evaluation: Evaluation, bootstrap: Bootstrap) -> pd.DataFrame:
     """Score each system and ensemble on each group of utterances.
 
     Utterances of which a variable is not known are in none of its groups. Macro-F1 of a group is over the classes that
-    occur in it, in the truth or in the predictions, so groups that lack a class do not compare with those that have it.
-    Where a group holds one or two utterances of a class, drawing among them varies little: its interval is too narrow.
+    are true of an utterance in it (in scores.json also over those predicted): the same ones for all systems. Groups
+    that lack a class do not compare with those that have it. Where a group holds one or two utterances of a class,
+    drawing among them varies little: its interval is too narrow.
 
     Returns:
         A row for each system, split, variable and group that holds an utterance (COLUMNS): macro-F1 with its 95 %
@@ -39,8 +40,10 @@ def subgroups(evaluation: Evaluation, bootstrap: Bootstrap) -> pd.DataFrame:
                     members = (values == chosen).to_numpy()
                     if members.any():
                         counts = confusion(split.truth[members], predicted[members])
-                        drawn = bootstrap.macro_f1(counts, "subgroup", split.name, name, variable, chosen)
-                        rows.append([name, split.name, variable, chosen, members.sum(), *_scores(counts, drawn)])
+                        occurs = counts.any(axis=1)
+                        drawn = bootstrap.macro_f1(counts, occurs, "subgroup", split.name, name, variable, chosen)
+                        scores = _scores(score_confusion(counts, occurs), drawn)
+                        rows.append([name, split.name, variable, chosen, members.sum(), *scores])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -79,7 +82,6 @@ def _agreement(rows: pd.DataFrame) -> pd.Series:
     return pd.Series(share, index=rows.index)
 
 
-def _scores(counts: np.ndarray, drawn: np.ndarray) -> list[float]:
+def _scores(point: dict[str, np.ndarray], drawn: np.ndarray) -> list[float]:
     """Macro-F1, its interval, UAR and accuracy."""
-    point = score_confusion(counts)
     return [float(point["macro_f1"]), *interval(drawn), float(point["uar"]), float(point["accuracy"])]

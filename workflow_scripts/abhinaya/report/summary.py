@@ -10,35 +10,34 @@ from abhinaya.report.tables import number, scored_splits
 from abhinaya.report.wording import NBSP, between, count, listing, percent, probability
 from abhinaya.scoring import LEVEL, SCORED
 
-ALPHA = 1 - LEVEL / 100  # below it, a p-value tells of more than chance
+ALPHA = (100 - LEVEL) / 100  # below it, a p-value tells of more than chance
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The difference of two macro-F1 (fractions), its interval, its p-value after Holm's correction for `pairs`."""
+    """The difference of two macro-F1 (fractions), its interval, its p-value, also after Holm's for all `pairs`."""
 
     difference: float
     low: float
     high: float
     p: float
+    p_holm: float
     pairs: int
-
-    @property
-    def significant(self) -> bool:
-        return self.p < ALPHA
 
     def verdict(self) -> str:
         """Whether the difference is more than chance, a sentence; empty where it was not tested."""
-        if self.p != self.p:
+        if self.p_holm != self.p_holm:
             return ""
-        p = probability(self.p)
+        p = probability(self.p_holm)
         corrected = f" after Holm's correction for {number(self.pairs)} comparisons" if self.pairs > 1 else ""
         in_brackets = f"(p{NBSP}{p if p.startswith('<') else f'={NBSP}{p}'}{corrected})"
-        if self.significant:
+        if self.p_holm < ALPHA:
             return f"That is more than chance explains {in_brackets}."
-        if self.low <= 0 <= self.high:
-            return f"That is within chance {in_brackets}."
-        return f"That is not beyond what chance brings forth in so many comparisons {in_brackets}."
+        if self.pairs == 1:
+            return f"That is no more than chance explains {in_brackets}."
+        if self.p < ALPHA:
+            return f"That is not beyond what chance brings forth in so many comparisons {in_brackets}."
+        return f"That is within chance {in_brackets}."
 
 
 def headline(scores: dict[str, dict]) -> str | None:
@@ -61,7 +60,8 @@ def compare(inputs: Inputs, split: str, a: str, b: str) -> Comparison | None:
         if len(found):
             row = found.iloc[0]
             low, high = sorted((sign * float(row["low"]), sign * float(row["high"])))
-            return Comparison(sign * float(row["difference"]), low, high, float(row["p_bootstrap_holm"]), len(rows))
+            p, p_holm = float(row["p_bootstrap"]), float(row["p_bootstrap_holm"])
+            return Comparison(sign * float(row["difference"]), low, high, p, p_holm, len(rows))
     return None
 
 
