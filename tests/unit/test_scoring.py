@@ -57,15 +57,15 @@ def test_scores_are_scikit_learns(drawn):
 def test_intervals_of_the_classes_are_those_of_redrawn_utterances():
     """A class that is only ever predicted wrongly has [0, 0], one that never occurs none."""
     truth, predicted = list("AAAANNNN"), list("AAANNNNC")
-    found = scoring.score(manifest(truth), predictions(predicted), resamples=4000)["test"]["per_class_f1_interval"]
+    found = scoring.score(manifest(truth), predictions(predicted), resamples=600)["test"]["per_class_f1_interval"]
     assert found["C"] == [0, 0]
     assert {letter for letter, interval in found.items() if interval is None} == {*CLASSES} - {*"ACN"}
     rng = np.random.default_rng(1)
-    drawn = [np.concatenate([rng.integers(0, 4, 4), rng.integers(4, 8, 4)]) for _ in range(4000)]
+    drawn = [np.concatenate([rng.integers(0, 4, 4), rng.integers(4, 8, 4)]) for _ in range(600)]
     rows = np.array(list(zip(truth, predicted, strict=True)))
     redrawn = [f1_score(*rows[chosen].T, labels=["A", "N"], average=None) for chosen in drawn]
     expected = np.percentile(redrawn, [2.5, 97.5], axis=0).T
-    np.testing.assert_allclose([found["A"], found["N"]], expected, atol=0.02)
+    np.testing.assert_allclose([found["A"], found["N"]], expected, atol=0.05)
 
 
 @given(pairs, st.integers(0, 2**32))
