@@ -135,7 +135,7 @@ def test_nothing_runs_again_and_only_what_a_change_needs(finished: Path, tmp_pat
 def test_a_file_of_the_cache_that_is_gone_is_made_again(lost: str, tmp_path: Path) -> None:
     settings = yaml.safe_load(TEST_CONFIG.read_text())
     salmonn = {"family": "salmonn", "encoder": SMALL_SALMONN, "loss": {"name": "wfl"}}
-    settings |= {"systems": {"s2": salmonn}, "ensembles": {}}
+    settings |= {"systems": {"s2": salmonn}, "ensembles": {}, "tables": {}}
     changed = tmp_path / "changed.yaml"
     changed.write_text(yaml.safe_dump(settings))
     ears = validate(settings).systems["s2"].encoder.hearing.key
@@ -275,6 +275,7 @@ def own_corpus(tmp_path: Path) -> tuple[Path, Path]:
     settings["transcripts"] = {"source": "corpus", "utterances": "used"}
     settings["systems"] = {"baseline": settings["systems"]["baseline"]}
     settings["ensembles"] = {"vote": {"members": ["baseline"], "tie_break": "baseline"}}
+    settings["tables"] = {}
     config = tmp_path / "own.yaml"
     config.write_text(yaml.safe_dump(settings))
     return tmp_path / "run", config
