@@ -36,12 +36,17 @@ rule paper_table:
 
 use rule paper_table as paper_figure with:
     output:
-        csv="results/tables/{table}.csv",
+        csv=report(
+            "results/tables/{table}.csv",
+            category="The paper's tables",
+            labels={"table": "{table}"},
+            caption="captions/tables.rst",
+        ),
         others=multiext("results/tables/{table}", ".md", ".tex", ".json"),
         svg=report(
             "results/tables/{table}.svg",
             category="The paper's tables",
-            labels={"table": "{table}"},
+            labels={"table": "{table}, drawn"},
             caption="captions/tables.rst",
         ),
     wildcard_constraints:

@@ -207,12 +207,14 @@ def test_snakemake_report_carries_tables_and_report(finished: Path) -> None:
     assert run.returncode == 0, run.stdout + run.stderr
     page = (finished / "workflow-report.html").read_text()
     categories = json.loads(re.search(r"var categories = (.*?);?\n", page)[1])
-    carried = {category: [Path(path).name for path in paths["Other"]] for category, paths in categories.items()}
+    carried = {category: sorted(Path(path).name for path in paths["Other"]) for category, paths in categories.items()}
     assert carried == {
         "Report": ["report.html"],
         "Tables": ["per_class.csv", "scores.csv"],
         "Analysis": sorted(path.name for path in (finished / "results/analysis").iterdir()),
-        "The paper's tables": sorted(path.name for path in (finished / "results/tables").glob("*.csv")),
+        "The paper's tables": sorted(
+            path.name for kind in ("csv", "svg") for path in (finished / "results/tables").glob(f"*.{kind}")
+        ),
     }
     for caption in (ROOT / "rules/captions").glob("*.rst"):
         assert " ".join(caption.read_text().split()[:3]) in page
