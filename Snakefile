@@ -29,6 +29,7 @@ include: "rules/report.smk"
 
 localrules:
     all,
+    paper_figure,  # made from a local rule, but not one by that
 
 
 rule all:
