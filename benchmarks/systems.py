@@ -149,7 +149,7 @@ def hear(settings: Hearing, corpus: Path, index: Path, options: argparse.Namespa
 
 
 def script(name: str, corpus: Path, options: argparse.Namespace, *more: str | Path) -> None:
-    machine = ["--cpus", str(options.cpus), "--gpus", str(options.gpus), "--seed", str(SEED)]
+    machine = ["--cpus", str(options.cpus), "--gpus", str(options.gpus)]
     command = [sys.executable, ROOT / "workflow_scripts" / name, "--manifest", corpus / "manifest.parquet"]
     done = subprocess.run([*command, *machine, *more], stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:

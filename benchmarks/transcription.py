@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from abhinaya import errors, tables
+from abhinaya import errors, quiet, tables
 from abhinaya.config import Synthetic, Transcripts, parse
 from abhinaya.corpus import synthetic
 from abhinaya.labels import CLASSES
@@ -114,9 +114,7 @@ def measure(clips: pd.DataFrame, options: argparse.Namespace) -> dict:
 
 def build(options: argparse.Namespace) -> dict[str, Callable[[pd.DataFrame], dict[str, str]]]:
     """Each way as a function from clips to the text of each `FileName`."""
-    from transcribe import quieten
-
-    quieten()
+    quiet.whisperx()
     from abhinaya import asr, audio
 
     device = "cuda" if options.gpus else "cpu"
