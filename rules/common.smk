@@ -32,6 +32,7 @@ VOTES = configuration.runs.ensembles(CONFIG)
 SEEDS = configuration.runs.seeds(CONFIG)
 ANALYSES = (
     "comparisons",
+    "speakers",
     "calibration",
     "reliability",
     "agreement",

@@ -4,7 +4,17 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from abhinaya.analysis import agreement, calibration, comparisons, evaluation, members, mistakes, oracle, subgroups
+from abhinaya.analysis import (
+    agreement,
+    calibration,
+    comparisons,
+    evaluation,
+    members,
+    mistakes,
+    oracle,
+    speakers,
+    subgroups,
+)
 from abhinaya.analysis.bootstrap import Bootstrap
 from abhinaya.errors import UserError, run
 from abhinaya.tables import write_csv
@@ -21,6 +31,7 @@ def main() -> None:
     summary, reliability = calibration.calibration(found)
     tables = {
         "comparisons": comparisons.compare(found, bootstrap),
+        "speakers": speakers.speakers(found, bootstrap),
         "calibration": summary,
         "reliability": reliability,
         "agreement": agreement.agreement(found),

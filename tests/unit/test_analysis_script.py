@@ -13,8 +13,9 @@ from abhinaya.errors import UserError
 from abhinaya.tables import KEY
 
 CONTRACT = {
-    "comparisons": "split,a,b,n,difference,low,high,p_bootstrap,p_bootstrap_holm,only_a_right,only_b_right,p_mcnemar,"
-    "p_mcnemar_holm",
+    "comparisons": "split,a,b,n,difference,low,high,p_bootstrap,p_bootstrap_holm,"
+    "speakers_low,speakers_high,p_speakers,p_speakers_holm,only_a_right,only_b_right,p_mcnemar,p_mcnemar_holm",
+    "speakers": "split,system,n,speakers,macro_f1,low,high",
     "calibration": "system,split,n,ece,confidence,accuracy",
     "reliability": "system,split,low,high,n,confidence,accuracy",
     "agreement": "split,a,b,kappa,agree",
@@ -38,7 +39,8 @@ def quick_garbage_collection():
 def files(tmp_path) -> dict:
     """Two labelled splits, three systems and two ensembles."""
     truth = truths(80)
-    rows = pd.concat([manifest(list(truth), split) for split in ("validation", "test")])
+    speakers = [f"speaker {i % 8}" for i in range(len(truth))]
+    rows = pd.concat([manifest(list(truth), split, SpkrID=speakers) for split in ("validation", "test")])
     tables = {
         name: pd.concat([predictions(list(guess(truth, 0.5, seed)), split, seed) for split in ("validation", "test")])
         for seed, name in enumerate(["s1", "s2", "t1"])
@@ -69,12 +71,12 @@ def test_writes_all_tables_of_the_contract(files, tmp_path, monkeypatch, capsys)
     for name, columns in CONTRACT.items():
         assert ",".join(tables[name].columns) == columns
     assert len(tables["comparisons"]) == 2 * 10
-    assert len(tables["calibration"]) == 2 * 5
+    assert len(tables["speakers"]) == len(tables["calibration"]) == 2 * 5
     assert len(tables["agreement"]) == 2 * 3
     assert len(tables["members"]) == 2 * 2 * 3
     assert len(tables["oracle"]) == 2 * 2
     assert set(tables["mistakes"]["system"]) == {"vote", "likely"}
-    assert set(tables["subgroups"]["variable"]) == {"duration", "words"}
+    assert set(tables["subgroups"]["variable"]) == {"speaker", "duration", "words"}
     assert "comparisons.csv: 20 rows\n" in capsys.readouterr().out
 
 
@@ -84,7 +86,7 @@ def test_the_same_seed_writes_the_same_bytes(files, tmp_path, monkeypatch):
     for table in CONTRACT:
         one, again, other = ((tmp_path / name / f"{table}.csv").read_bytes() for name in ("one", "again", "other"))
         assert one == again
-        assert (one != other) == (table in ("comparisons", "members", "subgroups"))
+        assert (one != other) == (table in ("comparisons", "speakers", "members", "subgroups"))
 
 
 def test_without_ensembles_and_transcripts(files, tmp_path, monkeypatch):
@@ -92,7 +94,7 @@ def test_without_ensembles_and_transcripts(files, tmp_path, monkeypatch):
     del given[2:4]
     run(monkeypatch, given)
     assert (tmp_path / "out" / "members.csv").read_text() == CONTRACT["members"] + "\n"
-    assert set(pd.read_csv(tmp_path / "out" / "subgroups.csv")["variable"]) == {"duration"}
+    assert set(pd.read_csv(tmp_path / "out" / "subgroups.csv")["variable"]) == {"speaker", "duration"}
     assert pd.read_csv(tmp_path / "out" / "mistakes.csv")["system"].nunique() == 5
 
 

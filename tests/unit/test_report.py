@@ -400,13 +400,15 @@ def analysed(inputs, tmp_path_factory) -> Path:
     audio.parent.mkdir()
     audio.write_bytes(b"RIFF")
     pairs = [("s1", "s2", -0.2, 0.01), ("s1", "both", -0.2, 0.01), ("s2", "both", 0.01, 0.9)]
+    others = [(-0.4, -0.01, 0.02, 0.04), (-0.5, 0.1, 0.07, 0.14), (-0.3, 0.3, 0.9, 0.9)]
     splits, systems, members = ("validation", "test"), ("s1", "s2", "both"), ("s1", "s2")
     frames = {
         "comparisons": [
-            [split, a, b, 40, gap, gap - 0.1, gap + 0.1, p / 3, p, 3, 9, 0.1, 0.3]
+            [split, a, b, 40, gap, gap - 0.1, gap + 0.1, p / 3, p, *of_speakers, 3, 9, 0.1, 0.3]
             for split in splits
-            for a, b, gap, p in pairs
+            for (a, b, gap, p), of_speakers in zip(pairs, others, strict=True)
         ],
+        "speakers": [["test", system, 40, 1 if system == "s1" else 12, 0.5, 0.31, 0.72] for system in systems],
         "calibration": [[system, split, 40, 0.1, 0.9, 0.6] for split in splits for system in systems],
         "reliability": [
             [system, split, low, low + 0.1, 20, low + 0.05, low]
@@ -487,7 +489,10 @@ def test_the_analysis_has_its_sections(analysed):
     for key in ("summary", "vote", *NEW):
         assert key in page.ids and f'href="#{key}"' in html
     assert len(page.ids) == len(set(page.ids))
-    assert "Of 3 pairs, 2 differ by more than chance explains" in text_of(section(html, "significance"))
+    significance = text_of(section(html, "significance"))
+    assert "Of 3 pairs, 2 differ by more than chance explains, after Holm" in significance
+    assert "correction; with whole speakers drawn, 1." in significance
+    assert "speakers drawn" in significance and "31.0 to 72.0" in significance and "1 speaker known" in significance
     assert "clips of one speaker are drawn as if they were independent" in text_of(section(html, "scores"))
     assert "emotions that are true of an utterance of the group" in text_of(section(html, "subgroups"))
     vote = text_of(section(html, "vote"))
@@ -590,9 +595,11 @@ def told(inputs: report.Inputs) -> str:
     return " ".join(summary.results(inputs)).replace("\u00a0", " ")
 
 
-def compared(a: str, b: str, gap: float, low: float, high: float, p: float, holm: float, pairs: int = 1) -> dict:
+def compared(
+    a: str, b: str, gap: float, low: float, high: float, p: float, holm: float, speakers: float = np.nan, pairs: int = 1
+) -> dict:
     columns = [column for part in report.inputs.ANALYSIS["comparisons"] for column in part.split()]
-    row = ["test", a, b, 40, gap, low, high, p, holm, 1, 1, p, holm]
+    row = ["test", a, b, 40, gap, low, high, p, holm, low, high, speakers, speakers, 1, 1, p, holm]
     return {
         "comparisons": pd.DataFrame(
             [row, *[["test", "x", str(i), *row[3:]] for i in range(pairs - 1)]], columns=columns
@@ -613,6 +620,18 @@ GAIN = "The vote of a and b reaches 55.0 %, 5.0 points above its best member, a"
             compared("vote", "a", 0.05, 0.01, 0.09, 0.001, 0.002, pairs=3),
             f"{GAIN} (95 % interval of the difference +1.0 to +9.0). "
             "That is more than chance explains (p = 0.002 after Holm's correction for 3 comparisons).",
+        ),
+        (
+            compared("vote", "a", 0.05, 0.01, 0.09, 0.001, 0.001, speakers=0.03),
+            "That is more than chance explains (p = 0.001), also with whole speakers drawn (p = 0.030).",
+        ),
+        (
+            compared("vote", "a", 0.05, 0.01, 0.09, 0.001, 0.001, speakers=0.05),
+            "That is more than chance explains (p = 0.001), but not with whole speakers drawn (p = 0.050).",
+        ),
+        (
+            compared("vote", "a", 0.05, -0.01, 0.09, 0.2, 0.2, speakers=0.01),
+            "That is no more than chance explains (p = 0.20).",
         ),
         (compared("vote", "a", 0.05, 0.01, 0.09, 0.0002, 0.0002), "That is more than chance explains (p < 0.001)."),
         (

@@ -242,7 +242,8 @@ def test_replicas_of_speech_llms_share_what_was_heard(tmp_path: Path) -> None:
 def test_the_analysis_compares_all_systems(finished: Path) -> None:
     folder = finished / "results/analysis"
     found = {path.stem: pd.read_csv(path) for path in folder.glob("*.csv")}
-    whole = {"comparisons", "calibration", "reliability", "agreement", "members", "oracle", "subgroups", "mistakes"}
+    whole = {"comparisons", "speakers", "calibration", "reliability", "agreement", "members", "oracle"}
+    whole |= {"subgroups", "mistakes"}
     assert set(found) == whole
     assert all(len(one) for one in found.values())
     pairs = {

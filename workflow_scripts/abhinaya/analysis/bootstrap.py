@@ -1,4 +1,4 @@
-"""The stratified bootstrap of macro-F1: one system's interval, and the difference of two on the same utterances."""
+"""The bootstrap of macro-F1: of utterances within each true class, or of whole speakers; alone or in pairs."""
 
 import hashlib
 from dataclasses import dataclass
@@ -9,6 +9,8 @@ from abhinaya.analysis.evaluation import confusion
 from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES
 from abhinaya.scoring import LEVEL, resample, score_confusion
+
+AT_ONCE = 256  # resamples whose counts are in memory
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,37 @@ class Bootstrap:
         observed = score_confusion(of_a)["macro_f1"] - score_confusion(of_b)["macro_f1"]
         return float(observed), _macro_f1(of_a, drawn.sum(axis=3)) - _macro_f1(of_b, drawn.sum(axis=2))
 
+    def by_speaker(
+        self, speakers: np.ndarray, truth: np.ndarray, predicted: dict[str, np.ndarray], *names: str
+    ) -> dict[str, np.ndarray]:
+        """Macro-F1 of systems on the utterances of resampled speakers.
+
+        Speakers are drawn with replacement, as many as there are, each with all utterances: the cluster bootstrap
+        (Davison & Hinkley, Bootstrap Methods and their Application, 1997, section 3.8). It holds what utterances of one
+        speaker have in common, which drawing them one by one does not. All systems are scored on the same draws, so
+        their differences are paired. On few speakers its intervals are too narrow, too.
+
+        Args:
+            speakers: (utterances,) an index of the speaker, from 0.
+            truth: (utterances,) class indices.
+            predicted: those of each system, by name.
+            names: what the draws are for.
+
+        Returns:
+            (resamples,) by system, over the classes that occur in the truth or in that system's predictions; one of
+            them that a resample lacks counts 0 there.
+        """
+        many, rng = int(speakers.max()) + 1, self.generator(*names)
+        counts = {name: _by_speaker(speakers, truth, found, many) for name, found in predicted.items()}
+        whole = {name: found.sum(axis=0).reshape(len(CLASSES), -1) for name, found in counts.items()}
+        drawn: dict[str, list[np.ndarray]] = {name: [] for name in predicted}
+        for start in range(0, self.resamples, AT_ONCE):
+            size = min(AT_ONCE, self.resamples - start)
+            times = rng.multinomial(many, np.full(many, 1 / many), size=size).astype(float)
+            for name, found in counts.items():
+                drawn[name].append(_macro_f1(whole[name], (times @ found).reshape(size, len(CLASSES), -1)))
+        return {name: np.concatenate(parts) for name, parts in drawn.items()}
+
 
 def interval(drawn: np.ndarray) -> tuple[float, float]:
     """The percentile interval of (resamples,) values, of the same level as those of scores.json."""
@@ -98,3 +131,10 @@ def _macro_f1(counts: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     """Macro-F1 of `drawn` (resamples, classes, classes) over the classes that occur in `counts`."""
     occurs = counts.sum(axis=0) + counts.sum(axis=1) > 0
     return score_confusion(drawn, occurs)["macro_f1"]
+
+
+def _by_speaker(speakers: np.ndarray, truth: np.ndarray, predicted: np.ndarray, many: int) -> np.ndarray:
+    """(speakers, classes · classes) the confusion matrix of each speaker, in one row."""
+    cells = len(CLASSES) ** 2
+    where = speakers * cells + truth * len(CLASSES) + predicted
+    return np.bincount(where, minlength=many * cells).reshape(many, cells).astype(float)

@@ -12,9 +12,10 @@ from abhinaya.analysis.bootstrap import Bootstrap, interval, p_value
 from abhinaya.analysis.evaluation import Evaluation, Split
 from abhinaya.scoring import LEVEL
 
-TESTS = ("p_bootstrap", "p_mcnemar")
+TESTS = ("p_bootstrap", "p_speakers", "p_mcnemar")
 COLUMNS = [
     "split", "a", "b", "n", "difference", "low", "high", "p_bootstrap", "p_bootstrap_holm",
+    "speakers_low", "speakers_high", "p_speakers", "p_speakers_holm",
     "only_a_right", "only_b_right", "p_mcnemar", "p_mcnemar_holm",
 ]  # fmt: skip
 
@@ -28,14 +29,16 @@ def compare(evaluation: Evaluation, bootstrap: Bootstrap) -> pd.DataFrame:
 
     Returns:
         A row for each split and pair (COLUMNS): `difference` of macro-F1, a - b, with its 95 % interval and p-value
-        (`bootstrap.p_value`); how many utterances `only_a_right` and `only_b_right`, with the p-value of McNemar's
+        (`bootstrap.p_value`), once with utterances drawn, once with whole speakers (``speakers``; NaN where
+        `Split.speakers` is None); how many utterances `only_a_right` and `only_b_right`, with the p-value of McNemar's
         exact test. ``…_holm`` is the p-value after Holm's correction for all pairs of the split.
     """
     tables = []
     for split in evaluation.splits:
         pairs = list(combinations(split.predictions, 2))
         draws = _enough(bootstrap, len(pairs))
-        tables.append(_adjust([_pair(split, *pair, draws) for pair in pairs]))
+        speakers = _speakers_drawn(split, draws)
+        tables.append(_adjust([_pair(split, *pair, draws) | _other_speakers(speakers, *pair) for pair in pairs]))
     tables = [table for table in tables if len(table)]
     return pd.concat(tables, ignore_index=True)[COLUMNS] if tables else pd.DataFrame(columns=COLUMNS)
 
@@ -69,9 +72,25 @@ def _pair(split: Split, a: str, b: str, bootstrap: Bootstrap) -> dict:
     }
 
 
+def _speakers_drawn(split: Split, bootstrap: Bootstrap) -> dict[str, np.ndarray]:
+    """(resamples,) macro-F1 by system with whole speakers drawn; nothing where they are not known."""
+    if split.speakers is None:
+        return {}
+    return bootstrap.by_speaker(split.speakers, split.truth, split.predicted, "speakers", split.name)
+
+
+def _other_speakers(drawn: dict[str, np.ndarray], a: str, b: str) -> dict[str, float]:
+    if not drawn:
+        return dict.fromkeys(("speakers_low", "speakers_high", "p_speakers"), np.nan)
+    difference = drawn[a] - drawn[b]
+    low, high = interval(difference)
+    return {"speakers_low": low, "speakers_high": high, "p_speakers": p_value(difference)}
+
+
 def _adjust(rows: list[dict]) -> pd.DataFrame:
     """The rows with Holm's p-values beside those of each test."""
     table = pd.DataFrame(rows)
     for test in TESTS if rows else ():
-        table[f"{test}_holm"] = multipletests(table[test], method="holm")[1]
+        known = table[test].notna().all()  # of a split, that of all pairs or of none
+        table[f"{test}_holm"] = multipletests(table[test], method="holm")[1] if known else np.nan
     return table

@@ -50,6 +50,19 @@ class Split:
         """(utterances,) the index of the predicted class, by system."""
         return {name: encode(table["EmoClass"]) for name, table in self.predictions.items()}
 
+    @cached_property
+    def speakers(self) -> np.ndarray | None:
+        """(utterances,) an index of the speaker, from 0; None where fewer than two are known.
+
+        An utterance of an unknown speaker counts as somebody else's than all others.
+        """
+        speakers, known = pd.factorize(self.utterances["SpkrID"])
+        if len(known) < 2:
+            return None
+        unknown = speakers < 0
+        speakers[unknown] = len(known) + np.arange(unknown.sum())
+        return speakers
+
     def probability(self, name: str, classes: np.ndarray) -> np.ndarray:
         """(utterances,) the probability that `name` gives to the class of that index; 1 at most, also when rounded."""
         table = self.predictions[name][list(PROBABILITIES)].to_numpy(float)

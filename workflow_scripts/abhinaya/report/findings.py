@@ -15,13 +15,14 @@ Figures = list[tuple[str, Markup]]  # caption, drawing
 
 
 def significance(inputs: Inputs) -> list[dict]:
-    """For each split, the one that counts first: a sentence, the differences as a heat map and all pairs in a table."""
+    """For each split, the one that counts first: a sentence, the differences as a heat map, all pairs and intervals."""
     return [
         {
             "split": split,
             "sentence": _differing(rows),
             "map": _difference_map(inputs, rows, split),
             "pairs": _pairs(rows),
+            "speakers": _speakers(inputs, inputs.found("speakers", split=split)),
         }
         for split, rows in by_split(inputs, "comparisons")
     ]
@@ -89,7 +90,27 @@ def _differing(rows: pd.DataFrame) -> str:
     if len(rows) == 1:
         return f"The two differ by {'more than' if significant else 'no more than'} chance explains."
     many = {0: "none differs", 1: "1 differs"}.get(significant, f"{number(significant)} differ")
-    return f"Of {number(len(rows))} pairs, {many} by more than chance explains, after Holm's correction."
+    known = rows["p_speakers_holm"].notna().all()
+    speakers = f"; with whole speakers drawn, {number(int((rows['p_speakers_holm'] < ALPHA).sum()))}" if known else ""
+    return f"Of {number(len(rows))} pairs, {many} by more than chance explains, after Holm's correction{speakers}."
+
+
+def _speakers(inputs: Inputs, rows: pd.DataFrame) -> dict | None:
+    """How many are known, and everyone's interval with utterances and with speakers drawn; None if few are known."""
+    if rows.empty:
+        return None
+    split, body = rows["split"].iloc[0], []
+    for _, row in rows.iterrows():
+        scores = inputs.scores.get(row["system"], {}).get(split)
+        of_utterances = _range(*scores["macro_f1_interval"]) if scores else NOTHING
+        cells = [percent(row["macro_f1"]), of_utterances, _range(row["low"], row["high"])]
+        body.append([Cell(row["system"]), *map(Cell, cells)])
+    columns = ["system", "macro-F1", "utterances drawn", "speakers drawn"]
+    return {"known": count(int(rows["speakers"].iloc[0]), "speaker"), "table": Table(columns, body)}
+
+
+def _range(low: float, high: float) -> str:
+    return f"{100 * low:.1f} to {100 * high:.1f}"
 
 
 def _difference_map(inputs: Inputs, rows: pd.DataFrame, split: str) -> Markup:
@@ -112,14 +133,17 @@ def _pairs(rows: pd.DataFrame) -> Table:
                 Cell(signed_points(row["difference"]), between(row["low"], row["high"]), best=significant),
                 Cell(probability(row["p_bootstrap"])),
                 Cell(probability(row["p_bootstrap_holm"]), best=significant),
+                Cell(probability(row["p_speakers"])),
+                Cell(probability(row["p_speakers_holm"]), best=row["p_speakers_holm"] < ALPHA),
                 Cell(number(int(row["only_a_right"]))),
                 Cell(number(int(row["only_b_right"]))),
                 Cell(probability(row["p_mcnemar"])),
                 Cell(probability(row["p_mcnemar_holm"]), best=row["p_mcnemar_holm"] < ALPHA),
             ]
         )
-    columns = ["pair", "difference", "p", "p, Holm", "only first right", "only second right", "p", "p, Holm"]
-    return Table(columns, body, [("", 1), ("macro-F1, paired bootstrap", 3), ("accuracy, McNemar", 4)])
+    columns = ["pair", "difference", *["p", "p, Holm"] * 2, "only first right", "only second right", "p", "p, Holm"]
+    groups = [("", 1), ("macro-F1, utterances drawn", 3), ("speakers drawn", 2), ("accuracy, McNemar", 4)]
+    return Table(columns, body, groups)
 
 
 def _overconfident(split: str, rows: pd.DataFrame) -> str:

@@ -27,8 +27,10 @@ REJECTED = "results/corpus/rejected.csv"  # where the workflow lists unusable au
 ANALYSIS: dict[str, tuple[str, str]] = {
     "comparisons": (
         "split a b",
-        "n difference low high p_bootstrap p_bootstrap_holm only_a_right only_b_right p_mcnemar p_mcnemar_holm",
+        "n difference low high p_bootstrap p_bootstrap_holm speakers_low speakers_high p_speakers p_speakers_holm "
+        "only_a_right only_b_right p_mcnemar p_mcnemar_holm",
     ),
+    "speakers": ("split system", "n speakers macro_f1 low high"),
     "calibration": ("system split", "n ece confidence accuracy"),
     "reliability": ("system split", "low high n confidence accuracy"),
     "agreement": ("split a b", "kappa agree"),

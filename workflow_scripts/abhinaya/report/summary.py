@@ -15,29 +15,40 @@ ALPHA = (100 - LEVEL) / 100  # below it, a p-value tells of more than chance
 
 @dataclass(frozen=True)
 class Comparison:
-    """The difference of two macro-F1 (fractions), its interval, its p-value, also after Holm's for all `pairs`."""
+    """The difference of two macro-F1 (fractions), its interval, its p-value, also after Holm's for all `pairs`.
+
+    `p_speakers_holm` is that with whole speakers drawn, NaN where they are not known.
+    """
 
     difference: float
     low: float
     high: float
     p: float
     p_holm: float
+    p_speakers_holm: float
     pairs: int
 
     def verdict(self) -> str:
         """Whether the difference is more than chance, a sentence; empty where it was not tested."""
         if self.p_holm != self.p_holm:
             return ""
-        p = probability(self.p_holm)
         corrected = f" after Holm's correction for {number(self.pairs)} comparisons" if self.pairs > 1 else ""
-        in_brackets = f"(p{NBSP}{p if p.startswith('<') else f'={NBSP}{p}'}{corrected})"
+        in_brackets = f"({_equals(self.p_holm)}{corrected})"
         if self.p_holm < ALPHA:
-            return f"That is more than chance explains {in_brackets}."
+            return f"That is more than chance explains {in_brackets}{self._among_speakers()}."
         if self.pairs == 1:
             return f"That is no more than chance explains {in_brackets}."
         if self.p < ALPHA:
             return f"That is not beyond what chance brings forth in so many comparisons {in_brackets}."
         return f"That is within chance {in_brackets}."
+
+    def _among_speakers(self) -> str:
+        """The end of a sentence: whether it holds of other speakers, too."""
+        if self.p_speakers_holm != self.p_speakers_holm:
+            return ""
+        if self.p_speakers_holm < ALPHA:
+            return f", also with whole speakers drawn ({_equals(self.p_speakers_holm)})"
+        return f", but not with whole speakers drawn ({_equals(self.p_speakers_holm)})"
 
 
 def headline(scores: dict[str, dict]) -> str | None:
@@ -60,8 +71,8 @@ def compare(inputs: Inputs, split: str, a: str, b: str) -> Comparison | None:
         if len(found):
             row = found.iloc[0]
             low, high = sorted((sign * float(row["low"]), sign * float(row["high"])))
-            p, p_holm = float(row["p_bootstrap"]), float(row["p_bootstrap_holm"])
-            return Comparison(sign * float(row["difference"]), low, high, p, p_holm, len(rows))
+            tests = (float(row[test]) for test in ("p_bootstrap", "p_bootstrap_holm", "p_speakers_holm"))
+            return Comparison(sign * float(row["difference"]), low, high, *tests, len(rows))
     return None
 
 
@@ -111,6 +122,12 @@ def notes(inputs: Inputs) -> list[tuple[str, str]]:
         )
         told.append(("corpus", line))
     return told
+
+
+def _equals(p: float) -> str:
+    """``p = 0.032``, ``p < 0.001``."""
+    text = probability(p)
+    return f"p{NBSP}{text}" if text.startswith("<") else f"p{NBSP}={NBSP}{text}"
 
 
 def _best(inputs: Inputs, split: str) -> str:
