@@ -5,6 +5,7 @@ rule paper_table:
     input:
         scores=table_scores,
         summary="results/corpus/summary.json",
+        published=Path(workflow.basedir, "workflow_scripts", "abhinaya", "paper.csv"),
     output:
         csv=report(
             "results/tables/{table}.csv",

@@ -143,6 +143,14 @@ def test_one_table_plans_only_what_it_needs(finished: Path, tmp_path: Path) -> N
     assert plan == {"vote": 1, "score": 1, "paper_table": 1, "table4": 1, "total": 4}
 
 
+def test_a_table_is_made_anew_when_a_published_value_is_added(finished: Path) -> None:
+    told = snakemake(finished, "--detailed-summary", "--", "table1", "figure2").stdout
+    columns, *rows = (line.split("\t") for line in told.splitlines() if "\t" in line)
+    inputs = {row[0]: row[columns.index("input-file(s)")].split(",") for row in rows}
+    for name in ("table1.csv", "figure2.svg"):
+        assert str(ROOT / "workflow_scripts/abhinaya/paper.csv") in inputs[f"results/tables/{name}"]
+
+
 @pytest.mark.parametrize("name", ["config.yaml", "config/paper.yaml"])
 def test_the_tables_of_the_configurations_that_come_along_can_be_planned(name: str, tmp_path: Path) -> None:
     """Everything trained once, and what Table 2 has beyond it; all speech LLMs hear together."""
