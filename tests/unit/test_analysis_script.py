@@ -39,7 +39,7 @@ def quick_garbage_collection():
 def files(tmp_path) -> dict:
     """Two labelled splits, three systems and two ensembles."""
     truth = truths(80)
-    speakers = [f"speaker {i % 8}" for i in range(len(truth))]
+    speakers = [f"speaker {i % 16}" for i in range(len(truth))]
     rows = pd.concat([manifest(list(truth), split, SpkrID=speakers) for split in ("validation", "test")])
     tables = {
         name: pd.concat([predictions(list(guess(truth, 0.5, seed)), split, seed) for split in ("validation", "test")])

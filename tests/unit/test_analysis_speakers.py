@@ -10,10 +10,11 @@ from sklearn.metrics import f1_score
 
 from abhinaya import scoring
 from abhinaya.analysis import bootstrap as drawing
-from abhinaya.analysis.bootstrap import Bootstrap, interval
+from abhinaya.analysis.bootstrap import Bootstrap, interval, p_value
 from abhinaya.analysis.comparisons import compare
-from abhinaya.analysis.evaluation import Evaluation, Split
+from abhinaya.analysis.evaluation import FEWEST_SPEAKERS, Evaluation, Split
 from abhinaya.analysis.speakers import COLUMNS, speakers
+from abhinaya.labels import CLASSES
 
 OF_SPEAKERS = ["speakers_low", "speakers_high", "p_speakers", "p_speakers_holm"]
 indices = st.integers(0, 7)
@@ -46,12 +47,13 @@ def naive(split: Split, name: str, resamples: int) -> np.ndarray:
     """Macro-F1 over the utterances of speakers really drawn with replacement."""
     rng = np.random.default_rng(5)
     of = [np.flatnonzero(split.speakers == speaker) for speaker in np.unique(split.speakers)]
-    occurring = np.union1d(split.truth, split.predicted[name])
+    occurring, true = np.union1d(split.truth, split.predicted[name]), np.unique(split.truth)
     drawn = []
     for _ in range(resamples):
         chosen = np.concatenate([of[i] for i in rng.integers(len(of), size=len(of))])
         truth, predicted = split.truth[chosen], split.predicted[name][chosen]
-        drawn.append(f1_score(truth, predicted, labels=occurring, average="macro", zero_division=0))
+        present = np.setdiff1d(occurring, np.setdiff1d(true, truth))
+        drawn.append(f1_score(truth, predicted, labels=present, average="macro", zero_division=0))
     return np.array(drawn)
 
 
@@ -93,10 +95,48 @@ def test_one_speaker_drawn_as_often_as_there_are_speakers_is_the_score():
     np.testing.assert_allclose(drawn, split.macro_f1(split.predicted["s1"]))
 
 
-def test_a_class_that_a_resample_lacks_counts_nothing():
-    split = made(list("AC"), {"s1": list("AC")}, SpkrID=["a", "b"])
-    drawn = drawn_of(split, 200, "x")["s1"]
-    assert set(drawn) == {0.5, 1.0}  # both utterances of one speaker, or one of each
+@pytest.mark.parametrize("people", [8, 20])
+def test_a_class_that_a_resample_lacks_is_left_out_of_its_mean(people):
+    """Each speaker has a class of their own, or shares it with one other."""
+    truth = [CLASSES[i % 8] for i in range(people)]
+    wrong = [CLASSES[(i + 1) % 8] for i in range(people)]
+    split = made(truth, {"right": truth, "wrong": wrong}, SpkrID=[f"speaker {i}" for i in range(people)])
+    drawn = Bootstrap(200).by_speaker(np.arange(people), split.truth, split.predicted, "x")
+    assert set(drawn["right"]) == {1.0}
+    assert set(drawn["wrong"]) == {0.0}
+
+
+def test_a_class_that_is_only_predicted_counts_nothing_as_in_the_scores():
+    split = made(list("AAAA"), {"s1": list("AACC")}, SpkrID=list("aabb"))
+    drawn = Bootstrap(200).by_speaker(np.array([0, 0, 1, 1]), split.truth, split.predicted, "x")["s1"]
+    assert np.unique(drawn) == pytest.approx([0, split.macro_f1(split.predicted["s1"]), 0.5])
+
+
+def test_a_class_of_one_speaker_leaves_the_score_in_its_interval():
+    truth = np.array(["F"] * 10 + list("ACHN") * 40)
+    names = ["a"] * 10 + [f"speaker {i % 32}" for i in range(160)]
+    split = made(truth, {"s1": guess(truth, 0.9, 3)}, SpkrID=names)
+    low, high = interval(drawn_of(split, 1000, "x")["s1"])
+    score = split.macro_f1(split.predicted["s1"])
+    assert low < score < high
+    assert low > score - 0.15
+
+
+def test_p_values_of_equal_systems_on_a_dozen_speakers_are_near_their_level():
+    """Each system suits some speakers better; neither suits speakers as such better."""
+    found = []
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        speaker = np.repeat(np.arange(FEWEST_SPEAKERS + 2), 40)
+        truth, *guesses = rng.integers(0, 8, (3, len(speaker)))
+        right = np.clip(rng.normal(0.5, 0.1, (2, speaker.max() + 1)), 0, 1)
+        a, b = (
+            np.where(rng.random(len(truth)) < of[speaker], truth, wrong)
+            for of, wrong in zip(right, guesses, strict=True)
+        )
+        drawn = Bootstrap(199, seed).by_speaker(speaker, truth, {"a": a, "b": b}, "x")
+        found.append(p_value(drawn["a"] - drawn["b"]) < 0.05)
+    assert np.mean(found) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / len(found)) + 0.03  # a little too sure, as it says
 
 
 def test_where_speakers_differ_the_interval_is_wider_than_that_of_scores():
@@ -127,9 +167,9 @@ def test_a_pair_is_compared_on_the_same_speakers():
 
 
 def test_what_holds_of_these_utterances_need_not_hold_of_other_speakers():
-    """One of four speakers speaks most utterances, and there alone t1 is better."""
+    """One of twelve speakers speaks most utterances, and there alone t1 is better."""
     truth = np.array(list("AC") * 200)
-    speaker = np.array(["often"] * 370 + ["b"] * 10 + ["c"] * 10 + ["d"] * 10)
+    speaker = np.array(["often"] * 290 + [f"speaker {i % 11}" for i in range(110)])
     half = guess(truth, 0.2, 1)
     split = made(truth, {"s1": half, "t1": np.where(speaker == "often", truth, half)}, SpkrID=speaker)
     row = compare(Evaluation([split], {}), Bootstrap(999)).iloc[0]
@@ -139,14 +179,16 @@ def test_what_holds_of_these_utterances_need_not_hold_of_other_speakers():
 
 
 def test_an_utterance_of_an_unknown_speaker_is_somebody_elses():
-    split = made(list("ACAC"), {"s1": list("ACAC")}, SpkrID=["x", None, "y", None])
-    assert split.speakers.tolist() == [0, 2, 1, 3]
-    assert speakers(Evaluation([split], {}), Bootstrap(5))["speakers"].tolist() == [2]
+    known = [f"speaker {i}" for i in range(FEWEST_SPEAKERS)]
+    split = made(list("ACAC") * 3, {"s1": list("ACAC") * 3}, SpkrID=["speaker 0", None, None, *known[1:]])
+    assert split.speakers.tolist() == [0, 10, 11, *range(1, 10)]
+    assert speakers(Evaluation([split], {}), Bootstrap(5))["speakers"].tolist() == [FEWEST_SPEAKERS]
 
 
-@pytest.mark.parametrize("names", [[None] * 4, ["x", "x", None, None]])
-def test_without_two_known_speakers_nothing_is_said_of_speakers(names):
-    split = made(list("ACAC"), {"s1": list("ACAC"), "s2": list("AAAA")}, SpkrID=names)
+@pytest.mark.parametrize("known", [0, 1, FEWEST_SPEAKERS - 1])
+def test_of_few_speakers_nothing_is_said(known):
+    names = [f"speaker {i}" if i < known else None for i in range(20)]
+    split = made(list("ACAC") * 5, {"s1": list("ACAC") * 5, "s2": list("AAAA") * 5}, SpkrID=names)
     evaluation = Evaluation([split], {})
     assert split.speakers is None
     assert speakers(evaluation, Bootstrap(5)).empty

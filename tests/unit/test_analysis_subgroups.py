@@ -126,6 +126,11 @@ def test_the_most_frequent_speakers_are_shown_and_the_others_together():
     assert table["n"].tolist() == [*[counts[name] for name in shown], 2 + 3 + 1]
 
 
+def test_a_speaker_called_like_the_others_is_one_of_them():
+    split = made(list("ACAC"), {"s1": list("ACAC")}, SpkrID=[subgroups.OTHERS, "b", "a", "b"])
+    assert subgroups.group(split)["speaker"].tolist() == [subgroups.OTHERS, "b", "a", "b"]
+
+
 def test_few_speakers_leave_no_others():
     found = split(20, SpkrID=["a", "b"] * 10)
     table = subgroups.subgroups(Evaluation([found], {}), few).query("variable == 'speaker'")

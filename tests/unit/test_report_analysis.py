@@ -125,6 +125,47 @@ def test_the_analysis_has_its_sections(analysed):
     assert "On test, all 3 are more confident than right." in text_of(section(html, "calibration"))
 
 
+def compared(inputs, analysed, **columns: float) -> report.Inputs:
+    """Scores and comparisons alone, with these `columns` of the comparisons."""
+    found = read_analysed(inputs, analysed)
+    pairs = found.analysis["comparisons"].query("split == 'test'").assign(**columns)
+    return report.Inputs("", found.scores, analysis={"comparisons": pairs, "speakers": found.analysis["speakers"]})
+
+
+def test_of_few_speakers_the_page_says_that_none_are_drawn(inputs, analysed):
+    found = compared(inputs, analysed, p_speakers=np.nan, p_speakers_holm=np.nan)
+    found.analysis["speakers"] = found.analysis["speakers"].iloc[:0]
+    html = report.render(found)
+    assert "nor that in the choice of speakers, of whom fewer than 10 are known." in text_of(html)
+    assert "speakers drawn" not in html and 'href="#significance"' not in section(html, "scores")
+    assert "Of 3 pairs, 2 differ by more than chance explains, after Holm" in html
+
+
+def test_of_one_system_the_page_has_its_interval_by_speakers(inputs, analysed):
+    found = compared(inputs, analysed)
+    found.analysis["comparisons"] = found.analysis["comparisons"].iloc[:0]
+    html = report.render(found)
+    parse(html)
+    told = section(html, "significance")
+    assert "31.0 to 72.0" in told and "All pairs" not in told and "are known" not in told
+
+
+@pytest.mark.parametrize(
+    ("p", "of_speakers", "said"),
+    [
+        (0.01, np.nan, "more than chance explains."),
+        (0.01, 0.02, "more than chance explains, also with whole speakers drawn."),
+        (0.01, 0.06, "more than chance explains, but not with whole speakers drawn."),
+        (0.2, 0.3, "no more than chance explains, also with whole speakers drawn."),
+        (0.2, 0.01, "no more than chance explains, but by more with whole speakers drawn."),
+    ],
+)
+def test_two_systems_are_told_apart_in_a_sentence(inputs, analysed, p, of_speakers, said):
+    found = compared(inputs, analysed, p_bootstrap_holm=p, p_speakers_holm=of_speakers)
+    found.analysis["comparisons"] = found.analysis["comparisons"].iloc[:1]
+    assert findings.significance(found)[0]["sentence"] == f"The two differ by {said}"
+
+
 def test_the_map_of_differences_colours_the_significant_by_who_is_better(inputs, analysed):
     svg = findings.significance(read_analysed(inputs, analysed))[0]["map"]  # rows and columns: s1, s2, both
     colours = re.findall(r"fill: (?:none|var\(--(\w+)\); fill-opacity: [\d.]+); stroke: var\(--rule\)", svg)

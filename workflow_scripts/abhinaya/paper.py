@@ -18,10 +18,17 @@ from pathlib import Path
 
 import pandas as pd
 
+from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES
+from abhinaya.scoring import SCORED
 
+COLUMNS = ["table", "row", "column", "split", "percent", "source"]
 MEMBERS = frozenset({"s1", "s2", "t1", "t2", "st1"})  # of the whole system
 SYSTEMS = ("table1", "section_4_5", "section_4_6")  # where single systems' macro-F1 is printed
+TABLES = ("table1", "table2", "table3", "table4", "section_4_5", "section_4_6", "zero_shot")
+LOSSES = ("wce", "wfl", "vs")
+NAMES = MEMBERS | {"baseline", "s2_7b", "salmonn_zero_shot", "abhinaya", "abhinaya_at_deadline"}
+T1 = "llama-3.3-70b"  # the LLM behind it
 TRAINED = (6728, 2495, 1432, 1120, 16712, 29239, 6303, 2948)  # in class order; from the authors' code
 BALANCED = 326  # utterances of each class on which models are chosen (§ 4.1)
 FILES = {"Train": 84260, "Development": 31961, "Test3": 3200}  # § 4.1, all labels, by the corpus's name of the split
@@ -53,7 +60,7 @@ def vote_f1(members: Iterable[str], split: str) -> float | None:
     voters = frozenset(members)
     if voters == MEMBERS:
         return macro_f1("abhinaya", split)
-    return _fraction("table4", "+".join(sorted(voters)), "macro_f1", split)
+    return _fraction("table4", "+".join(voters), "macro_f1", split)
 
 
 def zero_shot_f1(model: str, split: str) -> float | None:
@@ -63,7 +70,9 @@ def zero_shot_f1(model: str, split: str) -> float | None:
         model: as the hub names it; the organisation, case and an ending -Instruct, which the paper does not always
             tell, make no difference.
     """
-    return _fraction("zero_shot", model.rpartition("/")[2].casefold().removesuffix("-instruct"), "macro_f1", split)
+    if _row("zero_shot", model) == T1:
+        return macro_f1("t1", split)
+    return _fraction("zero_shot", model, "macro_f1", split)
 
 
 def counts(split: str) -> dict[str, int] | None:
@@ -74,13 +83,74 @@ def counts(split: str) -> dict[str, int] | None:
     }.get(split)
 
 
+def read(path: Path) -> dict[tuple[str, str, str, str], float]:
+    """The numbers of a file like `paper.csv`.
+
+    Returns:
+        {(table, row, column, split): per cent}, rows spelt as `_row` does.
+
+    Raises:
+        UserError: no such CSV; a row that no table here would show, a number out of range, a number given twice.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except ValueError as error:
+        raise UserError(f"{path}: not a readable CSV ({str(error).strip()}); quote a source with commas") from None
+    if list(table.columns) != COLUMNS:
+        raise UserError(f"{path}: its columns are {', '.join(table.columns)}; they must be {', '.join(COLUMNS)}")
+    found: dict[tuple[str, str, str, str], float] = {}
+    for line, (place, row, column, split, percent, _) in enumerate(table.to_numpy().tolist(), start=2):
+        if problem := _problem(place, row, column, split, percent):
+            raise UserError(f"{path}: row {line}: {problem}")
+        key = (place, _row(place, row), column, split)
+        if key in found:
+            raise UserError(f"{path}: row {line}: a second number for {place}, {row}, {column}, {split}; delete one")
+        found[key] = float(percent)
+    return found
+
+
+def _problem(table: str, row: str, column: str, split: str, percent: str) -> str | None:
+    """What is wrong with a row of `paper.csv`, and the fix."""
+    columns = {"table2": LOSSES, "table3": CLASSES}.get(table, ("macro_f1",))
+    voters = frozenset(row.split("+"))
+    if table not in TABLES:
+        return f"no table {table!r}; write one of {', '.join(TABLES)}"
+    if column not in columns:
+        return f"{table} has no column {column!r}; write one of {', '.join(columns)}"
+    if split not in SCORED:
+        return f"no split {split!r}; write one of {', '.join(SCORED)}"
+    if table == "table4" and not voters < MEMBERS:
+        return f"no vote {row!r}; join some of {', '.join(sorted(MEMBERS))} by +; all five are abhinaya in table1"
+    if table == "zero_shot" and (not row or _row(table, row) == T1):
+        return f"no model, or T1's ({T1}); name another as its hub does; T1 is t1 in table1"
+    if table not in ("table4", "zero_shot") and row not in NAMES:
+        return f"no system {row!r}; write one of {', '.join(sorted(NAMES))}"
+    if not _is_percent(percent):
+        return f"{percent!r} is not per cent; write a number from 0 to 100, like 34.43"
+    return None
+
+
+def _is_percent(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 100
+    except ValueError:
+        return False
+
+
+def _row(table: str, row: str) -> str:
+    """The one spelling of a row that may have several: a vote's members in any order, a model with its organisation."""
+    if table == "table4":
+        return "+".join(sorted(row.split("+")))
+    if table == "zero_shot":
+        return row.rpartition("/")[2].casefold().removesuffix("-instruct")
+    return row
+
+
 def _fraction(table: str, row: str, column: str, split: str) -> float | None:
-    percent = _published().get((table, row, column, split))
+    percent = _published().get((table, _row(table, row), column, split))
     return None if percent is None else percent / 100
 
 
 @cache
 def _published() -> dict[tuple[str, str, str, str], float]:
-    """{(table, row, column, split): per cent}."""
-    published = pd.read_csv(Path(__file__).with_name("paper.csv"))
-    return published.set_index(["table", "row", "column", "split"], verify_integrity=True)["percent"].to_dict()
+    return read(Path(__file__).with_name("paper.csv"))

@@ -134,7 +134,7 @@ def score_confusion(confusion: np.ndarray, occurs: np.ndarray | None = None) -> 
 
     Args:
         confusion: (…, classes, classes) counts; rows are the truth.
-        occurs: (classes,) bool, the classes that macro-F1 averages over, when not those that occur in `confusion`;
+        occurs: (…, classes) bool, the classes that macro-F1 averages over, when not those that occur in `confusion`;
             one of them that is neither true nor predicted counts 0.
 
     Returns:

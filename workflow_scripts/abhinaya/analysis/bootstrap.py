@@ -81,7 +81,7 @@ class Bootstrap:
         Speakers are drawn with replacement, as many as there are, each with all utterances: the cluster bootstrap
         (Davison & Hinkley, Bootstrap Methods and their Application, 1997, section 3.8). It holds what utterances of one
         speaker have in common, which drawing them one by one does not. All systems are scored on the same draws, so
-        their differences are paired. On few speakers its intervals are too narrow, too.
+        their differences are paired. On few speakers its intervals are far too narrow (`evaluation.FEWEST_SPEAKERS`).
 
         Args:
             speakers: (utterances,) an index of the speaker, from 0.
@@ -90,8 +90,9 @@ class Bootstrap:
             names: what the draws are for.
 
         Returns:
-            (resamples,) by system, over the classes that occur in the truth or in that system's predictions; one of
-            them that a resample lacks counts 0 there.
+            (resamples,) by system, each over the classes that occur in the truth or in that system's predictions, less
+            the true ones that the resample lacks. A class of few speakers is often lacking; counted as 0 it would drag
+            the interval below the score.
         """
         many, rng = int(speakers.max()) + 1, self.generator(*names)
         counts = {name: _by_speaker(speakers, truth, found, many) for name, found in predicted.items()}
@@ -101,7 +102,7 @@ class Bootstrap:
             size = min(AT_ONCE, self.resamples - start)
             times = rng.multinomial(many, np.full(many, 1 / many), size=size).astype(float)
             for name, found in counts.items():
-                drawn[name].append(_macro_f1(whole[name], (times @ found).reshape(size, len(CLASSES), -1)))
+                drawn[name].append(_macro_f1_of_present(whole[name], (times @ found).reshape(size, len(CLASSES), -1)))
         return {name: np.concatenate(parts) for name, parts in drawn.items()}
 
 
@@ -131,6 +132,13 @@ def _macro_f1(counts: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     """Macro-F1 of `drawn` (resamples, classes, classes) over the classes that occur in `counts`."""
     occurs = counts.sum(axis=0) + counts.sum(axis=1) > 0
     return score_confusion(drawn, occurs)["macro_f1"]
+
+
+def _macro_f1_of_present(counts: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """As `_macro_f1`, in each resample without the classes that are true in `counts` and lacking there."""
+    lacking = (counts.sum(axis=1) > 0) & (drawn.sum(axis=2) == 0)
+    occurs = counts.sum(axis=0) + counts.sum(axis=1) > 0
+    return score_confusion(drawn, occurs & ~lacking)["macro_f1"]
 
 
 def _by_speaker(speakers: np.ndarray, truth: np.ndarray, predicted: np.ndarray, many: int) -> np.ndarray:

@@ -12,6 +12,10 @@ from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES, INDEX
 from abhinaya.tables import KEY, PROBABILITIES, read_manifest, read_transcripts
 
+# To draw speakers from: of 150 pairs of equally good systems, each with speakers that it understands better, 51 % had
+# p < 0.05 on two speakers, 18 % on four (as many as with utterances drawn), 9 % on eight, 7 % on twelve, 3 % on thirty.
+FEWEST_SPEAKERS = 10
+
 
 @dataclass(frozen=True)
 class Ensemble:
@@ -52,12 +56,12 @@ class Split:
 
     @cached_property
     def speakers(self) -> np.ndarray | None:
-        """(utterances,) an index of the speaker, from 0; None where fewer than two are known.
+        """(utterances,) an index of the speaker, from 0; None where fewer than `FEWEST_SPEAKERS` are known.
 
         An utterance of an unknown speaker counts as somebody else's than all others.
         """
         speakers, known = pd.factorize(self.utterances["SpkrID"])
-        if len(known) < 2:
+        if len(known) < FEWEST_SPEAKERS:
             return None
         unknown = speakers < 0
         speakers[unknown] = len(known) + np.arange(unknown.sum())

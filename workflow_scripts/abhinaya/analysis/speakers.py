@@ -12,8 +12,8 @@ def speakers(evaluation: Evaluation, bootstrap: Bootstrap) -> pd.DataFrame:
     """The interval of each system and ensemble by `Bootstrap.by_speaker`.
 
     Returns:
-        A row for each split of which two speakers are known, and system (COLUMNS): how many utterances and known
-        `speakers`; macro-F1 as in scores.json, and its 95 % interval.
+        A row for each split with speakers enough (`Split.speakers`), and system (COLUMNS): how many utterances and
+        known `speakers`; macro-F1 as in scores.json, and its 95 % interval.
     """
     rows = []
     for split in evaluation.splits:

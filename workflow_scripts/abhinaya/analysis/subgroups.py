@@ -71,7 +71,7 @@ def _speakers(speakers: pd.Series) -> pd.Series:
     counts = speakers.value_counts().sort_index().sort_values(ascending=False, kind="stable")
     shown = list(counts.index[:SPEAKERS])
     named = speakers.where(speakers.isna() | speakers.isin(shown), OTHERS)
-    return named.astype(pd.CategoricalDtype([*shown, OTHERS], ordered=True))
+    return named.astype(pd.CategoricalDtype(list(dict.fromkeys([*shown, OTHERS])), ordered=True))
 
 
 def _agreement(rows: pd.DataFrame) -> pd.Series:

@@ -119,7 +119,7 @@ class Report(Section):
     """The report."""
 
     title: str = Field("Speech emotion recognition by vote", description="its heading")
-    bootstrap: int = Field(1000, ge=100, description="resamples behind each 95 % interval")
+    bootstrap: int = Field(1000, ge=100, description="resamples behind each 95 % interval, at least")
 
 
 class Config(Section):

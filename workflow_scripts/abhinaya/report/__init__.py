@@ -7,6 +7,7 @@ import yaml
 from markupsafe import Markup
 
 from abhinaya import __version__
+from abhinaya.analysis.evaluation import FEWEST_SPEAKERS
 from abhinaya.labels import CLASSES, EMOTIONS
 from abhinaya.report import figures, findings, summary, tables
 from abhinaya.report.ensembles import agreement, alike, ensembles
@@ -125,6 +126,7 @@ def render(inputs: Inputs, audio: dict[str, str] | None = None) -> str:
         versions=tables.versions_table(inputs.made) if inputs.made else None,
         alpha=f"{summary.ALPHA:.2g}",
         level=LEVEL,
+        fewest_speakers=FEWEST_SPEAKERS,
         number=tables.number,
     )
 

@@ -15,16 +15,21 @@ Figures = list[tuple[str, Markup]]  # caption, drawing
 
 
 def significance(inputs: Inputs) -> list[dict]:
-    """For each split, the one that counts first: a sentence, the differences as a heat map, all pairs and intervals."""
+    """For each split, the one that counts first: a sentence, the differences as a heat map, all pairs and intervals.
+
+    With one system there are no pairs, with few speakers no intervals by speaker: None.
+    """
+    pairs, speakers = dict(by_split(inputs, "comparisons")), dict(by_split(inputs, "speakers"))
     return [
         {
             "split": split,
-            "sentence": _differing(rows),
-            "map": _difference_map(inputs, rows, split),
-            "pairs": _pairs(rows),
-            "speakers": _speakers(inputs, inputs.found("speakers", split=split)),
+            "sentence": _differing(pairs[split]) if split in pairs else None,
+            "map": _difference_map(inputs, pairs[split], split) if split in pairs else None,
+            "pairs": _pairs(pairs[split]) if split in pairs else None,
+            "speakers": _speakers(inputs, speakers[split]) if split in speakers else None,
         }
-        for split, rows in by_split(inputs, "comparisons")
+        for split in reversed(SCORED)
+        if split in pairs or split in speakers
     ]
 
 
@@ -87,18 +92,23 @@ def square(names: list[str], pairs: pd.DataFrame, column: str, mirrored: int) ->
 
 def _differing(rows: pd.DataFrame) -> str:
     significant = int((rows["p_bootstrap_holm"] < ALPHA).sum())
+    among_speakers = int((rows["p_speakers_holm"] < ALPHA).sum()) if _speakers_drawn(rows) else None
     if len(rows) == 1:
-        return f"The two differ by {'more than' if significant else 'no more than'} chance explains."
+        so = {None: "", significant: ", also with whole speakers drawn"}
+        otherwise = ", but not with whole speakers drawn" if significant else ", but by more with whole speakers drawn"
+        more = "more than" if significant else "no more than"
+        return f"The two differ by {more} chance explains{so.get(among_speakers, otherwise)}."
     many = {0: "none differs", 1: "1 differs"}.get(significant, f"{number(significant)} differ")
-    known = rows["p_speakers_holm"].notna().all()
-    speakers = f"; with whole speakers drawn, {number(int((rows['p_speakers_holm'] < ALPHA).sum()))}" if known else ""
-    return f"Of {number(len(rows))} pairs, {many} by more than chance explains, after Holm's correction{speakers}."
+    so = "" if among_speakers is None else f"; with whole speakers drawn, {number(among_speakers)}"
+    return f"Of {number(len(rows))} pairs, {many} by more than chance explains, after Holm's correction{so}."
 
 
-def _speakers(inputs: Inputs, rows: pd.DataFrame) -> dict | None:
-    """How many are known, and everyone's interval with utterances and with speakers drawn; None if few are known."""
-    if rows.empty:
-        return None
+def _speakers_drawn(rows: pd.DataFrame) -> bool:
+    return bool(rows["p_speakers_holm"].notna().all())
+
+
+def _speakers(inputs: Inputs, rows: pd.DataFrame) -> dict:
+    """How many are known, and everyone's interval with utterances and with speakers drawn."""
     split, body = rows["split"].iloc[0], []
     for _, row in rows.iterrows():
         scores = inputs.scores.get(row["system"], {}).get(split)
@@ -124,26 +134,30 @@ def _difference_map(inputs: Inputs, rows: pd.DataFrame, split: str) -> Markup:
 
 
 def _pairs(rows: pd.DataFrame) -> Table:
-    body = []
+    drawn, body = _speakers_drawn(rows), []
     for _, row in rows.iterrows():
         significant = row["p_bootstrap_holm"] < ALPHA
+        of_speakers = [
+            Cell(probability(row["p_speakers"])),
+            Cell(probability(row["p_speakers_holm"]), best=row["p_speakers_holm"] < ALPHA),
+        ]
         body.append(
             [
                 Cell(f"{row['a']} – {row['b']}"),
                 Cell(signed_points(row["difference"]), between(row["low"], row["high"]), best=significant),
                 Cell(probability(row["p_bootstrap"])),
                 Cell(probability(row["p_bootstrap_holm"]), best=significant),
-                Cell(probability(row["p_speakers"])),
-                Cell(probability(row["p_speakers_holm"]), best=row["p_speakers_holm"] < ALPHA),
+                *(of_speakers if drawn else ()),
                 Cell(number(int(row["only_a_right"]))),
                 Cell(number(int(row["only_b_right"]))),
                 Cell(probability(row["p_mcnemar"])),
                 Cell(probability(row["p_mcnemar_holm"]), best=row["p_mcnemar_holm"] < ALPHA),
             ]
         )
-    columns = ["pair", "difference", *["p", "p, Holm"] * 2, "only first right", "only second right", "p", "p, Holm"]
-    groups = [("", 1), ("macro-F1, utterances drawn", 3), ("speakers drawn", 2), ("accuracy, McNemar", 4)]
-    return Table(columns, body, groups)
+    tests = ["p", "p, Holm"]
+    columns = ["pair", "difference", *tests * (1 + drawn), "only first right", "only second right", *tests]
+    speakers = [("speakers drawn", 2)] if drawn else []
+    return Table(columns, body, [("", 1), ("macro-F1, utterances drawn", 3), *speakers, ("accuracy, McNemar", 4)])
 
 
 def _overconfident(split: str, rows: pd.DataFrame) -> str:
