@@ -67,7 +67,7 @@ def make_inputs(root: Path) -> dict[str, Path]:
         guesses = certain.assign(FileName=names, Split=manifest["split"], EmoClass=labels)
         tables.write_predictions(guesses, root / system / "preds.csv")
         model = {
-            "name": system,
+            "name": EVIL if system == "s1" else system,
             "settings": {"encoder": {"model": f"{system}-large"}, "loss": {"name": "vs", "gamma": 0.3, "tau": 1.0}},
             "versions": {"python": "3.11", "torch": f"2.{skill}"},
             "notes": [f"random weights {EVIL}"] if system == "s1" else [],

@@ -14,7 +14,9 @@ def arguments() -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--manifest", type=Path, help="manifest.parquet of a corpus")
     source.add_argument("--audio", type=Path, nargs="+", metavar="PATH", help=new_audio.AUDIO)
-    parser.add_argument("--output", type=Path, required=True, help="preds.csv to write")
+    parser.add_argument(
+        "--output", type=Path, required=True, help=f"preds.csv to write; with --audio {new_audio.OUTPUT}"
+    )
     parser.add_argument("--cpus", type=int, default=2, help="CPU cores to use (default: %(default)s)")
     parser.add_argument("--gpus", type=int, default=0, help="1 predicts on a GPU, 0 on the CPU (default: %(default)s)")
     corpus = parser.add_argument_group("with --manifest")
@@ -34,6 +36,8 @@ def main() -> None:
     if options.audio:
         label_new_audio(options)
         return
+    read = [options.manifest, options.transcripts, *options.heard, *options.model.glob("*")]
+    tables.check_targets([options.output], filter(None, read))
     manifest = tables.read_manifest(options.manifest)
     if options.transcripts:
         manifest = transcripts.joined(manifest, options.transcripts)
@@ -46,6 +50,7 @@ def main() -> None:
 
 def label_new_audio(options: argparse.Namespace) -> None:
     job = new_audio.Job.of(options)
+    tables.check_targets([options.output], options.model.glob("*"))
     model = systems.read_model(options.model)
     results = options.model.absolute().parent.parent  # results/{system}/model
     job.label({"the model": model}, results, combine=lambda found: found["the model"])

@@ -12,7 +12,7 @@ def arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--ensemble", type=Path, required=True, help="results/{ensemble}; its members' folders stand beside it")
     add("--audio", type=Path, nargs="+", required=True, metavar="PATH", help=new_audio.AUDIO)
-    add("--output", type=Path, required=True, help="preds.csv to write")
+    add("--output", type=Path, required=True, help=new_audio.OUTPUT)
     add("--cpus", type=int, default=2, help="CPU cores to use (default: %(default)s)")
     add("--gpus", type=int, default=0, help="GPUs of a server; any other model takes one of them (default: the CPU)")
     new_audio.add_options(parser.add_argument_group("recordings"))

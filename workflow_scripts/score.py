@@ -5,11 +5,12 @@ from pathlib import Path
 
 from abhinaya import scoring
 from abhinaya.errors import run
-from abhinaya.tables import read_manifest, read_predictions, write_json
+from abhinaya.tables import check_targets, read_manifest, read_predictions, write_json
 
 
 def main() -> None:
     args = parse_args()
+    check_targets([args.output], [args.manifest, args.preds])
     scores = scoring.score(
         read_manifest(args.manifest), read_predictions(args.preds), args.bootstrap, args.seed, source=args.preds
     )

@@ -9,13 +9,15 @@ import pandas as pd
 
 from abhinaya import submission, voting
 from abhinaya.errors import UserError, run, tell
-from abhinaya.tables import read_manifest, write_csv, write_json, write_predictions
+from abhinaya.tables import check_targets, read_manifest, write_csv, write_json, write_predictions
 
 
 def main() -> None:
     args = parse_args()
     if len(args.members) != len(args.preds) or len(set(args.members)) != len(args.members):
         raise UserError("--members: give one name, each once, for every file of --preds, in the same order")
+    targets, read = (args.output, args.submission, args.description), (*args.preds, args.manifest, args.rejected)
+    check_targets(filter(None, targets), filter(None, read))
     try:
         members = voting.read_members(dict(zip(args.members, args.preds, strict=True)))
     except voting.MissingPredictions as error:
@@ -67,7 +69,10 @@ def parse_args() -> argparse.Namespace:
         "--rejected", type=Path, help="the corpus's rejected.csv: name its test files, which are missing"
     )
     parser.add_argument("--description", type=Path, help="ensemble.json to write, for predict_ensemble.py")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.rejected and not args.manifest:
+        parser.error("argument --rejected: goes with --manifest")
+    return args
 
 
 if __name__ == "__main__":

@@ -383,7 +383,7 @@ def test_an_absent_member_is_named_with_its_target(ensemble: Path, tmp_path: Pat
         ("vote/ensemble.json", {"members": "s1", "tie_break": "s1"}, "members"),
         ("vote/ensemble.json", {}, "members"),
         ("t1/labelling.json", {"settings": {}}, "does not tell settings and classes; label the corpus again"),
-        ("t1/labelling.json", [], "does not tell settings and classes"),
+        ("t1/labelling.json", [], "not a JSON object"),
         ("t1/labelling.json", {"settings": {"family": "speech"}, "classes": ["A"]}, "family"),
     ],
 )
@@ -470,7 +470,7 @@ def test_the_recordings_and_the_output_come_before_the_models(
     (tmp_path / "out").touch()
     message = refused(call, *options, clips, script=script)
     assert message == (
-        f"{tmp_path}/out/preds.csv: cannot be written ({tmp_path}/out is no folder to write in); give another --output"
+        f"{tmp_path}/out/preds.csv: cannot be written ({tmp_path}/out is no folder to write in); write to another file"
     )
 
 
@@ -490,10 +490,58 @@ def test_a_users_mistake_is_told_before_torch_is_imported(script: str, what: str
 
 
 def test_a_model_that_is_none_and_a_missing_gpu_are_told(call, results: Path, clips: Path, monkeypatch) -> None:
-    assert "s1/config.json: no such file" in refused(call, "--model", results / "s1", "--audio", clips)
+    assert f"the model is in {results}/s1/model; give" in refused(call, "--model", results / "s1", "--audio", clips)
+    assert "nowhere/config.json: no such file" in refused(call, "--model", results / "nowhere", "--audio", clips)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     options = ("--model", results / "t2/model", "--audio", clips, "--gpus", "1")  # told before Whisper looks for it
     assert "1 asked for, 0 visible" in refused(call, *options)
+
+
+@pytest.mark.parametrize("place", ["t1", "t1/model"])
+def test_a_system_that_is_asked_has_no_model(place: str, call, ensemble: Path, clips: Path) -> None:
+    message = refused(call, "--model", ensemble.parent / place, "--audio", clips)
+    assert "asked, not trained, so it has no model" in message and "predict_ensemble.py" in message
+
+
+def test_a_model_without_weights_is_told_before_the_audio_is_read(
+    call, results: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(results / "s1/model", tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
+    monkeypatch.setattr("abhinaya.recordings.cut", lambda *_: pytest.fail("read"))
+    assert "model.safetensors: no such file; train the model first" in refused(
+        call, "--model", tmp_path / "model", "--audio", clips
+    )
+
+
+def test_a_run_that_fails_replaces_nothing(call, results: Path, clips: Path, tmp_path: Path, monkeypatch) -> None:
+    rejected = tmp_path / "out/preds.rejected.csv"
+    tables.write_csv(pd.DataFrame({"path": ["of an earlier run"], "reason": ["r"]}), rejected)
+    monkeypatch.setattr(systems.Model, "label", lambda *_: (_ for _ in ()).throw(UserError("it broke")))
+    assert refused(call, "--model", results / "s1/model", "--audio", clips / "car.flac") == "it broke"
+    assert pd.read_csv(rejected)["path"].tolist() == ["of an earlier run"]
+    assert [path.name for path in rejected.parent.iterdir()] == [rejected.name]
+
+
+@pytest.mark.parametrize(("option", "value"), [("--gpus", "-1"), ("--cpus", "0")])
+def test_impossible_numbers_of_processors_are_told(option: str, value: str, results: Path, clips: Path, tmp_path):
+    options = ["--model", results / "s1/model", "--audio", clips, "--output", tmp_path / "o.csv", option, value]
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match="give at least 1 core, and 0 GPUs"):
+        patch.setattr(sys, "argv", ["predict.py", *map(str, options)])
+        predict.main()
+
+
+@pytest.mark.parametrize("output", [".", "", "model/config.json", "clips/car.flac"])
+def test_an_output_that_is_a_folder_or_read_is_told(
+    output: str, results: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(results / "s1/model", tmp_path / "model")
+    shutil.copytree(clips, tmp_path / "clips")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["predict.py", "--model", "model", "--audio", "clips", "--output", output])
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=r"a folder; name a file to write|is read, and would be replaced"):
+        predict.main()
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(

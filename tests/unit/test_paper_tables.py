@@ -555,14 +555,17 @@ def test_mistakes_on_the_command_line_are_told(files, tmp_path, monkeypatch, fur
 
 def test_files_of_another_kind_are_told(files, tmp_path, monkeypatch):
     broken = tmp_path / "broken.json"
-    for content, message in (("[]", "these are no scores"), ('{"validation": {}}', "validation.n: Field required")):
+    for content, message in (
+        ("[]", "not a JSON object"),
+        ("{}", "these are no scores"),
+        ('{"validation": {}}', "validation.n: Field required"),
+    ):
         broken.write_text(content)
         with pytest.raises(UserError, match=message):
             run(monkeypatch, arguments({**files, "s1": broken}, "table1", tmp_path / "out"))
-    for content in ("[]", "{}"):
-        broken.write_text(content)
-        with pytest.raises(UserError, match=r"broken.json: no `splits`"):
-            run(monkeypatch, arguments({**files, "summary": broken}, "section_4_1", tmp_path / "out"))
+    broken.write_text("{}")
+    with pytest.raises(UserError, match=r"broken.json: no `splits`"):
+        run(monkeypatch, arguments({**files, "summary": broken}, "section_4_1", tmp_path / "out"))
 
 
 def test_section_4_1_needs_a_summary(monkeypatch, tmp_path):

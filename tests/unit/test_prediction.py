@@ -127,6 +127,11 @@ def test_nothing_to_predict_is_told(model: Path, manifest: pd.DataFrame) -> None
     assert "no validation or test utterance" in refused(model, manifest[manifest["split"] == "train"])
 
 
+def test_a_system_that_hears_nothing_before_takes_no_such_files(model: Path, manifest: pd.DataFrame) -> None:
+    with pytest.raises(UserError, match=r"--heard: .* is no speech LLM"):
+        prediction.predict(model, manifest, cpus=1, heard=[Path("nowhere.parquet")])
+
+
 def test_a_missing_gpu_is_told(model: Path, manifest: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert "resources.gpu: 1 asked for, 0 visible" in refused(model, manifest, gpus=1)
@@ -140,7 +145,7 @@ def test_an_absent_model_is_told(tmp_path: Path, manifest: pd.DataFrame) -> None
     ("content", "words"),
     [
         ("{", "not JSON"),
-        ("[]", "not the configuration of a trained model"),
+        ("[]", "not a JSON object"),
         ("{}", "not the configuration of a trained model"),
         ('{"settings": {}, "seed": 1, "class_counts": [1, 2]}', "not the configuration of a trained model"),
         (

@@ -247,6 +247,19 @@ def test_a_list_names_files_from_its_own_folder(name, content, tmp_path):
     assert named(source) == [str(tmp_path / "lists/sub/a.wav"), str(tmp_path / "b.wav")]
 
 
+def test_a_list_may_start_from_the_users_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    (tmp_path / "list.txt").write_text("~/a.wav\nb.wav\n")
+    assert find([tmp_path / "list.txt"])[0] == [Path("/home/somebody/a.wav"), tmp_path / "b.wav"]
+
+
+def test_a_folder_in_a_list_is_told(tmp_path):
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "list.txt").write_text("clips\n")
+    rows, rejected = cut(find([tmp_path / "list.txt"])[0], 5.0, tmp_path)
+    assert rows.empty and rejected == [(str(tmp_path / "clips"), "a folder, not an audio file")]
+
+
 def test_a_list_may_hold_odd_names(tmp_path):
     odd = ["two\nlines.wav", "re\rturn.wav", 'quo"te, comma.wav', " space .wav", "-dash.wav", "=1+1.wav"]
     tables.write_csv(pd.DataFrame({"path": odd}), tmp_path / "list.csv")

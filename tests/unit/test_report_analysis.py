@@ -254,7 +254,7 @@ def test_the_papers_tables_stand_in_the_report_and_on_their_page(analysed):
             "oracle.csv: row 2: oracle 'much' is no number",
         ),
         ("table1.json", "{}", "table1.json: no table of the paper"),
-        ("table1.json", "[]", "table1.json: no table of the paper"),
+        ("table1.json", "[]", "table1.json: not a JSON object"),
         ("table1.json", '{"title": "", "caption": "", "table": {"columns": []}}', "table1.json: no table of the paper"),
         ("rejected.csv", "FileName,path\n", "rejected.csv: no column reason"),
         ("manifest.parquet", "x", "manifest.parquet: not a readable Parquet file"),

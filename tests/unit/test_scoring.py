@@ -178,6 +178,18 @@ def test_the_script_refuses_in_a_line_and_writes_nothing(tmp_path, monkeypatch, 
     assert not (tmp_path / "scores.json").exists()
 
 
+def test_the_scores_replace_no_predictions(tmp_path, monkeypatch):
+    write_manifest(manifest(["A"]), tmp_path / "manifest.parquet")
+    write_predictions(predictions(["A"]), tmp_path / "preds.csv")
+    before = (tmp_path / "preds.csv").read_bytes()
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--manifest", "manifest.parquet", "--preds", "preds.csv", "--output", "./preds.csv"]
+    monkeypatch.setattr(sys, "argv", ["score.py", *arguments])
+    with pytest.raises(UserError, match=r"preds\.csv: is read, and would be replaced"):
+        score_script.main()
+    assert (tmp_path / "preds.csv").read_bytes() == before
+
+
 def test_the_script_writes_json_with_null_for_the_undefined(tmp_path, monkeypatch, capsys):
     files = {name: tmp_path / name for name in ("manifest.parquet", "preds.csv", "scores.json")}
     write_manifest(manifest(["A", "A", "C"]), files["manifest.parquet"])

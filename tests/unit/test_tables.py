@@ -162,6 +162,31 @@ def test_nan_becomes_null(tmp_path):
     assert tables.read_json(tmp_path / "scores.json") == {"f1": [None, 0.5]}
 
 
+@pytest.mark.parametrize("content", ["[]", "3", "null", '"text"'])
+def test_json_that_is_no_object_is_named(tmp_path, content):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(UserError, match=r"a.json: not a JSON object, but "):
+        tables.read_json(tmp_path / "a.json")
+
+
+def test_targets_replace_nothing_and_can_be_written(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    read, new = tmp_path / "file", tmp_path / "new" / "deep" / "a.csv"
+    tables.check_targets([new, tmp_path / "b.csv"], [read])
+    assert not new.parent.exists()
+    for targets, message in {
+        (read,): "file: is read, and would be replaced; write to another file",
+        (tmp_path / "link",): "link: is read, and would be replaced",
+        (new, tmp_path / "new" / "." / "deep" / "a.csv"): "a.csv: is written already",
+        (tmp_path / "folder",): "folder: a folder; name a file to write",
+        (read / "a.csv",): r"a.csv: cannot be written \(.*/file is no folder to write in\)",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            tables.check_targets(targets, [read])
+
+
 def test_text_that_is_no_json_is_named(tmp_path):
     (tmp_path / "scores.json").write_text("{")
     with pytest.raises(UserError, match=r"scores.json: not JSON"):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vote as vote_script
-from abhinaya import voting
+from abhinaya import tables, voting
 from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES
 from abhinaya.tables import KEY, PROBABILITIES, read_predictions, write_predictions
@@ -137,6 +137,38 @@ def test_members_that_disagree_on_a_split_stop_the_vote(tmp_path):
 def run_script(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
     monkeypatch.setattr(sys, "argv", ["vote.py", *map(str, arguments)])
     vote_script.main()
+
+
+@pytest.mark.parametrize(
+    ("output", "submission", "message"),
+    [
+        ("s2.csv", "sub.csv", "s2.csv: is read, and would be replaced"),
+        ("out.csv", "s1.csv", "s1.csv: is read, and would be replaced"),
+        ("out.csv", "out.csv", "out.csv: is written already"),
+        ("out.csv", "s1.csv/sub.csv", "sub.csv: cannot be written"),
+    ],
+)
+def test_the_script_replaces_nothing_that_it_reads_or_writes(tmp_path, monkeypatch, output, submission, message):
+    for name in ("s1", "s2"):
+        tables.write_predictions(member(["A"]).reset_index(), tmp_path / f"{name}.csv")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        run_script(
+            monkeypatch,
+            *("--preds", "s1.csv", "s2.csv", "--members", "s1", "s2", "--tiebreak", "s1"),
+            *("--output", output, "--submission", submission),
+        )
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_list_of_rejected_audio_goes_with_a_manifest(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        run_script(
+            monkeypatch,
+            *("--preds", "a.csv", "--members", "s1", "--tiebreak", "s1", "--output", "o.csv", "--rejected", "r.csv"),
+        )
+    assert "argument --rejected: goes with --manifest" in capsys.readouterr().err
 
 
 def test_the_script_writes_votes_and_submission(tmp_path, monkeypatch, capsys):

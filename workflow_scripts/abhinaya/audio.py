@@ -56,6 +56,8 @@ def decode(path: str | Path, beyond: float = 0.0) -> Decoded:
     path = Path(path)
     frames, finite = 0, True
     try:
+        if path.is_dir():
+            raise UserError(f"{path}: a folder, not an audio file")
         if not path.is_file():
             raise UserError(f"{path}: no such audio file")
         if path.stat().st_size == 0:

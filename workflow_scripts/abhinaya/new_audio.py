@@ -2,7 +2,6 @@
 
 import argparse
 import gc
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +26,11 @@ from abhinaya.voting import VOTE, voters
 
 SECONDS = 10.0  # longest segment where no system sets a limit
 MOST = 200  # rows on the screen
-AUDIO = "audio files, folders of them, lists (.csv with a column path or FileName, .txt)"  # what --audio takes
+AUDIO = (  # what --audio takes
+    "audio files, folders of them, lists of files (.csv with a column path or FileName, .txt; relative paths start "
+    "from the list's folder)"
+)
+OUTPUT = "CSV to write, a row for each segment: path, start, end, emotion, probabilities"
 TRANSCRIPTS = Path("corpus", "transcripts.parquet")  # under results/
 WAYS = '--like a transcripts.parquet that WhisperX made here, or --transcripts-settings \'{"model": "large-v3"}\''
 
@@ -76,8 +79,9 @@ class Job:
         """
         paths, rejected = recordings.find(options.audio)
         given = {name: getattr(options, name) for name in cls.__dataclass_fields__ if hasattr(options, name)}
+        tables.check_targets([options.output], [*options.audio, *paths])
         job = cls(paths=paths, rejected=rejected, **given)
-        job._check_output([*options.audio, *paths])
+        tables.check_targets([job._rejected_csv], [*options.audio, *paths])
         if not paths:
             job._tell(rejected, any_left=False)
         return job
@@ -107,7 +111,8 @@ class Job:
         settings = self._transcripts(results) if speaks else None
         with tempfile.TemporaryDirectory(prefix="abhinaya-") as folder:
             rows, unusable = recordings.cut(self.paths, limit, Path(folder))
-            self._tell(self.rejected + unusable, any_left=len(rows) > 0)
+            rejected = self.rejected + unusable
+            self._tell(rejected, any_left=len(rows) > 0)
             machine = Machine(self.cpus, self.gpus)
             if settings is not None:
                 rows = transcribed(rows, *settings, Path(folder), machine)
@@ -119,6 +124,7 @@ class Job:
                 found[name] = system.label(rows, machine, log)
                 free(machine)
         table = described(rows, combine(found))
+        self._write_rejected(rejected)
         tables.write_csv(table, self.output)
         show(table)
         print(self.output)
@@ -157,26 +163,16 @@ class Job:
     def _rejected_csv(self) -> Path:
         return self.output.with_name(f"{self.output.stem}.rejected.csv")
 
-    def _check_output(self, read: Sequence[Path]) -> None:
-        inputs = {os.path.realpath(path) for path in read}
-        for target in (self.output, self._rejected_csv):
-            if os.path.realpath(target) in inputs:
-                raise UserError(f"{target}: is read, and would be replaced; give another --output")
-        if self.output.is_dir():
-            raise UserError(f"{self.output}: a folder; name a file for --output")
-        parent = next(folder for folder in self.output.absolute().parents if os.path.exists(folder))
-        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-            raise UserError(
-                f"{self.output}: cannot be written ({parent} is no folder to write in); give another --output"
-            )
-
     def _tell(self, rejected: list[tuple[str, str]], any_left: bool) -> None:
-        """What cannot be labelled, on the screen and in a file beside the output."""
+        """What cannot be labelled, on the screen; where nothing else is left, also in its file, and that is the end."""
         for path, reason in rejected:
             tell(f"rejected: {printable(path)}: {printable(reason)}")
-        tables.write_csv(pd.DataFrame(rejected, columns=recordings.REJECTED), self._rejected_csv)
         if not any_left:
+            self._write_rejected(rejected)
             raise UserError(f"none of the audio can be labelled; {self._rejected_csv} tells why")
+
+    def _write_rejected(self, rejected: list[tuple[str, str]]) -> None:
+        tables.write_csv(pd.DataFrame(rejected, columns=recordings.REJECTED), self._rejected_csv)
 
 
 def transcribed(rows: pd.DataFrame, settings: Transcripts, seed: int, folder: Path, machine: Machine) -> pd.DataFrame:

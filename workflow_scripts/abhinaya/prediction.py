@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from abhinaya import tables
 from abhinaya.classifier import Classifier
-from abhinaya.config import TrainedSystem
+from abhinaya.config import SalmonnSystem, TrainedSystem
 from abhinaya.dataset import Utterances, by_size, collate
 from abhinaya.devices import autocast, claim
 from abhinaya.errors import UserError
@@ -34,13 +34,15 @@ def predict(
         training had.
 
     Raises:
-        UserError: as `load_model`; nothing to predict; too few GPUs.
+        UserError: as `load_model`; nothing to predict; too few GPUs; `heard` for a system that is no speech LLM.
     """
     device, workers = claim(cpus, min(gpus, 1))
     rows = manifest[manifest["split"].isin(("validation", "test"))].reset_index(drop=True)
     if rows.empty:
         raise UserError("manifest: no validation or test utterance to predict; check the corpus's partitions")
     classifier, loader, settings = load_model(folder, device, heard)
+    if heard and not isinstance(settings, SalmonnSystem):
+        raise UserError(f"--heard: {folder} is no speech LLM and hears nothing before; leave --heard out")
     check_text(settings, rows)
     utterances = Utterances(rows, loader)
     for remark in utterances.remarks:

@@ -179,4 +179,4 @@ def _listed(source: Path) -> list[Path]:
             raise UserError(f"{source}: not a readable list ({' '.join(str(error).split())}); mend it") from None
     if not names:
         raise UserError(f"{source}: lists no file; add some")
-    return [source.parent / name for name in names]
+    return [source.parent / os.path.expanduser(name) for name in names]

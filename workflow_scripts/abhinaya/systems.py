@@ -15,6 +15,8 @@ from abhinaya import tables
 from abhinaya.config import Ensemble, SalmonnZeroShot, TrainedSystem, ZeroShotSystem, parse
 from abhinaya.errors import UserError, tell
 
+CONFIG = "config.json"  # of a model folder
+LABELLING = "labelling.json"  # what a system that is asked leaves beside its predictions
 SEED = 1234  # where none is told, as nothing is random
 Asked = Annotated[ZeroShotSystem | SalmonnZeroShot, Field(discriminator="family")]
 
@@ -61,7 +63,7 @@ class Model:
     def label(self, rows: pd.DataFrame, machine: Machine, log: Path) -> pd.DataFrame:
         from abhinaya.prediction import predict
 
-        for note in tables.read_json(self.folder / "config.json")["notes"]:
+        for note in tables.read_json(self.folder / CONFIG)["notes"]:
             tell(note)
         return predict(self.folder, rows, machine.cpus, machine.gpus)
 
@@ -130,11 +132,27 @@ def read_model(folder: Path) -> Model:
     """The model that train.py wrote to `folder`; its weights are not read yet.
 
     Raises:
-        UserError: as `model_folder.read_config`.
+        UserError: no model is there; as `model_folder.read_config`.
     """
-    from abhinaya.model_folder import read_config  # torch; not for --help
+    if not (folder / CONFIG).is_file():
+        _tell_what_is_there(folder)
+    from abhinaya.model_folder import WEIGHTS, read_config  # torch; not for --help
 
-    return Model(folder, read_config(folder)[0])
+    settings = read_config(folder)[0]
+    if not (folder / WEIGHTS).is_file():
+        raise UserError(f"{folder / WEIGHTS}: no such file; train the model first")
+    return Model(folder, settings)
+
+
+def _tell_what_is_there(folder: Path) -> None:
+    """Raise a `UserError` where `folder`, which is no model's, is another one of a system."""
+    if (folder / "model" / CONFIG).is_file():
+        raise UserError(f"{folder}: the model is in {folder / 'model'}; give that folder")
+    if any((place / LABELLING).is_file() for place in (folder, folder.parent)):
+        raise UserError(
+            f"{folder}: this system is asked, not trained, so it has no model; as a member of an ensemble it labels "
+            "new audio with predict_ensemble.py"
+        )
 
 
 def read_ensemble(folder: Path) -> tuple[Ensemble, dict[str, System]]:
@@ -156,7 +174,7 @@ def read_ensemble(folder: Path) -> tuple[Ensemble, dict[str, System]]:
 def _read_member(folder: Path) -> System:
     if (folder / "model").is_dir():
         return read_model(folder / "model")
-    path = folder / "labelling.json"
+    path = folder / LABELLING
     if not path.is_file():
         raise UserError(
             f"{folder}: neither a model nor labelling.json of the member {folder.name}; run "

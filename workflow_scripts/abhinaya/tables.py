@@ -6,8 +6,9 @@ One row per utterance, keyed by ``FileName``. Every write is atomic: a temporary
 import csv
 import json
 import os
+import reprlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -77,6 +78,25 @@ def atomic(target: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_targets(targets: Iterable[Path], read: Iterable[Path] = ()) -> None:
+    """Tell before long work that a file cannot be written in the end, or would replace one that is read.
+
+    Raises:
+        UserError: a target is one of `read`, or another target, or a folder; its folder cannot be written in.
+    """
+    taken = {os.path.realpath(path): "is read, and would be replaced" for path in read}
+    for target in targets:
+        place = os.path.realpath(target)
+        if place in taken:
+            raise UserError(f"{target}: {taken[place]}; write to another file")
+        taken[place] = "is written already"
+        if os.path.isdir(place):
+            raise UserError(f"{target}: a folder; name a file to write")
+        parent = next(folder for folder in target.absolute().parents if os.path.exists(folder))
+        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+            raise UserError(f"{target}: cannot be written ({parent} is no folder to write in); write to another file")
+
+
 def write_text(text: str, target: str | Path) -> None:
     with atomic(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -91,12 +111,15 @@ def read_json(path: str | Path) -> dict:
     """Read a JSON object.
 
     Raises:
-        UserError: absent or not JSON.
+        UserError: absent, or no JSON object.
     """
     try:
-        return json.loads(_existing(path).read_text(encoding="utf-8"))
+        found = json.loads(_existing(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}); make it again") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: not a JSON object, but {reprlib.repr(found)}; make it again")
+    return found
 
 
 def write_csv(table: pd.DataFrame, target: str | Path) -> None:

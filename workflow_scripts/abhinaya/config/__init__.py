@@ -171,19 +171,23 @@ class Config(Section):
     def _tables_agree(self) -> None:
         systems = runs.given(self)
         asked = {name: system for name, system in systems.items() if not isinstance(system, TrainedSystem)}
+        asked_by_ear = {name: system for name, system in asked.items() if isinstance(system, SalmonnZeroShot)}
         trained = {name: system for name, system in systems.items() if isinstance(system, TrainedSystem)}
         tables, votes = self.tables, {**self.ensembles, **self.tables.combinations}
-        known = [("components", tables.components, systems | votes), ("modalities", tables.modalities, systems)]
+        speech_llms = {name: system for name, system in trained.items() if isinstance(system, SalmonnSystem)}
+        known = [("components", tables.components, systems | votes), ("modalities", tables.modalities, speech_llms)]
         if tables.losses:
             known.append(("losses.systems", tables.losses.systems, trained))
         if tables.zero_shot:
             known.append(("zero_shot.models", tables.zero_shot.models, asked))
             known.append(("zero_shot.line", filter(None, [tables.zero_shot.line]), systems | votes))
-        known.append(("speech_zero_shot", filter(None, [tables.speech_zero_shot]), asked))
+        known.append(("speech_zero_shot", filter(None, [tables.speech_zero_shot]), asked_by_ear))
         for key, names, choice in known:
             for name in names:
                 if name not in choice:
                     raise WrongKey(f"tables.{key}", f"{name!r} is none of {', '.join(choice) or 'the systems'}")
+        if [systems[name].reads_transcripts for name in tables.modalities] not in ([], [False, True]):
+            raise WrongKey("tables.modalities", "the first is to hear alone, the second to read, too; order them so")
 
     @model_validator(mode="after")
     def _caches_agree(self) -> "Config":

@@ -109,16 +109,26 @@ def _hint(error: dict) -> str:
 
 def _keys(model: Any, location: tuple) -> list[str]:
     """The keys of the section at `location`, which holds pydantic's tags."""
-    whole = node = TypeAdapter(model).json_schema()
+    schema = TypeAdapter(model).json_schema()
+    node = _section(schema, schema)
     for part in location:
         if "discriminator" in node:
             node = {"$ref": node["discriminator"]["mapping"][part]}
+        elif "items" in node:
+            node = node["items"]
         elif "properties" in node:
             node = node["properties"][part]
         else:
             (node,) = node["patternProperties"].values()
-        node = whole["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
+        node = _section(node, schema)
     return list(node["properties"])
+
+
+def _section(node: dict, schema: dict) -> dict:
+    """What `node` of the schema stands for: a section that may be left out, or one that is defined elsewhere."""
+    if "anyOf" in node:
+        node = next(choice for choice in node["anyOf"] if choice.get("type") != "null")
+    return schema["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
 
 
 def _closest(key: Any, keys: list[str]) -> str:

@@ -1,16 +1,30 @@
 """What a corpus holds, in numbers."""
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
+from abhinaya.errors import UserError
 from abhinaya.labels import EMOTIONS, LETTERS, NO_AGREEMENT, OTHER
-from abhinaya.tables import SPLITS
+from abhinaya.tables import SPLITS, read_json
 
 UNUSED = "unused"
 NAMES = {**EMOTIONS, OTHER: "other", NO_AGREEMENT: "no agreement"}
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """Read the summary that prepare_corpus.py wrote.
+
+    Raises:
+        UserError: absent, or no summary of a corpus.
+    """
+    summary = read_json(path)
+    if not isinstance(summary.get("splits"), dict):
+        raise UserError(f"{path}: no `splits`, so it is no corpus's summary; give prepare_corpus.py's summary.json")
+    return summary
 
 
 def summarise(manifest: pd.DataFrame, rejected: int) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from abhinaya.corpus.summary import read_summary
 from abhinaya.errors import UserError
 from abhinaya.scoring import read_scores
-from abhinaya.tables import read_json
 
 
 class Part(BaseModel):
@@ -122,15 +122,8 @@ def read(
         settings=settings,
         scores={name: read_scores(path) for name, path in zip(names, scores, strict=True)},
         votes=dict(map(_vote, votes)),
-        summary=_read_summary(summary) if summary else {},
+        summary=read_summary(summary) if summary else {},
     )
-
-
-def _read_summary(path: Path) -> dict:
-    summary = read_json(path)
-    if not isinstance(summary, dict) or not isinstance(summary.get("splits"), dict):
-        raise UserError(f"{path}: no `splits`, so it is no corpus's summary; give prepare_corpus.py's summary.json")
-    return summary
 
 
 def _vote(text: str) -> tuple[str, list[str]]:

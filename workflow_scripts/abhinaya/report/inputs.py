@@ -1,12 +1,14 @@
 """What the report is made of, read and checked."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
+from abhinaya.corpus.summary import read_summary
 from abhinaya.errors import UserError
 from abhinaya.report.paper import PaperTable, read_paper_tables
 from abhinaya.scoring import read_scores
@@ -125,10 +127,16 @@ def read(
     configs = {folder: read_json(folder / "config.json") for folder in models}
     names = {folder: str(config.get("name", folder.parent.name)) for folder, config in configs.items()}
     ensembles = {path: path.resolve().parent.name for path in votes}
-    asked = {path: read_json(path) for path in labellings}
+    asked = {path: _read_labelling(path) for path in labellings}
     names |= {path: str(found.get("name", path.resolve().parent.name)) for path, found in asked.items()}
     _check_distinct("models and --labellings", names)
     _check_distinct("votes", ensembles)
+    for option, given in (
+        ("models, --labellings", names.values()),
+        ("votes", ensembles.values()),
+        ("about", about or ()),
+    ):
+        _check_scored(option, given, scores)
     return Inputs(
         title=title,
         scores={name: read_scores(path) for name, path in scores.items()},
@@ -136,7 +144,7 @@ def read(
         metrics={names[folder]: read_json(folder / "metrics.json") for folder in models},
         labellings={names[path]: found for path, found in asked.items()},
         votes={ensembles[path]: _read_votes(path) for path in votes},
-        summary=read_json(summary) if summary else {},
+        summary=read_summary(summary) if summary else {},
         manifest=read_manifest(manifest) if manifest else None,
         transcripts=read_transcripts(transcripts) if transcripts else None,
         transcripts_metadata=read_metadata(transcripts) if transcripts else {},
@@ -183,9 +191,23 @@ def _read_csv(
     return table
 
 
+def _read_labelling(path: Path) -> dict:
+    labelling = read_json(path)
+    if "settings" not in labelling:
+        raise UserError(f"{path}: no `settings`, so it is no labelling.json of a system that was asked; give one")
+    return labelling
+
+
 def _check_distinct(what: str, names: dict[Path, str]) -> None:
     if repeated := [name for name, count in Counter(names.values()).items() if count > 1]:
         raise UserError(f"--{what}: two are called {repeated[0]!r}; give each system or ensemble once")
+
+
+def _check_scored(option: str, names: Iterable[str], scores: dict[str, Path]) -> None:
+    if strangers := [name for name in names if name not in scores]:
+        raise UserError(
+            f"--{option}: {strangers[0]!r} is none of --names, so has no scores here; leave it out or add it"
+        )
 
 
 def _read_votes(path: Path) -> pd.DataFrame:
