@@ -56,12 +56,12 @@ preflight: $(BUILT) ## look before a long run: corpus, models, disk, SLURM (CONF
 	@$(IN_ENV) python workflow_scripts/preflight.py --config $(CONFIG) $(if $(PROFILE),--profile $(PROFILE)) $(FETCH)
 
 test: test-unit ## run every test
-	$(IN_ENV) python -m pytest -m process tests/unit
+	$(IN_ENV) python -m pytest -m slow tests/unit
 	$(IN_ENV) python -m pytest tests/workflow
 	@$(MAKE) --no-print-directory test-cluster
 
 test-unit: $(BUILT) ## run the unit tests
-	$(IN_ENV) python -m pytest --numprocesses auto --maxprocesses 8 -m 'not process' tests/unit
+	$(IN_ENV) python -m pytest --numprocesses auto --maxprocesses 8 -m 'not slow' tests/unit
 
 test-cluster: $(BUILT) ## run the tests on a private SLURM, which apt installs where it is missing
 	@sh tests/cluster/install.sh

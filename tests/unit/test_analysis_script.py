@@ -132,7 +132,7 @@ def test_a_users_mistake_is_told_and_nothing_written(files, tmp_path, monkeypatc
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_analysis_never_loads_torch():
     code = "import sys, analyse; print([name for name in ('torch', 'transformers') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True, check=True)

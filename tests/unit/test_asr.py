@@ -129,6 +129,7 @@ def test_speech_becomes_text_with_its_measures(transcriber: Transcriber, spoken:
         assert row["temperature"] == 0
 
 
+@pytest.mark.slow
 def test_batch_mates_and_order_change_nothing(transcriber: Transcriber, spoken: list[np.ndarray]) -> None:
     together = transcriber.transcribe(list("012345"), spoken, 7)
     backwards = transcriber.transcribe(list("543210"), spoken[::-1], 7)[::-1]
@@ -136,6 +137,7 @@ def test_batch_mates_and_order_change_nothing(transcriber: Transcriber, spoken: 
     assert together == backwards == alone
 
 
+@pytest.mark.slow
 def test_short_windows_hear_what_full_ones_hear(
     transcriber: Transcriber, full: Transcriber, spoken: list[np.ndarray]
 ) -> None:
@@ -236,6 +238,7 @@ def test_only_what_a_split_uses(watch, corpus: pd.DataFrame, tmp_path: Path) -> 
     assert len(transcripts.merge(corpus, [tmp_path / "0.parquet"], "used")[0]) == 5
 
 
+@pytest.mark.slow
 def test_a_killed_shard_goes_on_where_it_was(
     watch, corpus: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -278,6 +281,7 @@ def test_parts_of_another_task_are_discarded(
 # --- the quality guard
 
 
+@pytest.mark.slow
 def test_doubtful_clips_are_decoded_again_whatever_the_batches(
     corpus: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,6 +335,7 @@ def test_what_is_doubtful_and_what_silent(row: tuple, doubtful: bool, silent: bo
 # --- long recordings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_a_recording_beyond_30_s_is_heard_to_its_end(
     transcriber: Transcriber, spoken: list[np.ndarray], batch_size: int
@@ -403,7 +408,7 @@ def test_a_manifest_that_no_longer_fits_its_files(watch, corpus: pd.DataFrame, t
 # --- the command line
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_the_script_says_only_how_far_it_is(corpus: pd.DataFrame, tmp_path: Path) -> None:
     tables.write_manifest(corpus[:2], tmp_path / "manifest.parquet")
     script = Path(__file__).parents[2] / "workflow_scripts" / "transcribe.py"

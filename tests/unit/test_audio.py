@@ -129,7 +129,7 @@ def break_infinite(path: Path) -> None:
     [
         (break_absent, "no such audio file"),
         (break_empty, "empty file"),
-        (break_folder, "no such audio file"),
+        (break_folder, "a folder, not an audio file"),
         (break_text, "not readable audio"),
         (break_cut, "cut off"),
         (break_header_only, "no samples"),

@@ -217,6 +217,7 @@ def test_conda_script_holds_the_lock_and_the_installer(flavour: str) -> None:
     assert yaml.safe_load((ENVS / f"{flavour}.yaml").read_text())["dependencies"] == ["python=3.11", "pip"]
 
 
+@pytest.mark.slow
 def test_snakemake_builds_the_conda_environment_from_the_lock(python: Path, tmp_path: Path) -> None:
     """Snakemake itself, with a stand-in for conda: the pins arrive whole, and a changed lock is another environment."""
     executable(

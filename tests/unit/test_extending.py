@@ -204,7 +204,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True)
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_its_tests_pass_and_manual_and_schema_are_whole(extended: Path) -> None:
     own = [name for name in WRITTEN if name.startswith("tests/")]
     assert len(own) == 5
@@ -213,7 +213,7 @@ def test_its_tests_pass_and_manual_and_schema_are_whole(extended: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_its_code_is_in_the_house_style(extended: Path) -> None:
     files = sorted({*WRITTEN, *(target(b) for b in BLOCKS if b.kind == "diff" and target(b).endswith(".py"))})
     for command in (("check",), ("format", "--check")):
@@ -221,7 +221,7 @@ def test_its_code_is_in_the_house_style(extended: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_snakemake_plans_the_settings_that_need_code(extended: Path) -> None:
     whole = merged({})
     settings = [values for values in SETTINGS if not is_known(values)]

@@ -322,6 +322,7 @@ def alive(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
+@pytest.mark.slow
 def test_all_members_label_and_vote(
     call, ensemble: Path, clips: Path, chat: ChatServer, alive: list[int], capsys, tmp_path: Path
 ) -> None:
@@ -474,7 +475,7 @@ def test_the_recordings_and_the_output_come_before_the_models(
     )
 
 
-@pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.parametrize(("script", "what"), [("predict", "--model"), ("predict_ensemble", "--ensemble")])
 def test_a_users_mistake_is_told_before_torch_is_imported(script: str, what: str, tmp_path: Path) -> None:
     (tmp_path / "empty.txt").touch()

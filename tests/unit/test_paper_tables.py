@@ -579,7 +579,7 @@ def test_the_same_inputs_give_the_same_bytes(files, written, tmp_path, monkeypat
         assert path.read_bytes() == (written / path.name).read_bytes()
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_tables_never_load_torch():
     code = "import sys, paper_table; print([name for name in ('torch', 'transformers') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True, check=True)

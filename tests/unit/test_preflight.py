@@ -479,7 +479,7 @@ def variant(folder: Path, **sections: dict) -> Path:
     return path
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_by_hand_snakemake_plans_the_jobs(cluster: Path, tmp_path: Path) -> None:
     """Two shards share a job and take turns in it, and no thread is cut off."""
     target = "results/corpus/transcripts.parquet"
@@ -509,7 +509,7 @@ def test_snakemakes_own_complaint_is_one_line(tmp_path: Path) -> None:
 SNAKEMAKE = ("-m", "snakemake", "--profile", "profiles/slurm", "--snakefile", "Snakefile")
 
 
-@pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.parametrize("switch", ["on", "off"])
 def test_nothing_is_submitted_while_it_fails(switch: str, cluster: Path, tmp_path: Path) -> None:
     config = variant(tmp_path, corpus={"resources": {"mem_mb": 9000}})

@@ -79,6 +79,7 @@ def test_golden_clips_are_heard_as_in_the_reference(parts: Path, manifest: pd.Da
         np.testing.assert_allclose(found["sounds"], expected[f"beats_{clip}"], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_cached_equals_uncached(parts: Path, manifest: pd.DataFrame, shards: list[Path], tmp_path: Path) -> None:
     """Clips below `max_seconds` are never cropped, so that training is the same, too."""
     whole = run(system(parts, hearing=ANEW, head={"dropout": 0.0}), manifest, tmp_path / "uncached")
@@ -90,6 +91,7 @@ def test_cached_equals_uncached(parts: Path, manifest: pd.DataFrame, shards: lis
     np.testing.assert_allclose(predicted(model, manifest), on_the_fly, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_longer_clips_are_cropped_in_the_middle(parts: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
     """What is cached is what prediction hears on the fly, even of clips that training would crop at random."""
     settings = system(parts, hearing=CLIP | {"max_seconds": 1.5}, epochs=1)
@@ -128,6 +130,7 @@ def test_a_cache_and_its_key_come_together(
         trained(system(parts, hearing=ANEW), manifest, tmp_path, shards)
 
 
+@pytest.mark.slow
 def test_random_beats_are_drawn_again_to_predict_without_the_cache(
     parts: Path, manifest: pd.DataFrame, tmp_path: Path
 ) -> None:
@@ -156,6 +159,7 @@ def published(parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return main
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", [False, True])
 def test_a_published_whisper_is_pinned_to_its_commit(
     cache: bool, published: Path, parts: Path, manifest: pd.DataFrame, tmp_path: Path
@@ -259,7 +263,7 @@ def test_systems_that_hear_alike_share_a_key() -> None:
     assert '"shards"' not in settings_json(Hearing(**parts)) and '"resources"' not in settings_json(Hearing(**parts))
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_the_script_writes_the_same_shard(
     parts: Path, manifest: pd.DataFrame, shards: list[Path], tmp_path: Path
 ) -> None:

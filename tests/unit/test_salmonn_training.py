@@ -42,6 +42,7 @@ def finished(parts: Path, manifest: pd.DataFrame, tmp_path_factory: pytest.TempP
     return run(system(parts, hearing=CLIP), manifest, tmp_path_factory.mktemp("finished"))
 
 
+@pytest.mark.slow
 def test_the_loss_falls(parts: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
     certain = system(parts, {"lora": {"dropout": 0.0}}, CLIP, {"dropout": 0.0}, epochs=6, learning_rate=3e-3)
     epochs = tables.read_json(run(certain, manifest, tmp_path) / "metrics.json")["epochs"]
@@ -58,6 +59,7 @@ def test_only_what_was_trained_is_stored(finished: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_run_broken_off_goes_on_to_the_same_bytes(
     finished: Path, parts: Path, manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,7 +79,7 @@ def test_a_run_broken_off_goes_on_to_the_same_bytes(
     assert (resumed / model_folder.WEIGHTS).read_bytes() == (finished / model_folder.WEIGHTS).read_bytes()
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bytes(
     finished: Path, parts: Path, manifest: pd.DataFrame, tmp_path: Path
 ) -> None:
@@ -105,6 +107,7 @@ def test_a_prediction_depends_on_its_own_clip_alone(finished: Path, manifest: pd
         np.testing.assert_allclose(alone.iloc[0], whole.loc[name], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_st1_reads_leaves_long_transcripts_out_of_training_and_predicts_all(
     parts: Path, manifest: pd.DataFrame, tmp_path: Path
 ) -> None:

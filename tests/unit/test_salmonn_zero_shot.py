@@ -448,7 +448,7 @@ def test_the_report_says_who_was_asked_what(parts: Path, said: Callable) -> None
     assert [cell.text for cell in numbers] == ["8", "7", "0", "1", "0", "–", "3.00"]
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_the_script_labels_validation_and_test(parts: Path, tmp_path: Path) -> None:
     manifest = salmonn_parts.make_manifest(parts)
     tables.write_manifest(manifest, tmp_path / "manifest.parquet")

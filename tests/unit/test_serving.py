@@ -320,6 +320,7 @@ def test_an_exception_in_the_block_ends_the_server(job: Job) -> None:
     assert all(is_gone(process) for process in job.processes())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_job_that_is_killed_takes_its_server_along(job: Job, number: int) -> None:
     process = subprocess.Popen(

@@ -37,7 +37,7 @@ def runs(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHARED)
 def test_shared_weights_train_to_the_same_bytes(name: str, runs: Path) -> None:
     shared, whole = runs / name / "model", (runs / name).with_name("whole") / "model"
@@ -52,7 +52,7 @@ def test_shared_weights_train_to_the_same_bytes(name: str, runs: Path) -> None:
         ]
 
 
-@pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHARED)
 def test_each_process_holds_its_share(name: str, runs: Path, models: Path) -> None:
     weights = load_file(models / "llama" / "model.safetensors")
@@ -68,7 +68,7 @@ def test_each_process_holds_its_share(name: str, runs: Path, models: Path) -> No
         assert alone["bytes"] - share["bytes"] == pytest.approx(saved, rel=0.01)
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_a_model_trained_in_shares_predicts_like_any_other(runs: Path, models: Path) -> None:
     manifest = text_corpus.make_manifest(models)
     whole, shared = (prediction.predict(runs / "text" / run / "model", manifest, cpus=1) for run in ("whole", "shared"))

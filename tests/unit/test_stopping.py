@@ -143,6 +143,7 @@ def test_a_run_goes_on_from_the_step_where_a_signal_ended_it(
     assert_same(resumed, finished)
 
 
+@pytest.mark.slow
 def test_the_time_of_a_broken_epoch_is_that_of_both_parts(
     manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,7 +162,7 @@ def test_a_signal_after_the_last_evaluation_changes_nothing(
     assert_same(run(SETTINGS, manifest, tmp_path), finished)
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_processes_that_load_serve_on(
     finished: Path, manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,12 +196,12 @@ def signalled(step: int, arguments: list[str], **keys: object) -> subprocess.Pop
     )
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_a_signal_while_the_model_is_loaded_ends_at_once(manifest: pd.DataFrame, tmp_path: Path) -> None:
     assert signalled(0, command(SETTINGS, manifest, tmp_path)).wait(60) == -signal.SIGTERM
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_nobody_need_read_the_log(finished: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
     """Whoever ends `train.py | tee` may end tee first."""
     process = signalled(STEPS + 1, command(SETTINGS, manifest, tmp_path))
@@ -246,7 +247,7 @@ def test_a_killed_run_goes_on_within_an_epoch(
 # --- several processes and nodes
 
 
-@pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("act", "status", "told"),
     [
@@ -285,7 +286,7 @@ def in_a_job(tmp_path: Path) -> dict[str, str]:
     return {"SLURM_JOB_ID": "1", "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_two_nodes_do_as_two_processes_and_stop_together(
     by_two: Path, manifest: pd.DataFrame, tmp_path: Path, in_a_job: dict[str, str]
 ) -> None:
@@ -303,7 +304,7 @@ def test_two_nodes_do_as_two_processes_and_stop_together(
     assert_same(tmp_path / "model", by_two)
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_a_mistake_ends_all_nodes(manifest: pd.DataFrame, tmp_path: Path, in_a_job: dict[str, str]) -> None:
     arguments = command(SETTINGS, manifest[manifest["split"] != "validation"], tmp_path)
     done = subprocess.run(
@@ -331,7 +332,7 @@ def test_a_step_is_shared_out_to_all_nodes(resources: dict, processes: int) -> N
         config.parse(config.Trained, settings | {"training": training_keys | {"effective_batch": 2 * processes + 1}})
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_a_twin_is_told_to_wait(manifest: pd.DataFrame, tmp_path: Path) -> None:
     """Of a job that a killed Snakemake left running: both would write the same checkpoints."""
     words = [sys.executable, running.ROOT / "workflow_scripts" / "train.py", *command(SETTINGS, manifest, tmp_path)]

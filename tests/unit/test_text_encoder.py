@@ -377,6 +377,7 @@ def test_positions_of_roberta_begin_behind_the_padding(tmp_path: Path, bert: Pat
     assert lengths.tolist() == [18] and vectors.isfinite().all()
 
 
+@pytest.mark.slow
 def test_a_published_model_has_its_commit(llama: Path, tmp_path: Path) -> None:
     """From a cache as the hub's client fills it, in a process of its own: the cache's place is read at its start."""
     commit = "0123456789abcdef0123456789abcdef01234567"

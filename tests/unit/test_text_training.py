@@ -73,7 +73,7 @@ def test_only_what_was_trained_is_stored(finished: Path, llama: Path) -> None:
     assert config["parameters"]["trained"] < 0.5 * config["parameters"]["all"]
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bytes(
     finished: Path, settings: TextSystem, manifest: pd.DataFrame, tmp_path: Path
 ) -> None:

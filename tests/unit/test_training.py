@@ -204,7 +204,7 @@ def test_a_resumed_run_is_as_if_undisturbed(
     )
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_a_process_killed_outright_goes_on(finished: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
     running.train_killed(*command(SETTINGS, manifest, tmp_path), epochs=1)
     assert (tmp_path / "checkpoints" / f"checkpoint-{STEPS}" / "trainer_state.json").is_file()
@@ -338,7 +338,7 @@ def test_a_step_has_the_same_utterances_however_it_is_cut(batch: int, accumulati
     assert list(training.ClassifierTrainer._get_train_sampler(trainer)) == list(LengthGrouped(sizes, 8, 5))
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_two_processes_do_as_one(accumulated: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
     """Started by torchrun, on the CPU. The mask embedding has no use here: DDP must not wait for its gradient."""
     done = running.python(running.TRAIN, *command(CERTAINLY, manifest, tmp_path), processes=2)

@@ -29,6 +29,7 @@ def shard(path: Path, names: list[str], **columns: object) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_shards_come_together_in_the_manifests_order(manifest: pd.DataFrame, tmp_path: Path) -> None:
     sources = [shard(tmp_path / "0", ["a.wav", "c.wav"], avg_logprob=-0.5), shard(tmp_path / "1", ["b.wav"])]
     for order in (sources, sources[::-1]):

@@ -498,6 +498,7 @@ class TestAnswersAreKept:
             run(server)
         assert Counter(server.texts) == Counter(TEXTS) + Counter([server.texts[10]])
 
+    @pytest.mark.slow
     def test_an_ended_job_asks_only_what_is_missing(self, tmp_path: Path) -> None:
         """Each time the server falls silent after 15 answers, with 8 requests under way, and the job is ended."""
         texts = [f"{word}, said number {number}" for number, word in enumerate(list(KEYWORDS) * 8)]
@@ -570,6 +571,7 @@ class TestFailures:
             run(server, ["tears"])
         assert moments[1] - moments[0] >= 0.7, "by itself the client waits 0.5 s at most"
 
+    @pytest.mark.slow
     def test_a_closed_connection_and_a_hang_are_retried(self, run: Callable) -> None:
         seen: Counter[str] = Counter()
 
