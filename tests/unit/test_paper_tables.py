@@ -327,7 +327,7 @@ def test_table3_shows_intervals_where_the_scores_have_them(files):
     made = paper_tables.make("table3", inputs)
     for before, after, column in zip(without.table.rows[0], made.table.rows[0], made.table.columns, strict=True):
         if column == "fear (F)":
-            assert (before.detail, after.detail) == ("", "[10.00, 25.00]")
+            assert (before.detail, after.detail) == ("", "[10.0, 25.0]")
         else:
             assert before == after
     column = made.table.columns.index("fear (F)")

@@ -144,7 +144,7 @@ def test_one_table_plans_only_what_it_needs(finished: Path, tmp_path: Path) -> N
 
 
 def test_a_table_is_made_anew_when_a_published_value_is_added(finished: Path) -> None:
-    told = snakemake(finished, "--detailed-summary", "--", "table1", "figure2").stdout
+    told = snakemake(finished, "table1", "figure2", "--detailed-summary").stdout
     columns, *rows = (line.split("\t") for line in told.splitlines() if "\t" in line)
     inputs = {row[0]: row[columns.index("input-file(s)")].split(",") for row in rows}
     for name in ("table1.csv", "figure2.svg"):
@@ -253,7 +253,7 @@ def test_the_analysis_compares_all_systems(finished: Path) -> None:
     whole = {"comparisons", "speakers", "calibration", "reliability", "agreement", "members", "oracle"}
     whole |= {"subgroups", "mistakes"}
     assert set(found) == whole
-    assert all(len(one) for one in found.values())
+    assert {name for name, rows in found.items() if rows.empty} == {"speakers"}  # too few of them
     pairs = {
         (split, frozenset(pair)) for split, *pair in found["comparisons"][["split", "a", "b"]].itertuples(index=False)
     }

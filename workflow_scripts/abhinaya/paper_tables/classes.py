@@ -89,7 +89,8 @@ def _lines(values: dict[str, dict[str, Value]], split: str) -> list[list[Cell]]:
     best = {column: best_of([("", one[column].value) for one in values.values()]) for column in columns}
     lines = []
     for row, (name, found) in enumerate(values.items()):
-        lines.append([Cell(name, split), *[found[column].ours(best[column][row]) for column in columns]])
+        ours = [found[column].ours(best[column][row], digits=1) for column in columns]  # ten columns on a page
+        lines.append([Cell(name, split), *ours])
         if _has_classes(found):
             lines.append([Cell(f"{name}: paper"), *[Cell(percent(found[column].paper)) for column in columns]])
             lines.append([Cell(f"{name}: in our interval"), *[found[column].verdict() for column in columns]])

@@ -70,9 +70,10 @@ class Value:
             return None
         return low <= _shown(self.paper) <= high
 
-    def ours(self, best: bool = False) -> Cell:
-        detail = f"[{percent(self.interval[0])}, {percent(self.interval[1])}]" if self.interval else ""
-        return Cell(percent(self.value), detail, best)
+    def ours(self, best: bool = False, digits: int = 2) -> Cell:
+        """Our value; in its interval, so many `digits` behind the point."""
+        ends = [f"{100 * end:.{digits}f}" for end in self.interval or ()]
+        return Cell(percent(self.value), f"[{', '.join(ends)}]" if ends else "", best)
 
     def verdict(self) -> Cell:
         if self.inside is None:
