@@ -36,7 +36,7 @@ def main() -> None:
     if options.audio:
         label_new_audio(options)
         return
-    read = [options.manifest, options.transcripts, *options.heard, *options.model.glob("*")]
+    read = [options.manifest, options.transcripts, *options.heard, *of_model(options.model)]
     tables.check_targets([options.output], filter(None, read))
     manifest = tables.read_manifest(options.manifest)
     if options.transcripts:
@@ -48,9 +48,14 @@ def main() -> None:
     )
 
 
+def of_model(folder: Path) -> list[Path]:
+    """The files of a model that are read."""
+    return [folder / name for name in ("config.json", "model.safetensors", "metrics.json")]
+
+
 def label_new_audio(options: argparse.Namespace) -> None:
     job = new_audio.Job.of(options)
-    tables.check_targets([options.output], options.model.glob("*"))
+    tables.check_targets([options.output], of_model(options.model))
     model = systems.read_model(options.model)
     results = options.model.absolute().parent.parent  # results/{system}/model
     job.label({"the model": model}, results, combine=lambda found: found["the model"])

@@ -150,7 +150,7 @@ MISTAKES = {
     "tables.modalities": (["s1"], "1 systems; name two, or none"),
     "tables.losses": ({"systems": ["s1"]}, "'s1_vs' names two systems or ensembles; choose another name"),
     "tables.zero_shot": ({"models": ["s1"]}, None),
-    "tables.speech_zero_shot": ("s1", "'s1' is none of the systems"),
+    "tables.speech_zero_shot": ("s1", "'s1' is of no fitting `family`, nor is any other"),
     "seeds": ([1, 1], "1 stands twice; give each once"),
     "ensembles.vote.tie_break": ("s3", "'s3' is no member; choose from baseline, s1, s1_vs"),
     # missing
@@ -163,7 +163,7 @@ ELSEWHERE = {  # mistakes that are told under another key than the changed one
     "transcripts.source": ("transcripts.path", "missing; name the file that `source: parquet` reads"),
     "systems.s1.encoder": ("systems.s1.encoder.model", "missing; add it"),
     "tables.combinations.two": ("tables.combinations.two.members", "no system 's9'; choose from baseline, s1, s1_vs"),
-    "tables.zero_shot": ("tables.zero_shot.models", "'s1' is none of the systems"),
+    "tables.zero_shot": ("tables.zero_shot.models", "'s1' is of no fitting `family`, nor is any other"),
 }
 
 

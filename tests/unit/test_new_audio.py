@@ -504,6 +504,21 @@ def test_a_system_that_is_asked_has_no_model(place: str, call, ensemble: Path, c
     assert "asked, not trained, so it has no model" in message and "predict_ensemble.py" in message
 
 
+def test_a_file_beside_a_model_may_be_replaced(results: Path, clips: Path, tmp_path: Path) -> None:
+    shutil.copytree(results / "s1/model", tmp_path / "model")
+    for _ in range(2):
+        table = called(
+            predict, tmp_path / "model/labels.csv", "--model", tmp_path / "model", "--audio", clips / "car.flac"
+        )
+        assert len(table) == 1
+
+
+def test_a_member_that_is_asked_may_have_an_empty_folder_of_a_model(ensemble: Path, tmp_path: Path) -> None:
+    shutil.copytree(ensemble.parent, tmp_path / "results")
+    (tmp_path / "results/t1/model").mkdir()
+    assert isinstance(systems.read_ensemble(tmp_path / "results/vote")[1]["t1"], systems.Reader)
+
+
 def test_a_model_without_weights_is_told_before_the_audio_is_read(
     call, results: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

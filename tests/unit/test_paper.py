@@ -120,7 +120,11 @@ def test_what_somebody_adds_is_found_in_each_spelling(tmp_path, monkeypatch, lin
     ("line", "message"),
     [
         ("table9,s1,macro_f1,test,33,p", "row 3: no table 'table9'; write one of table1,"),
-        ("table1,S1,macro_f1,test,33,p", "row 3: no system 'S1'; write one of abhinaya,"),
+        ("table1,S1,macro_f1,test,33,p", "row 3: no system 'S1' in table1; write one of abhinaya,"),
+        ("table2,t1,wce,test,33,p", "row 3: no system 't1' in table2; write one of baseline, s1, s2, s2_7b, st1, t2"),
+        ("table4,s1+s1+s2,macro_f1,test,33,p", "row 3: no vote 's1\\+s1\\+s2'"),
+        ("zero_shot,org/,macro_f1,test,33,p", "row 3: no model"),
+        ("section_4_6,s2,macro_f1,test,40,p", "row 3: a second number for s2, macro_f1, test; delete one"),
         ("table1,s1,f1,test,33,p", "row 3: table1 has no column 'f1'; write one of macro_f1"),
         ("table2,s1,WCE,test,33,p", "row 3: table2 has no column 'WCE'; write one of wce, wfl, vs"),
         ("table3,s1,X,test,33,p", "row 3: table3 has no column 'X'"),
@@ -131,13 +135,18 @@ def test_what_somebody_adds_is_found_in_each_spelling(tmp_path, monkeypatch, lin
         ("table4,s1+x,macro_f1,test,33,p", "row 3: no vote 's1\\+x'"),
         ("table4,s1+s2+t1+t2+st1,macro_f1,test,33,p", "row 3: no vote .* all five are abhinaya in table1"),
         ("zero_shot,org/LLaMA-3.3-70B-Instruct,macro_f1,test,33,p", "row 3: .* T1 is t1 in table1"),
-        ("table1,s2,macro_f1,test,35,p", "row 3: a second number for table1, s2, macro_f1, test; delete one"),
+        ("table1,s2,macro_f1,test,35,p", "row 3: a second number for s2, macro_f1, test; delete one"),
         ("table1,s1,macro_f1,test,33,paper, Table 1", "not a readable CSV .*; quote a source with commas"),
     ],
 )
 def test_a_slip_in_the_published_numbers_is_told(tmp_path, line, message):
     with pytest.raises(UserError, match=f"paper.csv: {message}"):
         paper.read(published(tmp_path, "table1,s2,macro_f1,test,35.34,p", line))
+
+
+def test_a_comma_too_many_in_the_first_row_is_told(tmp_path):
+    with pytest.raises(UserError, match=r"paper.csv: row 2: more fields than columns; quote a source with commas"):
+        paper.read(published(tmp_path, "table1,s1,macro_f1,test,33,paper, Table 1"))
 
 
 def test_columns_of_the_published_numbers_are_told(tmp_path):

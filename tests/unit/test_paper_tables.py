@@ -336,6 +336,21 @@ def test_table3_shows_intervals_where_the_scores_have_them(files):
     assert without.table.rows[2][column].text == NOTHING
 
 
+@pytest.mark.parametrize(
+    ("interval", "published", "shown", "verdict"),
+    [
+        ([0.26449, 0.35], 0.2641, "[26.4, 35.0]", "yes"),
+        ([0.2646, 0.35], 0.2647, "[26.5, 35.0]", "no"),
+        ([0.2, 0.26409], 0.2641, "[20.0, 26.4]", "no"),
+    ],
+)
+def test_a_verdict_agrees_with_the_interval_as_it_is_shown(interval, published, shown, verdict):
+    value = Value(0.3, interval, published, digits=1)
+    low, high = (float(end) for end in value.ours().detail.strip("[]").split(", "))
+    assert value.ours().detail == shown
+    assert value.verdict().text == verdict == ("yes" if low <= round(100 * published, 2) <= high else "no")
+
+
 def test_table3_refuses_f1_that_do_not_average_to_macro_f1(files):
     inputs = inputs_of(files)
     inputs.scores["t2"]["test"]["per_class_f1"]["A"] = 0.0

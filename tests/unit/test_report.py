@@ -175,6 +175,12 @@ def test_about_says_what_a_system_is(inputs, tmp_path, monkeypatch):
     assert "first trial, VS" in (tmp_path / "scores.md").read_text()
 
 
+def test_an_ensemble_is_called_as_its_folder_is_given(inputs, tmp_path):
+    (tmp_path / "vote").symlink_to(inputs["root"] / "both")
+    scores = {"vote": inputs["root"] / "both" / "scores.json"}
+    assert set(report.read("", scores, [], [], [tmp_path / "vote" / "preds.csv"]).votes) == {"vote"}
+
+
 def test_the_terminal_shows_the_scores(inputs, monkeypatch, tmp_path, capsys):
     path = inputs["root"] / "s2" / "test.json"
     run_script(monkeypatch, "--names", "[bold]s2", "--scores", path, "--models", "--output-dir", tmp_path)
@@ -194,8 +200,8 @@ ONE = ("--names", "s2", "--scores", "{root}/s2/scores.json")
         (["--names", "a", "--scores", "{root}/nothing.json"], "nothing.json: no such file"),
         ([*ONE, "--votes", "{root}/s2/preds.csv"], "no ensemble's"),
         ([*ONE, "--models", "{root}/s2/model", "{root}/s1/../s2/model"], "two are called 's2'"),
-        ([*ONE, "--models", "{root}/s1/model"], "--models, --labellings: .<script>.* is none of --names"),
-        ([*ONE, "--votes", "{root}/both/preds.csv"], "--votes: 'both' is none of --names"),
+        ([*ONE, "--models", "{root}/s1/model"], "s1/model: of .<script>.*, which is none of --names"),
+        ([*ONE, "--votes", "{root}/both/preds.csv"], "both/preds.csv: of 'both', which is none of --names"),
         ([*ONE, "--about", '{{"s9": "x"}}'], "--about: 's9' is none of --names"),
         ([*ONE, "--summary", "{root}/s1/scores.json"], "scores.json: no `splits`, so it is no corpus's summary"),
         ([*ONE, "--labellings", "{root}/summary.json"], "summary.json: no `settings`, so it is no labelling.json"),

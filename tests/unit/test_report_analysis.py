@@ -147,7 +147,8 @@ def test_of_one_system_the_page_has_its_interval_by_speakers(inputs, analysed):
     html = report.render(found)
     parse(html)
     told = section(html, "significance")
-    assert "31.0 to 72.0" in told and "All pairs" not in told and "are known" not in told
+    assert "31.0 to 72.0" in told and "All pairs" not in told and "Coloured" not in told
+    assert "Significance has intervals with whole speakers drawn." in text_of(section(html, "scores"))
 
 
 @pytest.mark.parametrize(

@@ -172,9 +172,9 @@ def read_ensemble(folder: Path) -> tuple[Ensemble, dict[str, System]]:
 
 
 def _read_member(folder: Path) -> System:
-    if (folder / "model").is_dir():
-        return read_model(folder / "model")
     path = folder / LABELLING
+    if (folder / "model" / CONFIG).is_file() or ((folder / "model").is_dir() and not path.is_file()):
+        return read_model(folder / "model")
     if not path.is_file():
         raise UserError(
             f"{folder}: neither a model nor labelling.json of the member {folder.name}; run "

@@ -185,7 +185,8 @@ class Config(Section):
         for key, names, choice in known:
             for name in names:
                 if name not in choice:
-                    raise WrongKey(f"tables.{key}", f"{name!r} is none of {', '.join(choice) or 'the systems'}")
+                    fitting = f"none of {', '.join(choice)}" if choice else "of no fitting `family`, nor is any other"
+                    raise WrongKey(f"tables.{key}", f"{name!r} is {fitting}")
         if [systems[name].reads_transcripts for name in tables.modalities] not in ([], [False, True]):
             raise WrongKey("tables.modalities", "the first is to hear alone, the second to read, too; order them so")
 

@@ -62,10 +62,9 @@ def _values(inputs: Inputs, name: str, scores: dict, split: str) -> dict[str, Va
     intervals = found.get("per_class_f1_interval") or {}  # scores of earlier versions have none
     _check_mean(name, split, found)
     theirs = _paper_name(inputs, name)
-    values = {
-        letter: Value(f1.get(letter), intervals.get(letter), paper.class_f1(theirs, letter, split) if theirs else None)
-        for letter in CLASSES
-    }
+    printed = {letter: paper.class_f1(theirs, letter, split) if theirs else None for letter in CLASSES}
+    # One digit: the page is no wider. The macro-F1's interval has two, as in Table 1.
+    values = {letter: Value(f1.get(letter), intervals.get(letter), printed[letter], digits=1) for letter in CLASSES}
     mean = Value(found.get("macro_f1"), found.get("macro_f1_interval"), published(inputs, name)(split))
     return {**values, MEAN: mean}
 
@@ -89,8 +88,7 @@ def _lines(values: dict[str, dict[str, Value]], split: str) -> list[list[Cell]]:
     best = {column: best_of([("", one[column].value) for one in values.values()]) for column in columns}
     lines = []
     for row, (name, found) in enumerate(values.items()):
-        ours = [found[column].ours(best[column][row], digits=1) for column in columns]  # ten columns on a page
-        lines.append([Cell(name, split), *ours])
+        lines.append([Cell(name, split), *[found[column].ours(best[column][row]) for column in columns]])
         if _has_classes(found):
             lines.append([Cell(f"{name}: paper"), *[Cell(percent(found[column].paper)) for column in columns]])
             lines.append([Cell(f"{name}: in our interval"), *[found[column].verdict() for column in columns]])

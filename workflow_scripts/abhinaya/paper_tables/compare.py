@@ -51,11 +51,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Value:
-    """A score of ours (0 to 1) with its interval, and the paper's; None where there is none."""
+    """A score of ours (0 to 1) with its interval, and the paper's; None where there is none.
+
+    `digits`: how many stand behind the point of the interval's ends, in per cent.
+    """
 
     value: float | None
     interval: Sequence[float] | None
     paper: float | None
+    digits: int = 2
 
     @property
     def inside(self) -> bool | None:
@@ -65,15 +69,18 @@ class Value:
         """
         if self.value is None or self.interval is None or self.paper is None:
             return None
-        low, high = map(_shown, self.interval)
+        low, high = map(float, self._ends)
         if low == high:  # always or never right: resampling cannot tell how sure that is
             return None
-        return low <= _shown(self.paper) <= high
+        return low <= float(percent(self.paper)) <= high
 
-    def ours(self, best: bool = False, digits: int = 2) -> Cell:
-        """Our value; in its interval, so many `digits` behind the point."""
-        ends = [f"{100 * end:.{digits}f}" for end in self.interval or ()]
-        return Cell(percent(self.value), f"[{', '.join(ends)}]" if ends else "", best)
+    @property
+    def _ends(self) -> list[str]:
+        """The interval's ends as they are shown."""
+        return [f"{100 * end:.{self.digits}f}" for end in self.interval or ()]
+
+    def ours(self, best: bool = False) -> Cell:
+        return Cell(percent(self.value), f"[{', '.join(self._ends)}]" if self.interval else "", best)
 
     def verdict(self) -> Cell:
         if self.inside is None:
@@ -185,10 +192,6 @@ def corpus_note(summary: dict) -> str:
         f"Our values are on another corpus ({kind}); the paper's are for MSP-Podcast and its full-size models. Nothing "
         "follows from the comparison here."
     )
-
-
-def _shown(value: float) -> float:
-    return float(percent(value))
 
 
 def _heading(rows: list[Row], split: str) -> str:

@@ -1,7 +1,7 @@
 """What the report is made of, read and checked."""
 
+import os
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -126,17 +126,16 @@ def read(
     """
     configs = {folder: read_json(folder / "config.json") for folder in models}
     names = {folder: str(config.get("name", folder.parent.name)) for folder, config in configs.items()}
-    ensembles = {path: path.resolve().parent.name for path in votes}
+    ensembles = {path: _folder(path) for path in votes}
     asked = {path: _read_labelling(path) for path in labellings}
-    names |= {path: str(found.get("name", path.resolve().parent.name)) for path, found in asked.items()}
+    names |= {path: str(found.get("name", _folder(path))) for path, found in asked.items()}
     _check_distinct("models and --labellings", names)
     _check_distinct("votes", ensembles)
-    for option, given in (
-        ("models, --labellings", names.values()),
-        ("votes", ensembles.values()),
-        ("about", about or ()),
-    ):
-        _check_scored(option, given, scores)
+    for source, name in (names | ensembles).items():
+        if name not in scores:
+            raise UserError(f"{source}: of {name!r}, which is none of --names; add it there, or leave this out")
+    if strangers := [name for name in about or () if name not in scores]:
+        raise UserError(f"--about: {strangers[0]!r} is none of --names; correct the name, or leave it out")
     return Inputs(
         title=title,
         scores={name: read_scores(path) for name, path in scores.items()},
@@ -203,11 +202,9 @@ def _check_distinct(what: str, names: dict[Path, str]) -> None:
         raise UserError(f"--{what}: two are called {repeated[0]!r}; give each system or ensemble once")
 
 
-def _check_scored(option: str, names: Iterable[str], scores: dict[str, Path]) -> None:
-    if strangers := [name for name in names if name not in scores]:
-        raise UserError(
-            f"--{option}: {strangers[0]!r} is none of --names, so has no scores here; leave it out or add it"
-        )
+def _folder(path: Path) -> str:
+    """The name of the folder that `path` is in, as the user gives it: a link to it has a name of its own."""
+    return Path(os.path.abspath(path)).parent.name
 
 
 def _read_votes(path: Path) -> pd.DataFrame:
