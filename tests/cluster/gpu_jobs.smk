@@ -21,7 +21,8 @@ rule train:
     resources:
         gpu=1,
         gpu_jobs=1,
-        runtime=1,
+        # The profile has a training told two minutes before its end: one that has less is told at once, and ends.
+        runtime=5,
     shell:
         NOTE
 

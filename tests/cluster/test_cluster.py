@@ -97,8 +97,8 @@ def test_jobs_on_one_gpu_run_one_after_the_other(cluster: Cluster, tmp_path: Pat
     assert all(float(first[-1]) <= float(second[0]) for first, second in pairwise(noted))
     assert {job.did: job.TimeLimit for job in jobs} == {
         "shards_transcribe": "00:03:00",
-        "train one": "00:01:00",
-        "train two": "00:01:00",
+        "train one": "00:05:00",
+        "train two": "00:05:00",
     }
 
 
