@@ -92,7 +92,7 @@ class Bootstrap:
         Returns:
             (resamples,) by system, each over the classes that occur in the truth or in that system's predictions, less
             the true ones that the resample lacks. A class of few speakers is often lacking; counted as 0 it would drag
-            the interval below the score.
+            the interval below the score. Left out, it skews the interval away from that class's F1.
         """
         many, rng = int(speakers.max()) + 1, self.generator(*names)
         counts = {name: _by_speaker(speakers, truth, found, many) for name, found in predicted.items()}
