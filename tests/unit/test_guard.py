@@ -1,6 +1,7 @@
 """The guard with real processes: whatever ends its starter or its command ends the whole group."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -112,15 +113,23 @@ def test_a_signal_to_the_guard_ends_the_group(tmp_path: Path, number: int) -> No
     assert all(is_gone(member) for member in group)
 
 
-def test_a_signal_that_the_starter_ignores_is_ignored(tmp_path: Path) -> None:
-    """`nohup`, and jobs that a shell runs in the background."""
-    process = subprocess.Popen(["nohup", *command(tmp_path, "sleep")], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    members(tmp_path)
-    process.send_signal(signal.SIGHUP)
-    time.sleep(0.3)
-    assert process.poll() is None
-    process.stdin.close()
-    process.wait(20)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_the_starter_ignores_ends_the_group_too(tmp_path: Path, number: int) -> None:
+    """`nohup` and a shell's background jobs pass on ignored signals; the guard and its command must not keep them."""
+    ignoring = [
+        "sh",
+        "-c",
+        f"trap '' {signal.Signals(number).name[3:]}; exec \"$@\"",
+        "sh",
+        *command(tmp_path, "sleep"),
+    ]
+    process = subprocess.Popen(ignoring, stdin=subprocess.PIPE)
+    group = members(tmp_path)
+    ignored = int(re.search(r"SigIgn:\s*(\w+)", Path(f"/proc/{group[1]}/status").read_text())[1], 16)
+    assert not ignored & 1 << number - 1
+    process.send_signal(number)
+    assert process.wait(20) == 128 + signal.SIGTERM
+    assert all(is_gone(member) for member in group)
 
 
 def test_output_and_environment_pass_through() -> None:

@@ -48,11 +48,13 @@ def main() -> int:
 
 
 def _catch() -> list[int]:
-    """The signals that arrive from now on; those that the starter has ignored (`nohup`, `&`) stay ignored."""
+    """The signals that arrive from now on, also those that the starter ignores (`nohup`, a shell's background job).
+
+    The guard has a session of its own, so a terminal that closes does not reach it: a signal here is meant for it.
+    """
     arrived: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda number, _: arrived.append(number))
+        signal.signal(number, lambda number, _: arrived.append(number))
     return arrived
 
 
