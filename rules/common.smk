@@ -96,20 +96,45 @@ def settings_of(section):
 
 
 def corpus_tables(wildcards):
-    """The user's own tables that decide what the corpus is; a change of one prepares the corpus anew."""
-    tables = (getattr(CONFIG.corpus, "table", None), CONFIG.corpus.validation.files)
-    # prepare_corpus.py tells of an absent one. Snakemake takes braces in a file's name for wildcards: not watched.
+    """The tables that decide what the corpus is; a change of one prepares the corpus again."""
+    # prepare_corpus.py reports one that is missing. Snakemake takes braces in a file's name for wildcards: not watched.
     return [
         table
-        for table in tables
-        if table and Path(table).is_file() and not {*"{}"} & {*table}
+        for table in CONFIG.corpus.label_files
+        if Path(table).is_file() and not {*"{}"} & {*table}
     ]
+
+
+# The manifest and the transcripts are written again whenever their rules run, often with the same content, and are too
+# large for Snakemake to compare. So no job depends on their time (`ancient`), but on the digest of what it reads of
+# them, a small file that Snakemake does compare. Both are made by checkpoints: after one, Snakemake looks again at
+# what is left to do, and drops the jobs whose digest is the same as before.
+MANIFEST = "results/corpus/manifest.parquet"
+TRANSCRIPTS = "results/corpus/transcripts.parquet"
+
+
+def digest(part):
+    """The digest of a part of the manifest (see abhinaya.corpus.digests), or of the transcripts."""
+    return f"results/corpus/digests/{part}.sha256"
+
+
+# What is transcribed.
+TRANSCRIBED = {"all": "all_audio", "used": "used_audio"}[CONFIG.transcripts.utterances]
 
 
 def system_transcripts(wildcards):
     """The transcripts, for a system that reads them."""
-    reads = SYSTEMS[wildcards.system].reads_transcripts
-    return ["results/corpus/transcripts.parquet"] if reads else []
+    return [TRANSCRIPTS] if SYSTEMS[wildcards.system].reads_transcripts else []
+
+
+def system_digests(part):
+    """The digest of `part` of the manifest, and that of the transcripts for a system that reads them."""
+
+    def digests(wildcards):
+        reads = SYSTEMS[wildcards.system].reads_transcripts
+        return [digest(part), *([digest("transcripts")] if reads else [])]
+
+    return digests
 
 
 def system_heard(wildcards):
@@ -195,9 +220,18 @@ def transcript_sources(wildcards):
     """Where transcripts come from: the shards of WhisperX, the corpus's own, or a file of the user's."""
     return {
         "whisperx": [f"results/corpus/shards/{shard}.parquet" for shard in SHARDS],
-        "corpus": ["results/corpus/references.parquet"],
+        "corpus": [ancient("results/corpus/references.parquet")],
         "parquet": [CONFIG.transcripts.path],
     }[CONFIG.transcripts.source]
+
+
+def transcript_digests(wildcards):
+    """What the transcripts cover and, of tables from elsewhere, what they hold."""
+    source = CONFIG.transcripts.source
+    return [
+        digest(TRANSCRIBED),
+        *([digest("references")] if source == "corpus" else []),
+    ]
 
 
 def systems_in_words(wildcards):

@@ -1,13 +1,24 @@
 # Stage 1: any corpus becomes one table.
 
 
-rule prepare_corpus:
+checkpoint prepare_corpus:
     input:
         corpus_tables,
     output:
-        manifest="results/corpus/manifest.parquet",
+        manifest=MANIFEST,
         references="results/corpus/references.parquet",
         summary="results/corpus/summary.json",
+        digests=map(
+            digest,
+            (
+                "all_audio",
+                "used_audio",
+                "training",
+                "evaluation",
+                "manifest",
+                "references",
+            ),
+        ),
     log:
         "logs/prepare_corpus.log",
     benchmark:
@@ -29,4 +40,5 @@ rule prepare_corpus:
     shell:
         'python "$scripts"/prepare_corpus.py --settings {params.settings:q} --seed {params.seed} --workers {threads}'
         " --audio {params.audio} --manifest {output.manifest} --references {output.references}"
-        " --rejected {params.rejected} --summary {output.summary} 2>&1 | tee {log}"
+        " --rejected {params.rejected} --summary {output.summary}"
+        " --digests $(dirname {output.digests[0]}) 2>&1 | tee {log}"

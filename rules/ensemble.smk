@@ -3,7 +3,8 @@
 
 rule vote:
     input:
-        manifest="results/corpus/manifest.parquet",
+        manifest=ancient(MANIFEST),
+        digest=digest("evaluation"),
         members=member_predictions,
     output:
         preds="results/{ensemble}/preds.csv",

@@ -3,7 +3,8 @@
 
 rule hear:
     input:
-        manifest="results/corpus/manifest.parquet",
+        manifest=ancient(MANIFEST),
+        digest=digest("used_audio"),
     output:
         index="results/hearing/{ears}/{shard}.parquet",
         numbers=multiext("results/hearing/{ears}/{shard}", ".heard.bin", ".sounds.bin"),

@@ -3,7 +3,8 @@
 
 rule score:
     input:
-        manifest="results/corpus/manifest.parquet",
+        manifest=ancient(MANIFEST),
+        digest=digest("manifest"),
         preds="results/{name}/preds.csv",
     output:
         "results/{name}/scores.json",
@@ -25,8 +26,9 @@ rule score:
 
 rule analyse:
     input:
-        manifest="results/corpus/manifest.parquet",
-        transcripts="results/corpus/transcripts.parquet",
+        manifest=ancient(MANIFEST),
+        transcripts=ancient(TRANSCRIPTS),
+        digests=[digest("manifest"), digest("transcripts")],
         preds=expand(
             "results/{name}/preds.csv", name=[*CONFIG.systems, *CONFIG.ensembles]
         ),
@@ -74,12 +76,13 @@ rule report:
             system=[name for name in CONFIG.systems if name in ZERO_SHOT],
         ),
         votes=expand("results/{ensemble}/preds.csv", ensemble=CONFIG.ensembles),
-        manifest="results/corpus/manifest.parquet",
+        manifest=ancient(MANIFEST),
         analysis=expand("results/analysis/{table}.csv", table=ANALYSES),
         tables=tables_made(configuration.paper.in_report(CONFIG), "json"),
         summary="results/corpus/summary.json",
-        transcripts="results/corpus/transcripts.parquet",
-        references="results/corpus/references.parquet",
+        transcripts=ancient(TRANSCRIPTS),
+        references=ancient("results/corpus/references.parquet"),
+        digests=map(digest, ("manifest", "transcripts", "references")),
     output:
         html=report(
             "results/report/report.html",

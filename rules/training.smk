@@ -3,8 +3,9 @@
 
 rule train:
     input:
-        manifest="results/corpus/manifest.parquet",
-        transcripts=system_transcripts,
+        manifest=ancient(MANIFEST),
+        transcripts=ancient(system_transcripts),
+        digests=system_digests("training"),
         heard=system_heard,
     output:
         weights="results/{system}/model/model.safetensors",
@@ -48,8 +49,9 @@ rule train:
 
 rule predict:
     input:
-        manifest="results/corpus/manifest.parquet",
-        transcripts=system_transcripts,
+        manifest=ancient(MANIFEST),
+        transcripts=ancient(system_transcripts),
+        digests=system_digests("evaluation"),
         heard=system_heard,
         weights="results/{system}/model/model.safetensors",
         config="results/{system}/model/config.json",

@@ -3,7 +3,8 @@
 
 rule transcribe:
     input:
-        manifest="results/corpus/manifest.parquet",
+        manifest=ancient(MANIFEST),
+        digest=digest(TRANSCRIBED),
     output:
         "results/corpus/shards/{shard}.parquet",
     log:
@@ -29,12 +30,14 @@ rule transcribe:
         " --output {output} 2>&1 | tee {log}"
 
 
-rule merge_transcripts:
+checkpoint merge_transcripts:
     input:
-        manifest="results/corpus/manifest.parquet",
+        manifest=ancient(MANIFEST),
         sources=transcript_sources,
+        digests=transcript_digests,
     output:
-        "results/corpus/transcripts.parquet",
+        transcripts=TRANSCRIPTS,
+        digest=digest("transcripts"),
     log:
         "logs/merge_transcripts.log",
     benchmark:
@@ -47,4 +50,4 @@ rule merge_transcripts:
         "Putting the transcripts together"
     shell:
         'python "$scripts"/merge_transcripts.py --manifest {input.manifest} --sources {input.sources:q}'
-        " --utterances {params.utterances} --output {output} 2>&1 | tee {log}"
+        " --utterances {params.utterances} --output {output.transcripts} --digest {output.digest} 2>&1 | tee {log}"

@@ -3,8 +3,9 @@
 
 rule label_zero_shot:
     input:
-        manifest="results/corpus/manifest.parquet",
-        transcripts="results/corpus/transcripts.parquet",
+        manifest=ancient(MANIFEST),
+        transcripts=ancient(TRANSCRIPTS),
+        digests=[digest("evaluation"), digest("transcripts")],
     output:
         preds="results/{system}/preds.csv",
         answers="results/{system}/answers.parquet",
@@ -46,7 +47,8 @@ rule label_zero_shot:
 
 rule label_by_ear:
     input:
-        manifest="results/corpus/manifest.parquet",
+        manifest=ancient(MANIFEST),
+        digest=digest("evaluation"),
         heard=system_heard,
     output:
         preds="results/{system}/preds.csv",

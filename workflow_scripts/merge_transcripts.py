@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from abhinaya import errors, tables, transcripts
+from abhinaya.corpus import digests
 
 
 def arguments() -> argparse.Namespace:
@@ -17,6 +18,7 @@ def arguments() -> argparse.Namespace:
         help="which utterances must have a transcript: all, or those in a split",
     )
     parser.add_argument("--output", type=Path, required=True, help="transcripts.parquet to write")
+    parser.add_argument("--digest", type=Path, help="written: the digest of names and texts")
     return parser.parse_args()
 
 
@@ -25,6 +27,9 @@ def main() -> None:
     manifest = tables.read_manifest(options.manifest)
     merged, metadata = transcripts.merge(manifest, options.sources, options.utterances)
     tables.write_parquet(merged, tables.TRANSCRIPTS, options.output, metadata)
+    if options.digest:
+        content = merged[[tables.KEY, "text"]]
+        tables.write_text(f"{digests.digest(content)}\n", options.digest)
     counts = metadata["counts"]
     print(f"{counts['utterances']} transcripts, {counts['empty']} empty, {counts['redecoded']} decoded again")
 

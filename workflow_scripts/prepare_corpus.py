@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from abhinaya import config, tables
-from abhinaya.corpus import TooManyRejected, prepare, summary
+from abhinaya.corpus import TooManyRejected, digests, prepare, summary
 from abhinaya.errors import UserError, run
 
 
@@ -27,6 +27,7 @@ def arguments() -> argparse.Namespace:
     option("--manifest", type=Path, default="results/corpus/manifest.parquet", help="written: a row per utterance")
     option("--references", type=Path, default="results/corpus/references.parquet", help="written: its own texts")
     option("--rejected", type=Path, default="results/corpus/rejected.csv", help="written: unusable audio, and why")
+    option("--digests", type=Path, default="results/corpus/digests", help="written: digests of what each stage reads")
     option("--summary", type=Path, default="results/corpus/summary.json", help="written: counts per split and class")
     return parser.parse_args()
 
@@ -48,6 +49,7 @@ def main() -> None:
     tables.write_manifest(prepared.manifest, args.manifest, metadata)
     tables.write_parquet(prepared.references, tables.TRANSCRIPTS, args.references)
     tables.write_json(prepared.summary, args.summary)
+    digests.write(digests.digests(prepared.manifest, prepared.references), args.digests)
     Console().print(summary.as_table(prepared.summary))
 
 

@@ -1,5 +1,7 @@
 """The section `corpus`: which speech, whose labels, which splits."""
 
+from itertools import chain
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -7,6 +9,14 @@ from pydantic import Field, model_validator
 from abhinaya.config.mistakes import WrongKey
 from abhinaya.config.section import Resources, Section
 from abhinaya.labels import CLASSES
+
+# Below MSP-Podcast's root, by what they hold; of the spellings of different releases the first that is there counts.
+MSP_PODCAST_LABELS = {
+    "consensus": [f"Labels/labels_{word}.{kind}" for kind in ("csv", "json") for word in ("consensus", "concensus")],
+    "detailed": ["Labels/labels_detailed.csv", "Labels/labels_detailed.json"],
+    "partitions": ["Partitions.txt", "Partition.txt", "partitions.txt"],
+    "speakers": ["Speaker_ids.txt", "Speaker_id.txt"],
+}
 
 
 class Validation(Section):
@@ -36,6 +46,11 @@ class Corpus(Section):
         0.01, ge=0, le=1, description="share of utterances that may be rejected before the run stops"
     )
     resources: Resources = Resources()
+
+    @property
+    def label_files(self) -> list[str]:
+        """The files, there or not, whose content decides labels and splits."""
+        return [self.validation.files] if self.validation.files else []
 
     @model_validator(mode="after")
     def _classes_once(self) -> "Corpus":
@@ -84,6 +99,10 @@ class MspPodcast(Corpus):
         description="what each Split_Set of the corpus is used for; sets not named stay unused",
     )
 
+    @property
+    def label_files(self) -> list[str]:
+        return super().label_files + [str(Path(self.root, name)) for name in chain(*MSP_PODCAST_LABELS.values())]
+
     @model_validator(mode="after")
     def _roles_filled(self) -> "MspPodcast":
         for role in ("train", "development", "test"):
@@ -122,6 +141,10 @@ class Csv(Corpus):
     validation: Validation = Validation(per_class="all")
     table: str = Field(description="the CSV file")
     root: str | None = Field(None, description="folder that relative paths start from; default: the table's own")
+
+    @property
+    def label_files(self) -> list[str]:
+        return [*super().label_files, self.table]
 
 
 AnyCorpus = Annotated[Synthetic | MspPodcast | Ravdess | Csv, Field(discriminator="kind")]

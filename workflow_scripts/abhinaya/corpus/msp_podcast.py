@@ -23,15 +23,12 @@ from typing import Any
 import pandas as pd
 
 from abhinaya import config
+from abhinaya.config.corpus import MSP_PODCAST_LABELS
 from abhinaya.corpus import fields
 from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES
 from abhinaya.tables import KEY, check_unique
 
-CONSENSUS = [f"Labels/labels_{word}.{kind}" for kind in ("csv", "json") for word in ("consensus", "concensus")]
-DETAILED = ["Labels/labels_detailed.csv", "Labels/labels_detailed.json"]
-PARTITIONS = ["Partitions.txt", "Partition.txt", "partitions.txt"]
-SPEAKERS = ["Speaker_ids.txt", "Speaker_id.txt"]
 AUDIO = ["Audios/Audios", "Audios/Audio", "Audios", "Audio/Audio", "Audio"]  # some archives unpack into a second folder
 TRANSCRIPTS = ["Transcripts/Transcripts", "Transcripts"]
 ATTRIBUTES = ("EmoAct", "EmoVal", "EmoDom")  # 1 to 7
@@ -77,7 +74,7 @@ def _first(root: Path, candidates: list[str]) -> Path | None:
 
 def _labels(root: Path) -> pd.DataFrame:
     """The consensus labels, checked."""
-    source = _first(root, CONSENSUS)
+    source = _first(root, MSP_PODCAST_LABELS["consensus"])
     if source is None:
         raise UserError(f"{root}: no Labels/labels_consensus.csv (or .json); correct corpus.root")
     table = _json_labels(source) if source.suffix == ".json" else fields.read_table(source, (KEY, "EmoClass"))
@@ -126,7 +123,7 @@ def _json_mappings(source: Path) -> dict[str, dict]:
 
 def _partitioned(labels: pd.DataFrame, root: Path, audio: Path) -> pd.DataFrame:
     """Complete `Split_Set` from the partition file, and add the files that only it (or only the audio folder) has."""
-    source = _first(root, PARTITIONS)
+    source = _first(root, MSP_PODCAST_LABELS["partitions"])
     if source is None and labels["Split_Set"].isna().all():
         raise UserError(f"{root}: neither a column Split_Set in the label file nor Partitions.txt; add one of them")
     pairs = _pairs(source)
@@ -156,7 +153,7 @@ def _partitioned(labels: pd.DataFrame, root: Path, audio: Path) -> pd.DataFrame:
 
 def _with_speakers(table: pd.DataFrame, root: Path) -> pd.DataFrame:
     """Fill in speakers and genders that the label file lacks from `Speaker_ids.txt`."""
-    pairs = _pairs(_first(root, SPEAKERS))
+    pairs = _pairs(_first(root, MSP_PODCAST_LABELS["speakers"]))
     number = pairs[0].str.extract(r"^(?:Speaker|Spkr)_(\d+)$", expand=False)
     gender = pairs[number.notna()].set_index(number.dropna())[1]
     speaker = pairs[number.isna()].drop_duplicates(0).set_index(0)[1]
@@ -177,7 +174,7 @@ def _votes(root: Path) -> pd.DataFrame | None:
 
     Primary emotions outside the eight ("Other-confused") are nobody's vote here.
     """
-    source = _first(root, DETAILED)
+    source = _first(root, MSP_PODCAST_LABELS["detailed"])
     if source is None:
         return None
     primary = _json_annotations(source) if source.suffix == ".json" else _annotations(source)
