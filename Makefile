@@ -1,9 +1,8 @@
 # Set-up and every-day commands; `make` alone lists them. The workflow itself needs only Snakemake: see README.md.
 #
 #   FLAVOUR      cpu or gpu: which locked environment to build and use, .venv or .venv-gpu
-#   PYTHON       the Python 3.11 to build with; default: the first one found
+#   PYTHON       the Python to build it with, 3.11 to 3.13; default: the first one found, else one that uv fetches
 #   CORES        cores for Snakemake
-#   TORCH_INDEX  address of an index that carries the lock's torch, where the usual package index does not
 #   CONFIG       `make preflight`: the configuration; default: the paper's
 #   PROFILE      `make preflight`: the Snakemake profile whose jobs SLURM is asked about; empty: SLURM is not asked
 #   FETCH        --fetch: `make preflight` downloads the models that are not here yet
@@ -16,18 +15,20 @@ endif
 CORES ?= all
 CONFIG ?= config/paper.yaml
 PROFILE ?= profiles/slurm
-PYTHON ?= $(shell for python in python3.11 python3 python; do \
-	$$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$python && break; done)
-export PYTHON TORCH_INDEX UPGRADE
+export PYTHON
 
 include envs/settings.env
 export $(shell sed -n 's/=.*//p' envs/settings.env)
 
 VENV := $(if $(filter gpu,$(FLAVOUR)),.venv-gpu,.venv)
 # Named by what it was built from, and made last: a changed lock or a broken-off set-up builds the environment anew.
-BUILT := $(VENV)/built-from-$(shell cat envs/install.sh envs/$(FLAVOUR).lock | cksum | cut -d ' ' -f 1)
-# For the commands of a recipe only: the search for PYTHON must not meet the environment itself.
+BUILT := $(VENV)/built-from-$(shell cat envs/create.sh envs/install.sh envs/$(FLAVOUR).lock | cksum | cut -d ' ' -f 1)
 IN_ENV = PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+ifdef PYTHON
+ifneq ($(shell $(PYTHON) --version),$(shell $(VENV)/bin/python --version 2>/dev/null))
+.PHONY: $(BUILT) # an environment of another Python is built anew
+endif
+endif
 
 .PHONY: help env demo preflight test test-unit test-cluster lint schema lock bench clean
 
@@ -38,14 +39,83 @@ help: ## list these targets
 env: $(BUILT) ## build the locked environment (FLAVOUR=cpu or gpu)
 
 $(BUILT):
-	@$(if $(PYTHON),,$(error Python 3.11 not found: apt install python3 python3-venv, or name one with PYTHON=))
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
-		{ echo "$(PYTHON) cannot make environments: apt install python3-venv" >&2; exit 1; }
-	@$(PYTHON) -m venv --clear $(VENV)
-	@$(IN_ENV) sh envs/install.sh envs/$(FLAVOUR).lock
+	@sh envs/create.sh $(VENV) envs/$(FLAVOUR).lock
 	@touch $@
 
 demo test test-unit test-cluster bench: export HF_HUB_OFFLINE = 1
+
+demo: $(BUILT) ## run the embedded default and show its scores (CORES=all)
+	$(IN_ENV) snakemake --cores $(CORES)
+	@cat results/report/scores.md
+	@echo "Report: results/report/report.html"
+
+preflight: $(BUILT) ## look before a long run: corpus, models, disk, SLURM (CONFIG, PROFILE, FETCH=--fetch)
+	@$(IN_ENV) python workflow_scripts/preflight.py --config $(CONFIG) $(if $(PROFILE),--profile $(PROFILE)) $(FETCH)
+
+test: test-unit ## run every test
+	$(IN_ENV) python -m pytest -m slow tests/unit
+	$(IN_ENV) python -m pytest tests/workflow
+	@$(MAKE) --no-print-directory test-cluster
+
+test-unit: $(BUILT) ## run the unit tests
+	$(IN_ENV) python -m pytest --numprocesses auto --maxprocesses 8 -m 'not slow' tests/unit
+
+test-cluster: $(BUILT) ## run the tests on a private SLURM, which apt installs where it is missing
+	@sh tests/cluster/install.sh
+	$(IN_ENV) python -m pytest tests/cluster
+
+lint: $(BUILT) ## check style: ruff, snakefmt, snakemake --lint
+	$(IN_ENV) ruff check
+	$(IN_ENV) ruff format --check
+	$(IN_ENV) snakefmt --check Snakefile rules
+	$(IN_ENV) snakemake --lint
+
+schema: $(BUILT) ## write the JSON Schema and the tables of config/README.md anew, after a change of its models
+	$(IN_ENV) python workflow_scripts/document_config.py
+
+lock: ## resolve envs/*.in into envs/*.lock and conda's scripts (UPGRADE=--upgrade)
+	@[ -x .cache/uv/bin/uv ] || { $(or $(PYTHON),python3) -m venv --clear .cache/uv && \
+		.cache/uv/bin/python -m pip install --quiet --quiet uv==0.13.9; }
+	@PATH="$(CURDIR)/.cache/uv/bin:$$PATH" .cache/uv/bin/python envs/lock.py $(UPGRADE)
+	@for flavour in cpu gpu; do sh envs/post-deploy.sh $$flavour > envs/$$flavour.post-deploy.sh; done
+
+bench: export HF_HUB_OFFLINE = 1
+
+demo: $(BUILT) ## run the embedded default and show its scores (CORES=all)
+	$(IN_ENV) snakemake --cores $(CORES)
+	@cat results/report/scores.md
+	@echo "Report: results/report/report.html"
+
+preflight: $(BUILT) ## look before a long run: corpus, models, disk, SLURM (CONFIG, PROFILE, FETCH=--fetch)
+	@$(IN_ENV) python workflow_scripts/preflight.py --config $(CONFIG) $(if $(PROFILE),--profile $(PROFILE)) $(FETCH)
+
+test: test-unit ## run every test
+	$(IN_ENV) python -m pytest -m slow tests/unit
+	$(IN_ENV) python -m pytest tests/workflow
+	@$(MAKE) --no-print-directory test-cluster
+
+test-unit: $(BUILT) ## run the unit tests
+	$(IN_ENV) python -m pytest --numprocesses auto --maxprocesses 8 -m 'not slow' tests/unit
+
+test-cluster: $(BUILT) ## run the tests on a private SLURM, which apt installs where it is missing
+	@sh tests/cluster/install.sh
+	$(IN_ENV) python -m pytest tests/cluster
+
+lint: $(BUILT) ## check style: ruff, snakefmt, snakemake --lint
+	$(IN_ENV) ruff check
+	$(IN_ENV) ruff format --check
+	$(IN_ENV) snakefmt --check Snakefile rules
+	$(IN_ENV) snakemake --lint
+
+schema: $(BUILT) ## write the JSON Schema and the tables of config/README.md anew, after a change of its models
+	$(IN_ENV) python workflow_scripts/document_config.py
+
+lock: $(BUILT) ## resolve envs/*.in into envs/*.lock and conda's scripts (UPGRADE=--upgrade)
+	@[ -x .cache/uv/bin/uv ] || { python3 -m venv .cache/uv && .cache/uv/bin/python -m pip install --quiet uv==0.13.9; }
+	@PATH="$(CURDIR)/.cache/uv/bin:$$PATH" $(VENV)/bin/python envs/lock.py $(UPGRADE)
+	@for flavour in cpu gpu; do sh envs/post-deploy.sh $$flavour > envs/$$flavour.post-deploy.sh; done
+
+bench: export HF_HUB_OFFLINE = 1
 
 demo: $(BUILT) ## run the embedded default and show its scores (CORES=all)
 	$(IN_ENV) snakemake --cores $(CORES)

