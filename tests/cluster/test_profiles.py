@@ -1,6 +1,7 @@
 """The profiles as Snakemake reads them; nothing is run."""
 
 import re
+import shutil
 import subprocess
 import sys
 from argparse import Namespace
@@ -47,6 +48,14 @@ def test_the_cluster_is_not_held_to_the_limits_of_one_machine(options: object, w
     cluster = options(ROOT, *words)
     assert (cluster.executor, cluster.cores, cluster.jobs, cluster.retries) == ("slurm", None, 100, 2)
     assert {name: limit.value for name, limit in cluster.resources.items()} == {"turns": 1}
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_efficiency_report_is_asked_for_where_there_is_accounting(
+    options: object, there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/sacct" if there and name == "sacct" else None)
+    assert bool(options(ROOT, "--profile", "slurm").slurm_efficiency_report) == there
 
 
 @pytest.mark.parametrize("name", ["slurm", "profiles/slurm"])

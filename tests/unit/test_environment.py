@@ -184,7 +184,7 @@ def test_no_file_of_the_environment_names_an_address() -> None:
 def python(tmp_path: Path) -> Path:
     """A folder with a `python` whose pip notes what it is to install, and refuses it where a file says so.
 
-    `refuse-lock`, `refuse-torch+cpu`, `refuse-uv` and `refuse-torch` hold what pip or uv prints then; `pip` its version.
+    `refuse-lock`, `refuse-torch+cpu`, `refuse-uv` and `refuse-torch` hold what pip or uv says then; `pip` its version.
     The folder `site` stands for the installed packages: a torchaudio with one library for CUDA and one without.
     """
     executable(

@@ -371,13 +371,19 @@ echo "12|/elsewhere|rule_train_wildcards_s1"
 echo "13|$PWD|(null)"
 """
 
+# As SLURM's own where a site keeps no accounts.
+SACCT = """#!/bin/sh
+echo "Slurm accounting storage is disabled" >&2
+exit 1
+"""
+
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """`sbatch` and its kin first in PATH; the file that notes how sbatch was called."""
     (tmp_path / "bin").mkdir()
-    others = dict.fromkeys(("sinfo", "scontrol"), "#!/bin/sh\n")
-    for name, script in {"sbatch": SBATCH, "squeue": SQUEUE, **others}.items():
+    others = dict.fromkeys(("sinfo", "scontrol", "sacctmgr"), "#!/bin/sh\n")
+    for name, script in {"sbatch": SBATCH, "squeue": SQUEUE, "sacct": SACCT, **others}.items():
         (tmp_path / "bin" / name).write_text(script)
         (tmp_path / "bin" / name).chmod(0o755)
     noted = tmp_path / "noted.txt"
@@ -490,6 +496,16 @@ def test_by_hand_snakemake_plans_the_jobs(cluster: Path, tmp_path: Path) -> None
     calls = cluster.read_text()
     assert "-p cpu -t 20 --mem 2000 " in calls and calls.count("--cpus-per-task=2") == 2
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(("account", "command"), [(None, "sacct"), ("lab", "sacctmgr")])
+def test_a_command_that_the_plugin_needs_is_missed_in_time(
+    account: str | None, command: str, cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None if name == command else f"/usr/bin/{name}")
+    asked = {"mem_mb": 4000, "runtime": 30} | ({"slurm_account": account} if account else {})
+    _, wrong = told(configured(table(tmp_path)), planned(("score", {"name": "a"}), slurm=partitions(tmp_path), **asked))
+    assert any(f"no {command} on this machine" in line for line in wrong)
 
 
 def test_mistakes_of_the_configuration_come_first(tmp_path: Path) -> None:

@@ -216,6 +216,8 @@ class _Check:
 
         def partitions() -> str:
             scheduler.ask("sinfo", "--noheader")  # if it is down, that is told once
+            for job in self.plan.jobs[:1]:  # the account is the same for all
+                scheduler.accounting(job)
             commands.extend(scheduler.kinds(self.plan.jobs, self.plan.slurm))
             return f"{len(self.plan.jobs)} jobs of {len(commands)} kinds"
 

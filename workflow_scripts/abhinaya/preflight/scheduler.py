@@ -47,6 +47,19 @@ def kinds(jobs: list[Job], slurm: Slurm) -> Iterator[tuple[str, list[str]]]:
             yield job.name, list(command)
 
 
+def accounting(job: Job) -> None:
+    """Look for the command with which Snakemake's plugin finds or checks a job's account; it submits none without.
+
+    Raises:
+        UserError: the command is missing.
+    """
+    command = "sacctmgr" if job.resources.get("slurm_account") else "sacct"
+    if not shutil.which(command):
+        raise UserError(
+            f"no {command} on this machine, which Snakemake's SLURM plugin needs; install SLURM's clients"
+        )
+
+
 def test_only(command: list[str]) -> str:
     """Ask SLURM whether it would take a job; what it was asked for.
 
