@@ -55,7 +55,7 @@ def test_the_efficiency_report_is_asked_for_where_there_is_accounting(
     options: object, there: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/sacct" if there and name == "sacct" else None)
-    assert bool(options(ROOT, "--profile", "slurm").slurm_efficiency_report) == there
+    assert (options(ROOT, "--profile", "slurm").slurm_efficiency_report is True) == there
 
 
 @pytest.mark.parametrize("name", ["slurm", "profiles/slurm"])
