@@ -39,17 +39,16 @@ folder=$(cd "$folder" && pwd)
 cp /etc/resolv.conf /etc/hosts "$folder/etc/"
 
 mounted=
-unmount() { for place in $mounted; do umount --lazy "$place"; done; }
+unmount() { for place in $mounted; do umount --lazy --recursive "$place"; done; }
 trap unmount EXIT
-show() { # show SOURCE [OPTION]: a folder of this machine at the same place inside
+show() { # show PLACE: a folder of this machine at the same place inside, with what is mounted in it
     mkdir -p "$folder$1"
-    mount --bind "$1" "$folder$1"
+    mount --rbind --make-rslave "$1" "$folder$1"
     mounted="$folder$1 $mounted"
 }
 mount -t proc proc "$folder/proc"
 mounted="$folder/proc"
 show /dev
-mkdir -p "$folder/dev/shm"
 for place in $SHOW; do show "$place"; done
 
 home=/root
