@@ -46,6 +46,12 @@ case $pip in
     fail "pip $pip is too old for the packages of $lock; python -m pip install --upgrade pip, then run the same command again" ;;
 esac
 
+# Asked for now, for vLLM would end with a riddle, and only when it is needed.
+case $lock in *cpu*)
+    python -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null ||
+        fail "libnuma.so.1 is missing, which vLLM's CPU build loads; apt install libnuma1 (Red Hat: numactl-libs)" ;;
+esac
+
 # torch's CPU build is another file on every index and not on PyPI: the lock has no hash of it, and it is found here.
 cpu_torch=$(sed -n 's/^\(torch==.*\)+cpu$/\1/p' "$lock")
 hashed=$(mktemp)

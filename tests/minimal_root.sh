@@ -27,7 +27,7 @@ command -v debootstrap >/dev/null || fail "no debootstrap; apt install debootstr
 
 if [ ! -e "$folder/made" ]; then
     # shellcheck disable=SC2086
-    include=$(echo make git ca-certificates $PYTHON_PACKAGES | tr ' ' ,)
+    include=$(echo make git ca-certificates libnuma1 $PYTHON_PACKAGES | tr ' ' ,)
     log=$(mktemp)
     debootstrap --variant=minbase --include="$include" "$SUITE" "$folder" >"$log" 2>&1 ||
         fail "debootstrap: $(tail -n 1 "$log")"
@@ -49,6 +49,7 @@ show() { # show PLACE: a folder of this machine at the same place inside, with w
 mount -t proc proc "$folder/proc"
 mounted="$folder/proc"
 show /dev
+show /sys
 for place in $SHOW; do show "$place"; done
 
 home=/root

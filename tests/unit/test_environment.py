@@ -193,6 +193,7 @@ def python(tmp_path: Path) -> Path:
         refuse() {{ if [ -e {tmp_path}/refuse-$1 ]; then cat {tmp_path}/refuse-$1 >&2; exit 1; fi; }}
         for last; do :; done
         case "$*" in
+        *libnuma*) [ ! -e {tmp_path}/no-libnuma ] ;;
         *sysconfig*) echo {tmp_path}/site ;;
         *sys.executable*) echo {tmp_path}/bin/python ;;
         *torch.version*) cat {tmp_path}/cuda 2>/dev/null ;;
@@ -285,6 +286,14 @@ def test_install_tells_each_problem_in_a_line(python: Path, tmp_path: Path, step
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert told in done.stderr
+
+
+def test_install_misses_the_library_of_vllm_before_anything_is_downloaded(python: Path, tmp_path: Path) -> None:
+    (tmp_path / "no-libnuma").touch()
+    done = install(python)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "apt install libnuma1" in done.stderr
+    assert not (tmp_path / "calls").exists()
 
 
 @pytest.mark.parametrize(("version", "code"), [("9.0.3", 1), ("19.3.1", 1), ("20.2.4", 1), ("20.3", 0), ("26.2", 0)])
