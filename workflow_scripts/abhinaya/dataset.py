@@ -115,5 +115,7 @@ class LengthGrouped(Sampler[int]):
         return len(self.sizes)
 
     def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        # Mixed, not added: seed 1 in epoch 1 would repeat the order of seed 2 in epoch 0.
+        (mixed,) = np.random.SeedSequence((self.seed, self.epoch)).generate_state(1)
+        generator = torch.Generator().manual_seed(int(mixed))
         return iter(get_length_grouped_indices(self.sizes, self.batch_size, generator=generator))
