@@ -13,6 +13,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 ENVS = ROOT / "envs"
@@ -62,6 +63,14 @@ def executable(path: Path, text: str) -> Path:
 
 
 # --- locks
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_no_older_snakemake_than_the_tested_one_is_accepted(flavour: str) -> None:
+    """Older ones lack something: 9.26 the executor in a dry run, which preflight makes; 9.9 the handler of SIGTERM."""
+    (least,) = re.findall(r'^min_version\("(.*)"\)$', (ROOT / "Snakefile").read_text(), re.MULTILINE)
+    locked = Version(pins(flavour)["snakemake"])
+    assert Version(least) <= locked and Version(least).release[:2] == locked.release[:2]
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
