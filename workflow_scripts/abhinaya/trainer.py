@@ -11,10 +11,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import EvalLoopOutput
 
 from abhinaya import signals, tables
 from abhinaya.classifier import Classifier
-from abhinaya.dataset import LengthGrouped
+from abhinaya.dataset import LengthGrouped, largest_first
 from abhinaya.errors import UserError, tell
 from abhinaya.model_folder import WEIGHTS, load_weights, save_weights
 from abhinaya.sharding import is_sharded
@@ -25,7 +26,7 @@ class Stopped(Exception):
 
 
 class ClassifierTrainer(Trainer):
-    """Trainer that stores only what training changes and batches by length from seed and epoch alone.
+    """Trainer that stores only what training changes, and batches by length, in training from seed and epoch alone.
 
     It also goes on within an epoch, its mean loss and its time included, and between an epoch and its evaluation.
     """
@@ -38,6 +39,17 @@ class ClassifierTrainer(Trainer):
         dataset = self.train_dataset if train_dataset is None else train_dataset
         step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         return LengthGrouped(dataset.sizes, step, self.args.seed)
+
+    def _get_eval_sampler(self, eval_dataset: Dataset) -> list[int]:
+        """An order for batches of neighbours in size; the scores do not depend on it."""
+        return largest_first(eval_dataset.sizes)
+
+    def evaluation_loop(self, *args: Any, **keys: Any) -> EvalLoopOutput:
+        """As Trainer's, but with the loss of the set: its own counts those clips twice that fill up a last batch."""
+        found = super().evaluation_loop(*args, **keys)
+        logits, labels = (torch.as_tensor(part).to(self.args.device) for part in (found.predictions, found.label_ids))
+        found.metrics["eval_loss"] = self.compute_loss_func({"logits": logits}, labels).item()
+        return found
 
     def _wrap_model(self, model: nn.Module, training: bool = True, dataloader: DataLoader | None = None) -> nn.Module:
         if not training or not is_sharded(model):
