@@ -153,18 +153,49 @@ class Epochs(TrainerCallback):
             )
 
 
+class Agreement:
+    """The number of a signal that one of the processes got, told to all of them at the same call.
+
+    A call shares what this process has noted and returns what was shared at the call before. Meanwhile the numbers
+    travel between CPUs, so that no process waits for another one that is late by less than a step, nor for its GPU. To
+    be made and called in all processes, equally often; one process alone shares nothing and learns at once.
+    """
+
+    def __init__(self, noted: signals.Noted) -> None:
+        self.noted = noted
+        several = distributed.is_initialized() and distributed.get_world_size() > 1
+        # Of its own, for NCCL has no CPU numbers, and no other communication may come in between.
+        self.group = distributed.new_group(backend="gloo") if several else None
+        self.number = torch.tensor(0)
+        self.sharing: distributed.Work | None = None
+
+    def __call__(self) -> int:
+        """The signal's number; 0: none."""
+        if self.group is None:
+            return self.noted.number
+        if self.sharing:
+            self.sharing.wait()
+        agreed = int(self.number)
+        if not agreed:  # else all processes end, and ask no more
+            self.number = torch.tensor(self.noted.number)
+            self.sharing = distributed.all_reduce(self.number, distributed.ReduceOp.MAX, self.group, async_op=True)
+        return agreed
+
+
 class Checkpoints(TrainerCallback):
     """Checkpoints besides those at the end of each epoch: every so many steps, and at a signal, which ends training.
 
-    All processes end at the same step, whichever of them the signal reaches first.
+    All processes end at the same step, whichever of them the signal reaches first: one alone at the step that the
+    signal came in, several one or two steps later.
     """
 
     def __init__(self, trainer: ClassifierTrainer, noted: signals.Noted, every: int | None) -> None:
-        self.trainer, self.noted, self.every = trainer, noted, every
+        self.trainer, self.every = trainer, every
+        self.agreement = Agreement(noted)
         self.number = 0  # of the signal that all processes know of
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        if self._stops(args) or (self.every and state.global_step % self.every == 0):
+        if self._stops() or (self.every and state.global_step % self.every == 0):
             control.should_save = True
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
@@ -176,7 +207,7 @@ class Checkpoints(TrainerCallback):
     def on_prediction_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
-        if self._stops(args):
+        if self._stops():
             torch.set_rng_state(self.random)
             self.trainer._save_checkpoint(self.trainer.model, None)
             raise Stopped
@@ -185,12 +216,8 @@ class Checkpoints(TrainerCallback):
         if self.number:
             raise Stopped
 
-    def _stops(self, args: TrainingArguments) -> bool:
-        self.number = self.noted.number
-        if args.world_size > 1:
-            number = torch.tensor(self.number, device=args.device)
-            distributed.all_reduce(number, distributed.ReduceOp.MAX)
-            self.number = int(number)
+    def _stops(self) -> bool:
+        self.number = self.agreement()
         return bool(self.number)
 
 
