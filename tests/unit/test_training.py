@@ -1,11 +1,13 @@
 """Training: it learns, repeats itself, survives a kill, and stores what prediction needs."""
 
+import itertools
 import shutil
 import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import flushes
 import numpy as np
 import pandas as pd
 import pytest
@@ -193,6 +195,33 @@ def test_validation_is_batched_by_length_and_measured_whole(
     found = prediction.predict(model, validation, cpus=1)[list(PROBABILITIES)].to_numpy()[order]
     np.testing.assert_allclose(found, softmax(measured[0].predictions, axis=-1), atol=1e-5)
     assert [CLASSES[index] for index in measured[0].label_ids] == validation["EmoClass"][order].tolist()
+
+
+def test_nothing_older_goes_before_the_new_is_on_the_disk(
+    manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither an older checkpoint, nor the last one, which a run that is broken off goes on from."""
+    events = flushes.recorded(monkeypatch)
+    saved = training.ClassifierTrainer._save_checkpoint
+    contents: dict[str, set[Path]] = {}
+
+    def save(self: training.ClassifierTrainer, *rest: object) -> None:
+        saved(self, *rest)
+        folder = Path(self.args.output_dir, f"checkpoint-{self.state.global_step}")
+        contents[folder.name] = {folder, *folder.rglob("*")}
+
+    monkeypatch.setattr(training.ClassifierTrainer, "_save_checkpoint", save)
+    model = run(system(save_steps=2), manifest, tmp_path)
+    flushes.assert_spared(model, events)
+    assert events.index(("remove", tmp_path / "checkpoints")) > events.index(("rename", model))
+    steps = sorted(int(name.removeprefix("checkpoint-")) for name in contents)
+    assert steps == [2, 3, 4, 6, 8, 9]
+    for step, following in itertools.pairwise(steps):
+        gone = tmp_path / "checkpoints" / f"checkpoint-{step}"
+        if ("remove", gone) in events:
+            flushed = {path for act, path in events[: events.index(("remove", gone))] if act == "flush"}
+            assert flushed >= contents[f"checkpoint-{following}"]
+    assert ("remove", tmp_path / "checkpoints/checkpoint-2") in events
 
 
 def test_only_the_model_is_left(finished: Path) -> None:

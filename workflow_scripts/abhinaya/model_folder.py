@@ -90,7 +90,7 @@ def save_model(
     remarks: list[str],
     output: Path,
 ) -> None:
-    """Write the model folder beside its place, then rename it there; `remarks` on the data go into its notes."""
+    """Write the model folder beside its place, then rename it; `remarks` on the data go into its notes."""
     beside = output.with_name(f".{output.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
@@ -110,7 +110,7 @@ def save_model(
     }
     tables.write_json(config, beside / "config.json")
     shutil.rmtree(output, ignore_errors=True)
-    beside.rename(output)
+    tables.put_in_place(beside, output)
 
 
 def load_model(

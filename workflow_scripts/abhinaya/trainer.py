@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, rotate_checkpoints
 
 from abhinaya import signals, tables
 from abhinaya.classifier import Classifier
@@ -74,6 +74,14 @@ class ClassifierTrainer(Trainer):
             return epoch, batches
         self.unevaluated = resume
         return epoch - 1, steps * self.args.gradient_accumulation_steps
+
+    def _save_checkpoint(self, model: nn.Module, trial: None) -> None:
+        """As Trainer's, but older ones, except for the best, go only when this one is on the disk."""
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()  # each process writes a part
+        if self.args.should_save:
+            tables.flush(Path(self.args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"))
+            rotate_checkpoints(self.args.output_dir, 1, self.state.best_model_checkpoint, use_mtime=True)
 
     def _save_rng_state(self, output_dir: str) -> None:
         """Likewise each process's own: its share of the epoch's loss so far, and the time spent."""

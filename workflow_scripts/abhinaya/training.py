@@ -221,7 +221,6 @@ def _arguments(
         eval_strategy="epoch",
         save_strategy="epoch",
         logging_strategy="epoch",
-        save_total_limit=1,  # the best and the last
         load_best_model_at_end=True,
         metric_for_best_model="macro_f1",
         greater_is_better=True,
