@@ -5,7 +5,7 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-min_version("9.0")
+min_version("9.27")
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow_scripts")))
 

@@ -8,18 +8,17 @@ from abhinaya import config as configuration
 from abhinaya import sigterm
 from abhinaya.errors import UserError
 
-sigterm.mend()
 
-
-def checked(values):
-    """The configuration as an object; a mistake in it stops Snakemake with a line each, before anything runs."""
+def call_or_exit(function, *arguments):
+    """What `function` returns; a mistake that it finds stops Snakemake with a line each, before anything runs."""
     try:
-        return configuration.validate(values)
+        return function(*arguments)
     except UserError as error:
         sys.exit(f"error: {error}")
 
 
-CONFIG = checked(config)
+call_or_exit(sigterm.mend)
+CONFIG = call_or_exit(configuration.validate, config)  # as an object
 if CONFIG.transcripts.path and not Path(CONFIG.transcripts.path).is_file():
     sys.exit(
         f"error: `transcripts.path`: no file {CONFIG.transcripts.path}; make it or correct the path"

@@ -30,7 +30,7 @@ def load(*_: object) -> None:
 def on_step_end(self, args, state, control, **rest) -> None:
     if state.global_step == STEP:
         send()
-        while args.process_index == 0 and not self.noted.number:
+        while args.process_index == 0 and not self.agreement.noted.number:
             time.sleep(0.01)
     end_step(self, args, state, control, **rest)
 

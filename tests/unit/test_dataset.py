@@ -102,6 +102,16 @@ def test_length_grouped_order_is_whole_and_a_function_of_seed_and_epoch(sizes, b
     assert order(seed, epoch) == order(seed, epoch)
 
 
+def test_no_two_seeds_share_an_order() -> None:
+    """Neither in the same epoch nor shifted: epoch 1 of one seed is not epoch 0 of the next."""
+    orders = set()
+    for seed in (1, 2, 3):
+        sampler = LengthGrouped([1.0] * 50, 8, seed)
+        for sampler.epoch in range(20):
+            orders.add(tuple(sampler))
+    assert len(orders) == 3 * 20
+
+
 def test_epochs_differ_and_batches_hold_like_lengths() -> None:
     generator = np.random.default_rng(0)
     lengths = generator.uniform(1, 10, 400)

@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 
+import flushes
 import gguf
 import numpy as np
 import pytest
@@ -149,6 +150,13 @@ def test_nothing_else_is_left_and_a_finished_one_is_kept(folder: Path, unpacked:
     before = {path: path.stat().st_mtime_ns for path in unpacked.iterdir()}
     assert unpack(folder, unpacked) == unpacked
     assert {path: path.stat().st_mtime_ns for path in unpacked.iterdir()} == before
+
+
+def test_it_is_on_the_disk_before_it_counts_as_finished(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = flushes.recorded(monkeypatch)
+    flushes.assert_spared(unpack(folder, tmp_path / "model"), events)
 
 
 def test_no_progress_bar_is_shown(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:

@@ -1,5 +1,6 @@
 """Names of models: published, local folders, folders of installed packages."""
 
+import hashlib
 import http.server
 import json
 import os
@@ -238,7 +239,7 @@ def test_without_the_network_the_local_cache_counts(variables: dict[str, str], w
     assert "`hf download org/whole --revision v2`" in answers[4]
 
 
-@pytest.mark.parametrize("place", [0, 2**20 - 1, 2**20, 3 * 2**20 - 1])
+@pytest.mark.parametrize("place", [0, 2**20 - 1, 2**20, 3 * 2**19, 3 * 2**20 - 1])
 def test_the_stamp_of_a_folder_changes_with_its_weights(place: int, tmp_path: Path) -> None:
     (tmp_path / "model" / "sub").mkdir(parents=True)
     weights = tmp_path / "model" / "sub" / "model.safetensors"
@@ -283,6 +284,24 @@ def test_the_stamp_of_a_file_is_that_of_its_content(tmp_path: Path, monkeypatch:
     assert models.stamp("~/beats.pt") == models.stamp(str(tmp_path / "beats.pt")) == before
     (tmp_path / "beats.pt").write_bytes(b"two")
     assert models.stamp("~/beats.pt") not in (None, before)
+
+
+def test_a_file_is_read_once_in_a_process_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, digest = [], hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, name: read.append(Path(file.name)) or digest(file, name))
+    monkeypatch.setattr(models, "SETTLED", 0)
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"one")
+    names = [str(weights.parent), str(weights)]
+    before = models.stamps(names)
+    for name in names:
+        assert models.stamp(name) == before[name]
+    assert read == [weights]
+    weights.write_bytes(b"two")
+    os.utime(weights, ns=(0, 0))  # as a copy that keeps the time of another file
+    assert models.stamp(names[0]) != before[names[0]]
+    assert read == [weights] * 2
 
 
 @pytest.mark.parametrize("name", ["/nowhere/salmonn.pth", "./nowhere.pth", "nowhere.pth", "~/nowhere.pth"])

@@ -71,6 +71,23 @@ def test_a_constant_sequence_keeps_finite_gradients(pool: AttentiveStatisticsPoo
     assert torch.isfinite(silence.grad).all()
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+def test_bf16_vectors_keep_their_spread(autocast: bool) -> None:
+    """A standard deviation is small beside a mean, as in the vectors of language models."""
+    torch.manual_seed(0)
+    pool = AttentiveStatisticsPooling(256, attention_init=0.1)
+    vectors = (3 * torch.randn(256) + torch.rand(256) * torch.randn(4, 200, 256)).bfloat16()
+    lengths = torch.tensor([200, 150, 50, 120])
+    mean, spread = pool.double()(vectors.double(), lengths).chunk(2, dim=-1)
+    pool.to(torch.float32 if autocast else torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        found = pool(vectors, lengths)
+    assert found.dtype == vectors.dtype
+    found_mean, found_spread = found.double().chunk(2, dim=-1)
+    assert ((found_mean - mean) / mean).abs().median() < 0.004  # bf16 rounds by up to 0.4 %
+    assert ((found_spread - spread) / spread).abs().mean() < 0.01
+
+
 def test_the_start_of_the_attention_is_as_asked() -> None:
     torch.manual_seed(0)
     wide = AttentiveStatisticsPooling(4000, attention_init=0.1)

@@ -62,6 +62,34 @@ def main():
 errors.run(main)
 """
 
+# Two processes; the second is late at the end of each step, and the first gets a signal in the second step.
+AGREEING = """
+import signal, sys, time
+from types import SimpleNamespace
+sys.path.insert(0, {scripts!r})
+import torch
+from torch import distributed
+from abhinaya import signals
+from abhinaya.trainer import Checkpoints
+distributed.init_process_group("gloo")
+rank, steps, waited = distributed.get_rank(), 0, 0.0
+args, control = SimpleNamespace(world_size=2, device=torch.device("cpu")), SimpleNamespace(should_save=False)
+with signals.Noted() as noted:
+    checkpoints = Checkpoints(None, noted, None)
+    while not control.should_save:
+        distributed.barrier()  # as gradients are averaged in each step
+        steps += 1
+        if rank == 0 and steps == 2:
+            signal.raise_signal(signal.SIGUSR1)
+        if rank == 1:
+            time.sleep(0.5)
+        begin = time.monotonic()
+        checkpoints.on_step_end(args, SimpleNamespace(global_step=steps), control)
+        waited = max(waited, time.monotonic() - begin)
+print(rank, steps, signal.Signals(checkpoints.number).name, "waited" if waited > 0.3 else "went on")
+distributed.barrier()
+"""
+
 
 class Stop(Exception):
     """The plug is pulled."""
@@ -268,6 +296,14 @@ def test_a_launcher_ends_as_its_processes_do(act: str, status: int, told: str, t
     assert done.stderr.endswith(told) and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
+def test_processes_agree_on_a_signal_without_waiting_for_each_other(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(AGREEING.format(scripts=str(running.TRAIN.parent)))
+    done = running.python(tmp_path / "script.py", processes=2)
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == ["0 3 SIGUSR1 went on", "1 3 SIGUSR1 went on"]
+
+
 @pytest.fixture(scope="module")
 def by_two(manifest: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model of an undisturbed run in two processes on one node."""
@@ -290,17 +326,17 @@ def in_a_job(tmp_path: Path) -> dict[str, str]:
 def test_two_nodes_do_as_two_processes_and_stop_together(
     by_two: Path, manifest: pd.DataFrame, tmp_path: Path, in_a_job: dict[str, str]
 ) -> None:
-    """A signal reaches one node only; the run goes on where there is one node alone."""
+    """A signal reaches one node only, and the other a step later; the run goes on where there is one node alone."""
     arguments = command(SETTINGS, manifest, tmp_path)
     process = signalled(STEPS + 1, [*arguments, "--nodes", "2"], env=in_a_job)
     told = process.communicate(timeout=120)[1]
     assert process.returncode not in (0, -signal.SIGTERM), told
-    assert told.count(f"stopped by SIGTERM; start again to go on from step {STEPS + 1} of {3 * STEPS}\n") == 1
+    assert told.count(f"stopped by SIGTERM; start again to go on from step {STEPS + 2} of {3 * STEPS}\n") == 1
     assert told.count("epoch 1/3 ") == 1
     done = running.python(running.TRAIN, *arguments, processes=2)
     assert done.returncode == 0, done.stderr
     metrics = tables.read_json(tmp_path / "model" / "metrics.json")
-    assert metrics["resumed_from"] == f"checkpoint-{STEPS + 1}" and metrics["processes"] == 2
+    assert metrics["resumed_from"] == f"checkpoint-{STEPS + 2}" and metrics["processes"] == 2
     assert_same(tmp_path / "model", by_two)
 
 

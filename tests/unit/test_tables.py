@@ -1,5 +1,9 @@
+import errno
+import os
+import stat
 from pathlib import Path
 
+import flushes
 import pandas as pd
 import pytest
 
@@ -134,6 +138,38 @@ def test_a_file_that_is_no_parquet_is_named(tmp_path):
     path.write_text("FileName,path\n")
     with pytest.raises(UserError, match=r"manifest.parquet: not a readable Parquet file"):
         tables.read_manifest(path)
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    events = flushes.recorded(monkeypatch)
+    tables.write_text("new", tmp_path / "scores.json")
+    flushes.assert_spared(tmp_path / "scores.json", events)
+
+
+def test_a_disk_that_is_full_in_the_end_is_told(tmp_path, monkeypatch):
+    """Network file systems take more than they can hold, and tell it when asked to write it down."""
+    tables.write_text("old", tmp_path / "scores.json")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"scores\.json: cannot be written \(No space left on device\); "):
+        tables.write_text("new", tmp_path / "scores.json")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_a_file_system_that_cannot_flush_folders_will_do(tmp_path, monkeypatch):
+    fsync = os.fsync
+
+    def picky(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", picky)
+    tables.write_text("new", tmp_path / "scores.json")
+    assert (tmp_path / "scores.json").read_text() == "new"
 
 
 def test_an_exception_leaves_the_old_file_and_nothing_beside_it(tmp_path):

@@ -323,6 +323,18 @@ def test_the_configurations_that_come_along_can_be_planned(name: str, tmp_path: 
     assert jobs["report"] == 1
 
 
+def test_planning_looks_at_no_model(tmp_path: Path) -> None:
+    """Each job parses the Snakefile again, and models take seconds to read."""
+    code = "import sys; from snakemake.cli import main\n"
+    code += "try: main()\nfinally: print('models:', 'abhinaya.models' in sys.modules)"
+    words = ["-n", "--snakefile", str(ROOT / "Snakefile"), "--configfile", str(TEST_CONFIG)]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words, "--directory", str(tmp_path)], capture_output=True, text=True
+    )
+    assert planned(done)["train"]
+    assert "models: False" in done.stdout
+
+
 def test_the_workflow_is_lint_free_and_formatted() -> None:
     lint = subprocess.run([sys.executable, "-m", "snakemake", "--lint"], cwd=ROOT, capture_output=True, text=True)
     assert lint.returncode == 0, lint.stdout + lint.stderr

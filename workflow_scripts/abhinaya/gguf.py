@@ -7,6 +7,7 @@ from contextlib import redirect_stderr, suppress
 from io import StringIO
 from pathlib import Path
 
+from abhinaya import tables
 from abhinaya.errors import UserError
 
 DAY = 86400  # seconds
@@ -45,7 +46,7 @@ def unpack(folder: str | Path, target: str | Path) -> Path:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as beside:
             _convert(folder, file, Path(beside, "model"))
             if not target.is_dir():  # another job may have been faster
-                Path(beside, "model").rename(target)
+                tables.put_in_place(Path(beside, "model"), target)
     except OSError as error:
         raise UserError(f"{target}: cannot be written ({error.strerror or error}); free some space there") from None
     return target

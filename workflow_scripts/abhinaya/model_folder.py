@@ -14,7 +14,7 @@ from abhinaya.classifier import Classifier
 from abhinaya.config import SalmonnEncoder, SalmonnSystem, Trained, TrainedSystem, deciding, parse
 from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES, EMOTIONS
-from abhinaya.models import stamp
+from abhinaya.models import stamps
 from abhinaya.versions import versions
 
 WEIGHTS = "model.safetensors"
@@ -90,7 +90,7 @@ def save_model(
     remarks: list[str],
     output: Path,
 ) -> None:
-    """Write the model folder beside its place, then rename it there; `remarks` on the data go into its notes."""
+    """Write the model folder beside its place, then rename it; `remarks` on the data go into its notes."""
     beside = output.with_name(f".{output.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
@@ -102,7 +102,7 @@ def save_model(
         "name": name,
         "settings": chosen,
         "seed": seed,
-        "stamps": stamps(settings),
+        "stamps": stamps(settings.encoder.sources),
         "class_counts": dict(zip(CLASSES, counts, strict=True)),
         "parameters": parameters(classifier),
         "notes": [*notes(settings, counts), *remarks],
@@ -110,7 +110,7 @@ def save_model(
     }
     tables.write_json(config, beside / "config.json")
     shutil.rmtree(output, ignore_errors=True)
-    beside.rename(output)
+    tables.put_in_place(beside, output)
 
 
 def load_model(
@@ -146,7 +146,7 @@ def read_config(folder: Path) -> tuple[TrainedSystem, list[int], int]:
     except (KeyError, TypeError):
         raise UserError(f"{path}: not the configuration of a trained model; train it again") from None
     settings = parse(Trained, stored, where=str(path))
-    for source, now in stamps(settings).items():
+    for source, now in stamps(settings.encoder.sources).items():
         if now != config.get("stamps", {}).get(source):
             raise UserError(f"{path}: {source} has changed since it was trained on; train it again")
     return settings, counts, seed
@@ -169,11 +169,6 @@ def notes(settings: TrainedSystem, counts: list[int]) -> list[str]:
     if absent:
         found.append(f"Never predicts {', '.join(absent)}: the training split has none.")
     return found
-
-
-def stamps(settings: TrainedSystem) -> dict[str, str | None]:
-    """Digests of the local models and files that a system is made from."""
-    return {source: stamp(source) for source in settings.encoder.sources}
 
 
 def parameters(classifier: Classifier) -> dict[str, int]:

@@ -2,7 +2,12 @@
 
 import hashlib
 import importlib.util
+import json
 import os
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 from httpx2 import HTTPError
@@ -24,7 +29,8 @@ from abhinaya.tables import read_json
 PACKAGE = "package:"
 CONFIG = "config.json"
 SUFFIXES = (".json", ".jinja", ".safetensors", ".bin", ".gguf", ".model", ".txt")  # of a model's files
-MB = 2**20  # bytes
+READERS = 8  # files that are read at once
+SETTLED = 10**9  # nanoseconds since the last change of a file, from when on the next one has another time
 
 
 def locate(name: str) -> str:
@@ -64,10 +70,8 @@ def as_folder(name: str) -> str:
     if file is None:
         return place
     path = Path(place, file)
-    with path.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return str(unpack(place, cache / "abhinaya" / f"{path.stem}-{digest[:16]}"))
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return str(unpack(place, caches / "abhinaya" / f"{path.stem}-{_digest(path)[:16]}"))
 
 
 def is_local(name: str) -> bool:
@@ -76,20 +80,22 @@ def is_local(name: str) -> bool:
 
 
 def stamp(name: str) -> str | None:
-    """A digest of a file, or of a local model's files: names, sizes and content, of large ones the first and last MB.
+    """As `stamps`, of one."""
+    return stamps([name])[name]
 
-    The same model installed anew, or with byte code beside it, has the same stamp. None for a published model, and for
+
+def stamps(names: Iterable[str]) -> dict[str, str | None]:
+    """A digest of each file, and of each local model: of the names and the whole content of its files.
+
+    All is read, as the models are when they are loaded: at the speed of the disk, or about 1.3 GB/s with a core. The
+    same model installed anew, or with byte code beside it, has the same stamp. None for a published model, and for
     what is not there.
     """
-    path = Path(name).expanduser()
-    if path.is_file():
-        return hashlib.sha256(repr((path.stat().st_size, _ends(path))).encode()).hexdigest()
-    if not is_local(name) or not (name.startswith(PACKAGE) or path.is_dir()):
-        return None
-    root = Path(locate(name))
-    files = sorted(path for path in root.rglob("*") if path.suffix in SUFFIXES and path.is_file())
-    facts = [(path.relative_to(root).as_posix(), path.stat().st_size, _ends(path)) for path in files]
-    return hashlib.sha256(repr(facts).encode()).hexdigest()
+    found = {name: _files(name) for name in names}
+    paths = {path for files in found.values() for path in files.values()}
+    with ThreadPoolExecutor(READERS) as pool:  # threads compute at the same time, for hashing lets others run
+        digests = dict(zip(paths, pool.map(_digest, paths), strict=True))
+    return {name: _combined({part: digests[path] for part, path in found[name].items()}) for name in found}
 
 
 def check_access(name: str, revision: str | None) -> str | None:
@@ -165,13 +171,35 @@ def fetch(name: str, revision: str | None) -> Path:
         raise UserError(f"model {name!r}: not downloaded ({reason}); start again, it goes on where it was") from None
 
 
-def _ends(path: Path) -> str:
-    """The digest of a file's first and last MB: so little is read of weights, and so soon other ones are told."""
+def _files(name: str) -> dict[str, Path]:
+    """The file `name`, or the files of a local model by their place in its folder; none of anything else."""
+    path = Path(name).expanduser()
+    if path.is_file():
+        return {"": path}
+    if not is_local(name) or not (name.startswith(PACKAGE) or path.is_dir()):
+        return {}
+    root = Path(locate(name))
+    files = sorted(path for path in root.rglob("*") if path.suffix in SUFFIXES and path.is_file())
+    return {path.relative_to(root).as_posix(): path for path in files}
+
+
+def _combined(digests: dict[str, str]) -> str | None:
+    return hashlib.sha256(json.dumps(digests).encode()).hexdigest() if digests else None
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file's whole content, which a process reads once unless it changes."""
+    facts = path.stat()
+    # The time of the last change, which nobody can set. Within a tick of the clock a second change would not show.
+    settled = time.time_ns() - facts.st_ctime_ns > SETTLED
+    read = _read if settled else _read.__wrapped__
+    return read(path, facts.st_size, facts.st_ctime_ns)
+
+
+@cache
+def _read(path: Path, _size: int, _changed: int) -> str:
     with path.open("rb") as file:
-        digest = hashlib.sha256(file.read(MB))
-        file.seek(max(MB, path.stat().st_size - MB))
-        digest.update(file.read())
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _cached(name: str, revision: str | None) -> str:

@@ -23,7 +23,7 @@ from abhinaya.config import SalmonnZeroShot
 from abhinaya.dataset import Utterances, by_size, collate
 from abhinaya.encoders.salmonn import encoder
 from abhinaya.labelling import audited, check_fallback, check_labelled, counted, fallback_notes, predicted
-from abhinaya.models import stamp
+from abhinaya.models import stamps
 from abhinaya.questions import Outcome, one_hot
 from abhinaya.versions import versions
 
@@ -94,7 +94,7 @@ def _keys(
     encodes = settings.encoder
     origin = {
         "encoder": encodes.model_dump(mode="json"),
-        "files": {source: stamp(source) for source in encodes.sources},
+        "files": stamps(encodes.sources),
         "question": settings.question,
         "decoding": settings.decoding.model_dump(),
         "bf16": bf16,
@@ -102,8 +102,8 @@ def _keys(
         # What the cache was made of, however many shards it has.
         "heard": sorted({json.dumps(tables.read_metadata(shard), sort_keys=True) for shard in heard}),
     }
-    sounds = [stamp(str(path)) for path in rows["path"]]
-    clips = rows[[tables.KEY, "duration"]].assign(sound=sounds).to_dict("records")
+    sounds = stamps(rows["path"])
+    clips = rows[[tables.KEY, "duration"]].assign(sound=[sounds[path] for path in rows["path"]]).to_dict("records")
     return [hashlib.sha256(json.dumps(origin | clip, sort_keys=True).encode()).hexdigest() for clip in clips]
 
 

@@ -1,6 +1,7 @@
 """The tables that flow between the stages: columns, types, reading, writing, checking.
 
-One row per utterance, keyed by ``FileName``. Every write is atomic: a temporary file beside the target, then a rename.
+One row per utterance, keyed by ``FileName``. Every write is atomic: a temporary file beside the target, flushed to the
+disk, then a rename.
 """
 
 import csv
@@ -9,7 +10,8 @@ import os
 import reprlib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ import pyarrow.parquet as pq
 from abhinaya.errors import UserError
 from abhinaya.labels import CLASSES, LETTERS
 
+FLUSHES = 8  # at once
 KEY = "FileName"
 SPLITS = ("train", "validation", "test")
 VOTES = tuple(f"votes_{letter}" for letter in CLASSES)
@@ -73,9 +76,33 @@ def atomic(target: str | Path) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; results are for the group to read
         with _writable(target):
-            temporary.replace(target)
+            put_in_place(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def put_in_place(made: Path, target: Path) -> None:
+    """Rename `made`, a finished file or folder beside `target`, to it: a power cut leaves all of it or nothing.
+
+    A rename alone may reach the disk before the content does.
+
+    Raises:
+        OSError: as `flush`; `target` cannot be replaced.
+    """
+    flush(made)
+    os.replace(made, target)
+    _flush(target.parent)
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or a folder with all that is in it, is on the disk.
+
+    Raises:
+        OSError: the disk is full or fails, which network file systems tell only now.
+    """
+    paths = [path, *path.rglob("*")]
+    with ThreadPoolExecutor(FLUSHES) as pool:  # many at once take about as long as one
+        list(pool.map(_flush, paths))
 
 
 def check_targets(targets: Iterable[Path], read: Iterable[Path] = ()) -> None:
@@ -254,6 +281,15 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         raise UserError(f"{path}: the probabilities of {name} are not eight numbers >= 0 that sum to 1; predict again")
     table[list(PROBABILITIES)] = values
     return table
+
+
+def _flush(path: Path) -> None:
+    with suppress(OSError) if path.is_dir() else nullcontext():  # some file systems cannot flush a folder
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 @contextmanager

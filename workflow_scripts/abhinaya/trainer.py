@@ -11,10 +11,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, rotate_checkpoints
 
 from abhinaya import signals, tables
 from abhinaya.classifier import Classifier
-from abhinaya.dataset import LengthGrouped
+from abhinaya.dataset import LengthGrouped, largest_first
 from abhinaya.errors import UserError, tell
 from abhinaya.model_folder import WEIGHTS, load_weights, save_weights
 from abhinaya.sharding import is_sharded
@@ -25,7 +26,7 @@ class Stopped(Exception):
 
 
 class ClassifierTrainer(Trainer):
-    """Trainer that stores only what training changes and batches by length from seed and epoch alone.
+    """Trainer that stores only what training changes, and batches by length, in training from seed and epoch alone.
 
     It also goes on within an epoch, its mean loss and its time included, and between an epoch and its evaluation.
     """
@@ -38,6 +39,17 @@ class ClassifierTrainer(Trainer):
         dataset = self.train_dataset if train_dataset is None else train_dataset
         step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         return LengthGrouped(dataset.sizes, step, self.args.seed)
+
+    def _get_eval_sampler(self, eval_dataset: Dataset) -> list[int]:
+        """An order for batches of neighbours in size; the scores do not depend on it."""
+        return largest_first(eval_dataset.sizes)
+
+    def evaluation_loop(self, *args: Any, **keys: Any) -> EvalLoopOutput:
+        """As Trainer's, but with the loss of the set: its own counts those clips twice that fill up a last batch."""
+        found = super().evaluation_loop(*args, **keys)
+        logits, labels = (torch.as_tensor(part).to(self.args.device) for part in (found.predictions, found.label_ids))
+        found.metrics["eval_loss"] = self.compute_loss_func({"logits": logits}, labels).item()
+        return found
 
     def _wrap_model(self, model: nn.Module, training: bool = True, dataloader: DataLoader | None = None) -> nn.Module:
         if not training or not is_sharded(model):
@@ -62,6 +74,14 @@ class ClassifierTrainer(Trainer):
             return epoch, batches
         self.unevaluated = resume
         return epoch - 1, steps * self.args.gradient_accumulation_steps
+
+    def _save_checkpoint(self, model: nn.Module, trial: None) -> None:
+        """As Trainer's, but older ones, except for the best, go only when this one is on the disk."""
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()  # each process writes a part
+        if self.args.should_save:
+            tables.flush(Path(self.args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"))
+            rotate_checkpoints(self.args.output_dir, 1, self.state.best_model_checkpoint, use_mtime=True)
 
     def _save_rng_state(self, output_dir: str) -> None:
         """Likewise each process's own: its share of the epoch's loss so far, and the time spent."""
@@ -141,18 +161,49 @@ class Epochs(TrainerCallback):
             )
 
 
+class Agreement:
+    """The number of a signal that one of the processes got, told to all of them at the same call.
+
+    A call shares what this process has noted and returns what was shared at the call before. Meanwhile the numbers
+    travel between CPUs, so that no process waits for another one that is late by less than a step, nor for its GPU. To
+    be made and called in all processes, equally often; one process alone shares nothing and learns at once.
+    """
+
+    def __init__(self, noted: signals.Noted) -> None:
+        self.noted = noted
+        several = distributed.is_initialized() and distributed.get_world_size() > 1
+        # Of its own, for NCCL has no CPU numbers, and no other communication may come in between.
+        self.group = distributed.new_group(backend="gloo") if several else None
+        self.number = torch.tensor(0)
+        self.sharing: distributed.Work | None = None
+
+    def __call__(self) -> int:
+        """The signal's number; 0: none."""
+        if self.group is None:
+            return self.noted.number
+        if self.sharing:
+            self.sharing.wait()
+        agreed = int(self.number)
+        if not agreed:  # else all processes end, and ask no more
+            self.number = torch.tensor(self.noted.number)
+            self.sharing = distributed.all_reduce(self.number, distributed.ReduceOp.MAX, self.group, async_op=True)
+        return agreed
+
+
 class Checkpoints(TrainerCallback):
     """Checkpoints besides those at the end of each epoch: every so many steps, and at a signal, which ends training.
 
-    All processes end at the same step, whichever of them the signal reaches first.
+    All processes end at the same step, whichever of them the signal reaches first: one alone at the step that the
+    signal came in, several one or two steps later.
     """
 
     def __init__(self, trainer: ClassifierTrainer, noted: signals.Noted, every: int | None) -> None:
-        self.trainer, self.noted, self.every = trainer, noted, every
+        self.trainer, self.every = trainer, every
+        self.agreement = Agreement(noted)
         self.number = 0  # of the signal that all processes know of
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        if self._stops(args) or (self.every and state.global_step % self.every == 0):
+        if self._stops() or (self.every and state.global_step % self.every == 0):
             control.should_save = True
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
@@ -164,7 +215,7 @@ class Checkpoints(TrainerCallback):
     def on_prediction_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
-        if self._stops(args):
+        if self._stops():
             torch.set_rng_state(self.random)
             self.trainer._save_checkpoint(self.trainer.model, None)
             raise Stopped
@@ -173,12 +224,8 @@ class Checkpoints(TrainerCallback):
         if self.number:
             raise Stopped
 
-    def _stops(self, args: TrainingArguments) -> bool:
-        self.number = self.noted.number
-        if args.world_size > 1:
-            number = torch.tensor(self.number, device=args.device)
-            distributed.all_reduce(number, distributed.ReduceOp.MAX)
-            self.number = int(number)
+    def _stops(self) -> bool:
+        self.number = self.agreement()
         return bool(self.number)
 
 

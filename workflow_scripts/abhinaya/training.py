@@ -26,7 +26,8 @@ from abhinaya.dataset import Utterances, Vectors, collate
 from abhinaya.devices import autocast, claim, is_bf16
 from abhinaya.errors import UserError, tell
 from abhinaya.labels import CLASSES
-from abhinaya.model_folder import build, check_replaceable, parameters, save_model, stamps
+from abhinaya.model_folder import build, check_replaceable, parameters, save_model
+from abhinaya.models import stamps
 from abhinaya.sharding import shard
 from abhinaya.trainer import Checkpoints, ClassifierTrainer, Epochs, Stopped
 from abhinaya.transcripts import check_text, short_enough
@@ -81,7 +82,10 @@ def train(
     classifier, loader = build(settings, counts, seed, device, heard)
     arguments = _arguments(settings, checkpoints, seed, workers, device)
     with arguments.main_process_first(local=False):  # it clears away what the others must not find
-        resume = _checkpoint_of(fingerprint(settings, rows, seed), checkpoints)
+        if arguments.process_index == 0:  # the fingerprint reads all of the models: once for all processes
+            resume = _checkpoint_of(fingerprint(settings, rows, seed), checkpoints)
+        else:
+            resume = get_last_checkpoint(str(checkpoints))
     if resume and arguments.process_index == 0:
         tell(f"resuming from {resume}")
     data: dict[str, Dataset] = {
@@ -157,7 +161,7 @@ def fingerprint(settings: TrainedSystem, rows: dict[str, pd.DataFrame], seed: in
     chosen = deciding(settings)
     for key in COST_ONLY:
         del chosen["training"][key]
-    base = json.dumps(stamps(settings))
+    base = json.dumps(stamps(settings.encoder.sources))
     return {"settings": json.dumps(chosen, sort_keys=True), "base": base, "seed": str(seed), **content}
 
 
@@ -217,7 +221,6 @@ def _arguments(
         eval_strategy="epoch",
         save_strategy="epoch",
         logging_strategy="epoch",
-        save_total_limit=1,  # the best and the last
         load_best_model_at_end=True,
         metric_for_best_model="macro_f1",
         greater_is_better=True,

@@ -55,9 +55,7 @@ def accounting(job: Job) -> None:
     """
     command = "sacctmgr" if job.resources.get("slurm_account") else "sacct"
     if not shutil.which(command):
-        raise UserError(
-            f"no {command} on this machine, which Snakemake's SLURM plugin needs; install SLURM's clients"
-        )
+        raise UserError(f"no {command} on this machine, which Snakemake's SLURM plugin needs; install SLURM's clients")
 
 
 def test_only(command: list[str]) -> str:

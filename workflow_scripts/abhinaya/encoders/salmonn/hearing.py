@@ -25,7 +25,7 @@ from abhinaya.encoders import speech
 from abhinaya.encoders.salmonn import beats
 from abhinaya.encoders.salmonn.qformer import HOP, WINDOW, WINDOWS, covered
 from abhinaya.errors import UserError
-from abhinaya.models import stamp
+from abhinaya.models import stamps
 
 INDEX = pa.schema(
     [
@@ -230,7 +230,7 @@ def _origin(settings: Hearing) -> dict[str, Any]:
     return {
         "settings": settings.model_dump(mode="json", exclude={"cache", "revision"}),
         "requested": settings.revision,
-        "files": {source: stamp(source) for source in settings.sources},
+        "files": stamps(settings.sources),
     }
 
 
