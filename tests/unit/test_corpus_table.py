@@ -270,6 +270,10 @@ def run_script(root: Path, settings: dict, workers: int = 2) -> subprocess.Compl
     return subprocess.run(command, cwd=root, capture_output=True, text=True)
 
 
+def written(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_the_script_writes_the_same_files_each_time_and_prints_the_summary(root: Path) -> None:
     settings = {"kind": "csv", "table": "corpus.csv", "classes": ["A", "H"], "max_rejected": 0.1}
     (root / ROWS[0][0]).write_bytes(b"")
@@ -277,8 +281,10 @@ def test_the_script_writes_the_same_files_each_time_and_prints_the_summary(root:
     assert run.returncode == 0, run.stderr
     assert "17 utterances" in run.stdout and "A angry" in run.stdout and "1 rejected" in run.stdout
     folder = root / "results/corpus"
-    first = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert set(first) == {"manifest.parquet", "references.parquet", "rejected.csv", "summary.json"}
+    first = written(folder)
+    files = {"manifest.parquet", "references.parquet", "rejected.csv", "summary.json"}
+    parts = ("all_audio", "used_audio", "training", "evaluation", "manifest", "references")
+    assert set(first) == files | {f"digests/{part}.sha256" for part in parts}
     manifest = tables.read_manifest(folder / "manifest.parquet")
     assert manifest["path"].iloc[0] == manifest["FileName"].iloc[0]  # relative to the working directory, as configured
     metadata = tables.read_metadata(folder / "manifest.parquet")
@@ -286,7 +292,7 @@ def test_the_script_writes_the_same_files_each_time_and_prints_the_summary(root:
     assert tables.read_transcripts(folder / "references.parquet").empty
     assert tables.read_json(folder / "summary.json")["splits"]["train"]["classes"] == {"A": 2, "H": 3}
     assert run_script(root, settings).returncode == 0
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
+    assert written(folder) == first
 
 
 def test_the_script_leaves_the_list_of_rejected_files_behind(root: Path) -> None:
