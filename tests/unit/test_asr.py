@@ -34,7 +34,7 @@ SEED = 7
 
 
 def settings(**changes: object) -> Transcripts:
-    return Transcripts(**{"model": MODEL, "compute_type": "int8", "window": "clip", "batch_size": 4} | changes)
+    return Transcripts(**{"model": MODEL, "compute_type": "float32", "window": "clip", "batch_size": 4} | changes)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def watch(transcriber: Transcriber, monkeypatch: pytest.MonkeyPatch):
 
 def test_speech_becomes_text_with_its_measures(transcriber: Transcriber, spoken: list[np.ndarray]) -> None:
     rows = transcriber.transcribe(list("abcde"), spoken[:5], 4)
-    assert error_rate(SENTENCES[:5], text(rows)) < 0.2  # 8-bit arithmetic differs between CPUs: 0.09 to 0.12 seen
+    assert error_rate(SENTENCES[:5], text(rows)) < 0.1
     assert [row["FileName"] for row in rows] == list("abcde")
     for row in rows:
         assert list(row) == transcripts.SHARD.names
@@ -134,7 +134,9 @@ def test_batch_mates_and_order_change_nothing(transcriber: Transcriber, spoken: 
     together = transcriber.transcribe(list("012345"), spoken, 7)
     backwards = transcriber.transcribe(list("543210"), spoken[::-1], 7)[::-1]
     alone = [transcriber.transcribe([str(number)], [clip], 7)[0] for number, clip in enumerate(spoken)]
-    assert together == backwards == alone
+    expected = [pytest.approx(row, rel=1e-4) for row in alone]  # float32 sums in the order of the batch's shape
+    assert together == expected and backwards == expected
+    assert text(together) == text(alone)
 
 
 @pytest.mark.slow
