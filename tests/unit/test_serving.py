@@ -354,6 +354,9 @@ def test_the_environment_of_the_server(job: Job, monkeypatch: pytest.MonkeyPatch
     assert seen["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
     assert seen["VLLM_NO_USAGE_STATS"] == seen["HF_HUB_OFFLINE"] == "1"
     assert seen["CUDA_VISIBLE_DEVICES"] == "3"
+    assert "TORCHDYNAMO_DISABLE" not in seen
+    eager = system(server={"arguments": {"enforce_eager": True}})
+    assert vllm_command.environment(eager, cpus=1, gpus=0)["TORCHDYNAMO_DISABLE"] == "1"
     published = vllm_command.environment(system(), cpus=4, gpus=2)
     assert published == {"VLLM_NO_USAGE_STATS": "1"}
 

@@ -55,6 +55,10 @@ def environment(settings: ZeroShotSystem, cpus: int, gpus: int) -> dict[str, str
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             "OMP_NUM_THREADS": str(cpus),
         }
+        if settings.server.arguments.get("enforce_eager"):
+            # To vLLM the key concerns the model alone: it would still compile parts of its sampler, for which a small
+            # machine lacks a C++ compiler.
+            variables["TORCHDYNAMO_DISABLE"] = "1"
     return variables
 
 
