@@ -140,7 +140,8 @@ def test_a_file_of_the_cache_that_is_gone_is_made_again(lost: str, tmp_path: Pat
     changed.write_text(yaml.safe_dump(settings))
     ears = validate(settings).systems["s2"].encoder.hearing.key
     cache = [f"hearing/{ears}/00{shard}.{end}" for shard in range(2) for end in ("parquet", "heard.bin", "sounds.bin")]
-    for made in ("corpus/manifest.parquet", "corpus/references.parquet", *cache):
+    digests = [f"corpus/digests/{part}.sha256" for part in ("used_audio", "training", "evaluation")]
+    for made in ("corpus/manifest.parquet", *digests, *cache):
         file = tmp_path / "results" / made
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(made)
