@@ -198,8 +198,9 @@ def test_processes_that_load_serve_on(
     sent = []
 
     def signal_all() -> None:
-        workers = [str(worker.pid) for worker in multiprocessing.active_children()]
-        subprocess.run(["kill", "-TERM", *workers], check=True)
+        workers = [worker.pid for worker in multiprocessing.active_children()]
+        for worker in workers:
+            os.kill(worker, signal.SIGTERM)
         sent.extend(workers)
 
     monkeypatch.setattr(training, "claim", lambda *_: (torch.device("cpu"), 1))

@@ -510,7 +510,7 @@ class TestAnswersAreKept:
                 if len(answered) < quota:
                     answered.append(asked.text)
                     return by_keyword(asked)
-            ended.wait(timeout=60)
+            ended.wait(timeout=180)
             return Reply(close=True)
 
         def stored() -> set[str]:

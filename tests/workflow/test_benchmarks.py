@@ -44,7 +44,7 @@ def test_transcription(tmp_path: Path) -> None:
 
 def test_training_step(tmp_path: Path) -> None:
     output = tmp_path / "found.json"
-    small = ("--clips", "6", "--batch-size", "2", "--effective-batch", "4", "--repeats", "1", "--shortest", "0.5")
+    small = ("--clips", "16", "--batch-size", "2", "--effective-batch", "4", "--repeats", "1", "--shortest", "0.5")
     tiny = ("--longest", "1.5", "--hidden", "64", "--layers", "2", "--channels", "16")
     done = run("training_step.py", *small, *tiny, "--output", output)
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,6 @@
 """A user's mistake is told in one line; a traceback is kept for our own."""
 
-import contextlib
+import os
 import sys
 from collections.abc import Callable
 
@@ -11,8 +11,11 @@ class UserError(Exception):
 
 def tell(line: str) -> None:
     """Print a line to standard error, also when nobody reads it: what ends a job may end its log first."""
-    with contextlib.suppress(BrokenPipeError):
+    try:
         print(line, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        # What is still buffered would fail again when Python ends, and replace the exit status by 120.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def run(main: Callable[[], None]) -> None:
