@@ -8,11 +8,11 @@ import pytest
 
 LIBRARY = Path(__file__).parents[2] / "workflow_scripts"
 CODE = """
-import sys
+import sys, warnings
 sys.path.insert(0, {library!r})
 from abhinaya import errors
 sys.stdin.readline()
-sys.stderr.write("from a library, without an end of line")
+warnings.warn("a library's, which nobody reads either")
 for _ in range(3):
     errors.tell("nobody reads this")
 sys.exit(7)
