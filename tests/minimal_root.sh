@@ -52,8 +52,7 @@ show /dev
 show /sys
 for place in $SHOW; do show "$place"; done
 
-home=/root
-[ "$RUN_AS" = root ] || home=/home/user
+home=$(chroot "$folder" getent passwd "$RUN_AS" | cut -d : -f 6)
 rm -rf "$folder$home/abhinaya.new"
 git clone --quiet "$checkout" "$folder$home/abhinaya.new"
 mkdir -p "$folder$home/abhinaya"
