@@ -1,7 +1,8 @@
 """Labels a second by a vLLM of our own: many requests at once against one at a time.
 
 One server, the demo's model, alternating turns over transcripts that no turn has seen before (vLLM would remember
-them). Both ways are `abhinaya.zero_shot` itself, from the transcripts to the stored answers. With `--mode scored` a
+them). Both ways are `abhinaya.zero_shot.text` itself, from the transcripts to the stored answers.
+With `--mode scored` a
 label is as many requests as there are orders of the options; those of the prior count into the time.
 """
 
@@ -16,10 +17,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from abhinaya import errors, tables
 from abhinaya.config import ZeroShotSystem, load, parse
-from abhinaya.corpus import sentences
+from abhinaya.data import schemas
+from abhinaya.data.corpora import sentences
 from abhinaya.labels import CLASSES
+from abhinaya.runtime import errors, files
 
 ROOT = Path(__file__).parents[1]
 SEED = 1234
@@ -47,7 +49,7 @@ def main() -> None:
     if system.prompt.mode != options.mode:
         system = parse(ZeroShotSystem, system.model_dump() | {"prompt": {"mode": options.mode}})
     result = measure(system, options)
-    tables.write_json(result, options.output)
+    files.write_json(result, options.output)
     print(f"{result['transcripts']} transcripts a turn, median of {options.repeats}; mode {options.mode}")
     for way, found in result["ways"].items():
         print(f"{way:12}{found['labels_per_second']:8.2f} labels/s{found['ratio']:8.2f} x")
@@ -59,20 +61,20 @@ def main() -> None:
 
 def measure(system: ZeroShotSystem, options: argparse.Namespace) -> dict:
     """Speed of each way, and what the server cost."""
-    from abhinaya import serving, zero_shot
+    from abhinaya.zero_shot import server, text
 
     ways = {"together": options.concurrency, "one by one": 1}
     turns = pools(options.transcripts, options.repeats * len(ways) + 1)
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     with (
         tempfile.TemporaryDirectory() as folder,
-        serving.connect(system, Path(folder, "log"), options.cpus, options.gpus, start_minutes=30) as server,
+        server.connect(system, Path(folder, "log"), options.cpus, options.gpus, start_minutes=30) as server,
     ):
 
         def label(texts: list[str], concurrency: int) -> dict:
-            rows = pd.DataFrame({tables.KEY: texts, "split": "test", "text": texts})
+            rows = pd.DataFrame({schemas.KEY: texts, "split": "test", "text": texts})
             with tempfile.TemporaryDirectory(dir=folder) as store:
-                _, _, found = zero_shot.label(
+                _, _, found = text.label(
                     rows, system, CLASSES, Path(store), lambda: nullcontext(server), concurrency, 600
                 )
             return found

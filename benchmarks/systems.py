@@ -20,11 +20,12 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from abhinaya import errors, tables
-from abhinaya.audio import RATE
 from abhinaya.config import Config, Hearing, SalmonnSystem, TrainedSystem, load, settings_json
-from abhinaya.corpus import sentences
+from abhinaya.data import schemas
+from abhinaya.data.audio import RATE
+from abhinaya.data.corpora import sentences
 from abhinaya.labels import CLASSES
+from abhinaya.runtime import errors, files
 
 ROOT = Path(__file__).parents[1]
 SEED = 1234
@@ -55,7 +56,7 @@ def main() -> None:
             for name, settings in systems.items()
             for way, system in ways(settings).items()
         }
-    tables.write_json({"options": {k: str(v) for k, v in vars(options).items()}, "ways": found}, options.output)
+    files.write_json({"options": {k: str(v) for k, v in vars(options).items()}, "ways": found}, options.output)
     show(found, options)
 
 
@@ -84,10 +85,10 @@ def draw(folder: Path, options: argparse.Namespace) -> Path:
         split = "train" if index < options.clips else "validation"
         letter = CLASSES[index % len(CLASSES)]
         row = {"path": str(path), "split": split, "EmoClass": letter, "duration": seconds}
-        rows.append({tables.KEY: path.name, **row, "text": texts[index % len(texts)]})
+        rows.append({schemas.KEY: path.name, **row, "text": texts[index % len(texts)]})
     table = pd.DataFrame(rows)
-    tables.write_manifest(table.drop(columns="text"), folder / "manifest.parquet")
-    tables.write_parquet(table[[tables.KEY, "text"]], tables.TRANSCRIPTS, folder / "transcripts.parquet")
+    schemas.write_manifest(table.drop(columns="text"), folder / "manifest.parquet")
+    files.write_parquet(table[[schemas.KEY, "text"]], schemas.TRANSCRIPTS, folder / "transcripts.parquet")
     return folder
 
 
@@ -124,7 +125,7 @@ def measure(name: str, settings: TrainedSystem, corpus: Path, options: argparse.
         script(
             "train.py", corpus, options, "--name", name, "--settings", settings_json(settings), *reads, *heard, *places
         )
-        metrics = tables.read_json(model / "metrics.json")
+        metrics = files.read_json(model / "metrics.json")
     keys = ("seconds_per_step", "utterances_per_second", "peak_memory_mb", "peak_gpu_memory_mb", "trainable_parameters")
     return found | {key: metrics[key] for key in keys}
 

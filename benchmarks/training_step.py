@@ -25,13 +25,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from abhinaya import encoders, errors, losses, tables
-from abhinaya.audio import RATE
-from abhinaya.classifier import Classifier
 from abhinaya.config import Head, SpeechEncoder, SpeechSystem, Wfl
-from abhinaya.dataset import LengthGrouped, collate
+from abhinaya.data.audio import RATE
+from abhinaya.data.dataset import LengthGrouped, collate
 from abhinaya.labels import CLASSES
-from abhinaya.pooling import VARIANCE_FLOOR
+from abhinaya.modeling import encoders, losses
+from abhinaya.modeling.classifier import Classifier
+from abhinaya.modeling.pooling import VARIANCE_FLOOR
+from abhinaya.runtime import errors, files
 
 RESULTS = Path(__file__).parent / "results"
 SEED = 1234
@@ -60,7 +61,7 @@ def main() -> None:
     options = arguments()
     torch.set_num_threads(options.threads)
     result = measure(options)
-    tables.write_json(result, options.output)
+    files.write_json(result, options.output)
     print(f"{options.clips} clips, batches of {options.batch_size}, median of {options.repeats}; ", end="")
     print(f"largest difference of logits {result['logit_difference']:.1e}, of losses {result['loss_difference']:.1e}")
     print(f"{'':8}{'s/clip':>9}{'padding':>9}")

@@ -2,8 +2,9 @@
 
 All three see the same clips with the same model, loaded once, the same beams and arithmetic, in alternating turns:
 
-- `clip`, `full`: `abhinaya.asr` with either `window`: reading the audio, looking for speech (Silero), decoding once.
-  The workflow also writes parts, decodes what is in doubt again and empties what Whisper holds for silence: not here;
+- `clip`, `full`: `abhinaya.transcription` with either `window`: reading the audio, looking for speech (Silero),
+  decoding once. The workflow also writes parts, decodes what is in doubt again and empties what Whisper holds for
+  silence: not here;
 - `single`: the usual loop, WhisperX's `transcribe` called for each file, which looks for speech with pyannote and pads
   what it finds to 30 s.
 
@@ -21,10 +22,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from abhinaya import errors, quiet, tables
 from abhinaya.config import Synthetic, Transcripts, parse
-from abhinaya.corpus import synthetic
+from abhinaya.data import schemas
+from abhinaya.data.corpora import synthetic
 from abhinaya.labels import CLASSES
+from abhinaya.runtime import errors, files, library_logging
 
 RESULTS = Path(__file__).parent / "results"
 SEED = 1234
@@ -51,7 +53,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         clips = from_manifest(options) if options.manifest else spoken(options.clips, Path(folder))
         result = measure(clips, options)
-    tables.write_json(result, options.output)
+    files.write_json(result, options.output)
     print(f"{result['clips']} clips of {result['seconds_per_clip']:.1f} s, median of {options.repeats}")
     print(f"{'':8}{'clips/s':>9}{'ratio':>8}{'WER':>8}")
     for way, found in result["ways"].items():
@@ -61,7 +63,7 @@ def main() -> None:
 
 def spoken(count: int, folder: Path) -> pd.DataFrame:
     """`count` clips of the synthetic corpus, every emotion alike, spoken into `folder`."""
-    from abhinaya import audio
+    from abhinaya.data import audio
 
     each = dict.fromkeys(CLASSES, max(1, count // len(CLASSES) - 2))
     clips = synthetic.read(
@@ -74,8 +76,8 @@ def from_manifest(options: argparse.Namespace) -> pd.DataFrame:
     """The first clips of a manifest of at most 30 s, with their references."""
     if options.references is None:
         raise errors.UserError("--manifest: give --references too, or the word error rate cannot be told")
-    clips = tables.read_manifest(options.manifest)
-    clips = clips.merge(tables.read_transcripts(options.references)[[tables.KEY, "text"]], on=tables.KEY)
+    clips = schemas.read_manifest(options.manifest)
+    clips = clips.merge(schemas.read_transcripts(options.references)[[schemas.KEY, "text"]], on=schemas.KEY)
     clips = clips[clips["duration"] <= 30].head(options.clips)
     if clips.empty:
         raise errors.UserError(f"{options.references}: no text for any clip of {options.manifest}; check `FileName`")
@@ -94,7 +96,7 @@ def measure(clips: pd.DataFrame, options: argparse.Namespace) -> dict:
             started = time.perf_counter()
             found = transcribe(clips)
             seconds[way].append(time.perf_counter() - started)
-            texts[way] = clips[tables.KEY].map(found)
+            texts[way] = clips[schemas.KEY].map(found)
     medians = {way: statistics.median(values) for way, values in seconds.items()}
     return {
         "clips": len(clips),
@@ -114,27 +116,28 @@ def measure(clips: pd.DataFrame, options: argparse.Namespace) -> dict:
 
 def build(options: argparse.Namespace) -> dict[str, Callable[[pd.DataFrame], dict[str, str]]]:
     """Each way as a function from clips to the text of each `FileName`."""
-    quiet.whisperx()
-    from abhinaya import asr, audio
+    library_logging.whisperx()
+    from abhinaya.data import audio
+    from abhinaya.transcription import shards, whisperx
 
     device = "cuda" if options.gpus else "cpu"
     shared = {"model": options.model, "compute_type": options.compute_type, "beam_size": options.beam_size}
 
     def ours(window: str) -> Callable[[pd.DataFrame], dict[str, str]]:
         settings = parse(Transcripts, {**shared, "batch_size": options.batch_size, "window": window}, "options")
-        transcriber = asr.Transcriber(settings, device, options.threads)
+        transcriber = whisperx.Transcriber(settings, device, options.threads)
 
         def transcribe(clips: pd.DataFrame) -> dict[str, str]:
-            batches = asr._prefetched(asr._batches(clips, settings), options.threads)
-            return {row[tables.KEY]: row["text"] for batch in batches for row in transcriber.transcribe(*batch)}
+            batches = shards._prefetched(shards._batches(clips, settings), options.threads)
+            return {row[schemas.KEY]: row["text"] for batch in batches for row in transcriber.transcribe(*batch)}
 
         return transcribe
 
-    pipeline = asr.Transcriber(parse(Transcripts, shared, "options"), device, options.threads).pipeline
+    pipeline = whisperx.Transcriber(parse(Transcripts, shared, "options"), device, options.threads).pipeline
 
     def single(clips: pd.DataFrame) -> dict[str, str]:
         texts = {}
-        for name, path in zip(clips[tables.KEY], clips["path"], strict=True):
+        for name, path in zip(clips[schemas.KEY], clips["path"], strict=True):
             segments = pipeline.transcribe(audio.read(path), batch_size=1, language="en")["segments"]
             texts[name] = " ".join(segment["text"].strip() for segment in segments)
         return texts

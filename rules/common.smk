@@ -5,8 +5,8 @@ import os
 import shlex
 
 from abhinaya import config as configuration
-from abhinaya import sigterm
-from abhinaya.errors import UserError
+from abhinaya.runtime import snakemake_sigterm
+from abhinaya.runtime.errors import UserError
 
 
 def call_or_exit(function, *arguments):
@@ -17,7 +17,7 @@ def call_or_exit(function, *arguments):
         sys.exit(f"error: {error}")
 
 
-call_or_exit(sigterm.mend)
+call_or_exit(snakemake_sigterm.mend)
 CONFIG = call_or_exit(configuration.validate, config)  # as an object
 if CONFIG.transcripts.path and not Path(CONFIG.transcripts.path).is_file():
     sys.exit(
@@ -40,7 +40,7 @@ ANALYSES = (
     "subgroups",
     "mistakes",
 )
-TABLES = configuration.paper.tables(CONFIG)
+TABLES = configuration.paper_runs.tables(CONFIG)
 FIGURES = ("figure2",)
 TRAINED = [
     name
@@ -113,7 +113,7 @@ TRANSCRIPTS = "results/corpus/transcripts.parquet"
 
 
 def digest(part):
-    """The digest of a part of the manifest (see abhinaya.corpus.digests), or of the transcripts."""
+    """The digest of a part of the manifest (see abhinaya.data.corpora.digests), or of the transcripts."""
     return f"results/corpus/digests/{part}.sha256"
 
 

@@ -3,6 +3,6 @@
 
 onstart:
     if not workflow.local_exec:
-        from abhinaya.preflight import gate
+        from abhinaya.preflight import hook
 
-        gate.pass_or_stop(workflow, config)
+        hook.pass_or_stop(workflow, config)

@@ -78,7 +78,7 @@ rule report:
         votes=expand("results/{ensemble}/preds.csv", ensemble=CONFIG.ensembles),
         manifest=ancient(MANIFEST),
         analysis=expand("results/analysis/{table}.csv", table=ANALYSES),
-        tables=tables_made(configuration.paper.in_report(CONFIG), "json"),
+        tables=tables_made(configuration.paper_runs.in_report(CONFIG), "json"),
         summary="results/corpus/summary.json",
         transcripts=ancient(TRANSCRIPTS),
         references=ancient("results/corpus/references.parquet"),

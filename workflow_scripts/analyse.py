@@ -4,21 +4,21 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from abhinaya.analysis import (
+from abhinaya.evaluation.analysis import (
     agreement,
     calibration,
-    comparisons,
-    evaluation,
-    members,
-    mistakes,
+    leave_one_out,
     oracle,
+    predictions,
+    significance,
     speakers,
     subgroups,
+    worst_errors,
 )
-from abhinaya.analysis.bootstrap import Bootstrap
-from abhinaya.errors import UserError, run
-from abhinaya.tables import write_csv
-from abhinaya.voting import TieRule
+from abhinaya.evaluation.analysis.bootstrap import Bootstrap
+from abhinaya.evaluation.voting import TieRule
+from abhinaya.runtime.errors import UserError, run
+from abhinaya.runtime.files import write_csv
 
 
 def main() -> None:
@@ -27,18 +27,18 @@ def main() -> None:
         raise UserError("--names: give one name, each once, for every file of --preds, in the same order")
     preds = dict(zip(args.names, args.preds, strict=True))
     bootstrap = Bootstrap(args.bootstrap, args.seed)
-    found = evaluation.read(args.manifest, args.transcripts, preds, ties(args))
+    found = predictions.read(args.manifest, args.transcripts, preds, ties(args))
     summary, reliability = calibration.calibration(found)
     tables = {
-        "comparisons": comparisons.compare(found, bootstrap),
+        "comparisons": significance.compare(found, bootstrap),
         "speakers": speakers.speakers(found, bootstrap),
         "calibration": summary,
         "reliability": reliability,
         "agreement": agreement.agreement(found),
-        "members": members.leave_one_out(found, bootstrap),
+        "members": leave_one_out.leave_one_out(found, bootstrap),
         "oracle": oracle.oracle(found),
         "subgroups": subgroups.subgroups(found, bootstrap),
-        "mistakes": mistakes.mistakes(found),
+        "mistakes": worst_errors.mistakes(found),
     }
     for name, table in tables.items():
         write_csv(table, args.output_dir / f"{name}.csv")

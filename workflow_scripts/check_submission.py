@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from abhinaya import submission
-from abhinaya.errors import run, tell
-from abhinaya.tables import read_manifest
+from abhinaya.data.schemas import read_manifest
+from abhinaya.evaluation import submission
+from abhinaya.runtime.errors import run, tell
 
 
 def main() -> None:

@@ -3,8 +3,10 @@
 import argparse
 from pathlib import Path
 
-from abhinaya import config, manual, tables
-from abhinaya.errors import run
+from abhinaya import config
+from abhinaya.config import reference
+from abhinaya.runtime import files
+from abhinaya.runtime.errors import run
 
 FOLDER = Path(__file__).resolve().parents[1] / "config"
 
@@ -19,8 +21,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
-    tables.write_json(config.schema(), args.schema)
-    tables.write_text(manual.filled(args.manual.read_text(encoding="utf-8")), args.manual)
+    files.write_json(config.schema(), args.schema)
+    files.write_text(reference.filled(args.manual.read_text(encoding="utf-8")), args.manual)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from abhinaya import errors, tables
 from abhinaya.config import Hearing, parse
+from abhinaya.data import schemas
+from abhinaya.runtime import errors
 
 
 def arguments() -> argparse.Namespace:
@@ -24,9 +25,9 @@ def main() -> None:
     settings = parse(Hearing, options.settings, where="hearing")
     if not 0 <= options.shard < options.shards:
         raise errors.UserError(f"--shard: {options.shard}, but there are {options.shards}, counted from 0")
-    manifest = tables.read_manifest(options.manifest)
-    from abhinaya.devices import claim  # torch; not for --help and not before the settings are checked
-    from abhinaya.encoders.salmonn.hearing import hear
+    manifest = schemas.read_manifest(options.manifest)
+    from abhinaya.modeling.encoders.salmonn.feature_cache import hear
+    from abhinaya.runtime.devices import claim  # torch; not for --help and not before the settings are checked
 
     device, workers = claim(options.cpus, min(options.gpus, 1))
     rows = manifest[manifest["split"].notna()].iloc[options.shard :: options.shards]

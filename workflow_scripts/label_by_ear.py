@@ -3,24 +3,26 @@
 import argparse
 from pathlib import Path
 
-from abhinaya import errors, tables
 from abhinaya.config import SalmonnZeroShot, deciding, parse
+from abhinaya.data import schemas
 from abhinaya.labels import CLASSES
+from abhinaya.runtime import errors, files
 
 
 def main() -> None:
     options = arguments()
     settings = parse(SalmonnZeroShot, options.settings, where=f"systems.{options.name}")
-    manifest = tables.read_manifest(options.manifest)
+    manifest = schemas.read_manifest(options.manifest)
     rows = manifest[manifest["split"].isin(("validation", "test"))].reset_index(drop=True)
     if rows.empty:
         raise errors.UserError(f"{options.manifest}: no validation or test utterance; check the corpus's partitions")
-    from abhinaya import labelling, speech_zero_shot  # torch; not for --help and not before the settings are checked
-    from abhinaya.devices import claim
-    from abhinaya.versions import versions
+    from abhinaya.runtime.devices import claim
+    from abhinaya.runtime.versions import versions
+    from abhinaya.zero_shot import speech  # torch; not for --help and not before the settings are checked
+    from abhinaya.zero_shot.predictions import AUDIT
 
     device, workers = claim(options.cpus, min(options.gpus, 1))
-    predictions, audit, found = speech_zero_shot.label(
+    predictions, audit, found = speech.label(
         rows, settings, options.classes, options.seed, options.store, device, workers, options.heard
     )
     summary = {
@@ -29,14 +31,12 @@ def main() -> None:
         "classes": list(options.classes),
         "seed": options.seed,
         "versions": versions(("torch", "transformers", "peft", "pandas")),
-        "notes": speech_zero_shot.notes(found, settings),
+        "notes": speech.notes(found, settings),
         **found,
     }
-    tables.write_parquet(
-        audit, labelling.AUDIT, options.answers, {"name": options.name, "settings": summary["settings"]}
-    )
-    tables.write_json(summary, options.summary)
-    tables.write_predictions(predictions, options.output)
+    files.write_parquet(audit, AUDIT, options.answers, {"name": options.name, "settings": summary["settings"]})
+    files.write_json(summary, options.summary)
+    schemas.write_predictions(predictions, options.output)
 
 
 def arguments() -> argparse.Namespace:

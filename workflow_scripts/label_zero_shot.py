@@ -4,24 +4,27 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from abhinaya import errors, tables, transcripts
 from abhinaya.config import ZeroShotSystem, deciding, parse
+from abhinaya.data import schemas
 from abhinaya.labels import CLASSES
+from abhinaya.runtime import errors, files
+from abhinaya.transcription import transcripts
 
 
 def main() -> None:
     options = arguments()
     settings = parse(ZeroShotSystem, options.settings, where=f"systems.{options.name}")
-    manifest = transcripts.joined(tables.read_manifest(options.manifest), options.transcripts)
+    manifest = transcripts.joined(schemas.read_manifest(options.manifest), options.transcripts)
     rows = manifest[manifest["split"].isin(("validation", "test"))].reset_index(drop=True)
     if rows.empty:
         raise errors.UserError(f"{options.manifest}: no validation or test utterance; check the corpus's partitions")
-    from abhinaya import labelling, serving, zero_shot  # the client of a server; not for --help
-    from abhinaya.versions import versions
+    from abhinaya.runtime.versions import versions
+    from abhinaya.zero_shot import server, text  # the client of a server; not for --help
+    from abhinaya.zero_shot.predictions import AUDIT
 
     machine = (options.cpus, options.gpus, options.start_minutes)
-    connect = partial(serving.connect, settings, options.server_log, *machine)
-    predictions, audit, found = zero_shot.label(
+    connect = partial(server.connect, settings, options.server_log, *machine)
+    predictions, audit, found = text.label(
         rows, settings, options.classes, options.store, connect, options.concurrency, options.request_seconds
     )
     summary = {
@@ -29,14 +32,12 @@ def main() -> None:
         "settings": deciding(settings),
         "classes": list(options.classes),
         "versions": versions(("openai", "pandas")),
-        "notes": zero_shot.notes(found, settings),
+        "notes": text.notes(found, settings),
         **found,
     }
-    tables.write_parquet(
-        audit, labelling.AUDIT, options.answers, {"name": options.name, "settings": summary["settings"]}
-    )
-    tables.write_json(summary, options.summary)
-    tables.write_predictions(predictions, options.output)
+    files.write_parquet(audit, AUDIT, options.answers, {"name": options.name, "settings": summary["settings"]})
+    files.write_json(summary, options.summary)
+    schemas.write_predictions(predictions, options.output)
 
 
 def arguments() -> argparse.Namespace:

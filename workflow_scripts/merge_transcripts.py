@@ -3,8 +3,10 @@
 import argparse
 from pathlib import Path
 
-from abhinaya import errors, tables, transcripts
-from abhinaya.corpus import digests
+from abhinaya.data import schemas
+from abhinaya.data.corpora import digests
+from abhinaya.runtime import errors, files
+from abhinaya.transcription import transcripts
 
 
 def arguments() -> argparse.Namespace:
@@ -24,12 +26,12 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
-    manifest = tables.read_manifest(options.manifest)
+    manifest = schemas.read_manifest(options.manifest)
     merged, metadata = transcripts.merge(manifest, options.sources, options.utterances)
-    tables.write_parquet(merged, tables.TRANSCRIPTS, options.output, metadata)
+    files.write_parquet(merged, schemas.TRANSCRIPTS, options.output, metadata)
     if options.digest:
-        content = merged[[tables.KEY, "text"]]
-        tables.write_text(f"{digests.digest(content)}\n", options.digest)
+        content = merged[[schemas.KEY, "text"]]
+        files.write_text(f"{digests.digest(content)}\n", options.digest)
     counts = metadata["counts"]
     print(f"{counts['utterances']} transcripts, {counts['empty']} empty, {counts['redecoded']} decoded again")
 

@@ -3,22 +3,23 @@
 import argparse
 from pathlib import Path
 
-from abhinaya import config, paper_tables
-from abhinaya.errors import run
+from abhinaya import config
+from abhinaya.reporting import paper
+from abhinaya.runtime.errors import run
 
 
 def main() -> None:
     args = parse_args()
-    settings = config.parse(paper_tables.Settings, args.settings, "tables")
-    inputs = paper_tables.read(settings, args.names, args.scores, args.votes, args.summary)
-    made = paper_tables.make(args.table, inputs)
-    for path in paper_tables.write(args.table, made, args.output_dir):
+    settings = config.parse(paper.Settings, args.settings, "tables")
+    inputs = paper.read(settings, args.names, args.scores, args.votes, args.summary)
+    made = paper.make(args.table, inputs)
+    for path in paper.write(args.table, made, args.output_dir):
         print(path)
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--table", required=True, help=f"which one: {', '.join(paper_tables.TABLES)}")
+    parser.add_argument("--table", required=True, help=f"which one: {', '.join(paper.TABLES)}")
     parser.add_argument(
         "--settings", default="{}", help="the configuration's section `tables`, resolved: JSON, or a JSON or YAML file"
     )

@@ -3,7 +3,10 @@
 import argparse
 from pathlib import Path
 
-from abhinaya import errors, new_audio, systems, tables, transcripts
+from abhinaya.data import schemas
+from abhinaya.prediction import new_audio, systems
+from abhinaya.runtime import errors, files
+from abhinaya.transcription import transcripts
 
 ONLY_WITH = {"manifest": ("transcripts", "heard"), "audio": ("segment_seconds", "transcripts_settings", "like")}
 
@@ -37,13 +40,13 @@ def main() -> None:
         label_new_audio(options)
         return
     read = [options.manifest, options.transcripts, *options.heard, *of_model(options.model)]
-    tables.check_targets([options.output], filter(None, read))
-    manifest = tables.read_manifest(options.manifest)
+    files.check_targets([options.output], filter(None, read))
+    manifest = schemas.read_manifest(options.manifest)
     if options.transcripts:
         manifest = transcripts.joined(manifest, options.transcripts)
-    from abhinaya.prediction import predict  # torch; not for --help
+    from abhinaya.prediction.predict import predict  # torch; not for --help
 
-    tables.write_predictions(
+    schemas.write_predictions(
         predict(options.model, manifest, options.cpus, options.gpus, options.heard), options.output
     )
 
@@ -55,7 +58,7 @@ def of_model(folder: Path) -> list[Path]:
 
 def label_new_audio(options: argparse.Namespace) -> None:
     job = new_audio.Job.of(options)
-    tables.check_targets([options.output], of_model(options.model))
+    files.check_targets([options.output], of_model(options.model))
     model = systems.read_model(options.model)
     results = options.model.absolute().parent.parent  # results/{system}/model
     job.label({"the model": model}, results, combine=lambda found: found["the model"])

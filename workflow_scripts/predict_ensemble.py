@@ -4,7 +4,10 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from abhinaya import errors, new_audio, systems, tables, voting
+from abhinaya.data import schemas
+from abhinaya.evaluation import voting
+from abhinaya.prediction import new_audio, systems
+from abhinaya.runtime import errors
 
 
 def arguments() -> argparse.Namespace:
@@ -28,7 +31,7 @@ def main() -> None:
     job.label(
         members,
         results,
-        combine=lambda found: vote({name: table.set_index(tables.KEY) for name, table in found.items()}),
+        combine=lambda found: vote({name: table.set_index(schemas.KEY) for name, table in found.items()}),
     )
 
 

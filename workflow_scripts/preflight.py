@@ -8,8 +8,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from abhinaya import config, errors, preflight
+from abhinaya import config, preflight
 from abhinaya.preflight import plan
+from abhinaya.runtime import errors
 
 
 def arguments() -> argparse.Namespace:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from abhinaya import config, tables
-from abhinaya.corpus import TooManyRejected, digests, prepare, summary
-from abhinaya.errors import UserError, run
+from abhinaya import config
+from abhinaya.data import schemas
+from abhinaya.data.corpora import TooManyRejected, digests, prepare, summary
+from abhinaya.runtime import files
+from abhinaya.runtime.errors import UserError, run
 
 
 def positive(text: str) -> int:
@@ -38,17 +40,17 @@ def main() -> None:
     try:
         prepared = prepare(corpus, args.seed, args.audio, args.workers)
     except TooManyRejected as error:
-        tables.write_csv(error.rejected, args.rejected)
+        files.write_csv(error.rejected, args.rejected)
         raise UserError(f"{error}; all are listed in {args.rejected}") from None
     metadata = {
         "seed": args.seed,
         "corpus": corpus.model_dump(mode="json", exclude={"resources"}),
         "classes": prepared.summary["splits"]["train"]["classes"],
     }
-    tables.write_csv(prepared.rejected, args.rejected)
-    tables.write_manifest(prepared.manifest, args.manifest, metadata)
-    tables.write_parquet(prepared.references, tables.TRANSCRIPTS, args.references)
-    tables.write_json(prepared.summary, args.summary)
+    files.write_csv(prepared.rejected, args.rejected)
+    schemas.write_manifest(prepared.manifest, args.manifest, metadata)
+    files.write_parquet(prepared.references, schemas.TRANSCRIPTS, args.references)
+    files.write_json(prepared.summary, args.summary)
     digests.write(digests.digests(prepared.manifest, prepared.references), args.digests)
     Console().print(summary.as_table(prepared.summary))
 

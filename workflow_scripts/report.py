@@ -4,9 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from abhinaya import report
-from abhinaya.errors import UserError, run
-from abhinaya.report.terminal import show
+from abhinaya.reporting import report
+from abhinaya.reporting.report.console import show
+from abhinaya.runtime.errors import UserError, run
 
 
 def main() -> None:

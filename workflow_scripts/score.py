@@ -3,19 +3,20 @@
 import argparse
 from pathlib import Path
 
-from abhinaya import scoring
-from abhinaya.errors import run
-from abhinaya.tables import check_targets, read_manifest, read_predictions, write_json
+from abhinaya.data.schemas import read_manifest, read_predictions
+from abhinaya.evaluation import metrics
+from abhinaya.runtime.errors import run
+from abhinaya.runtime.files import check_targets, write_json
 
 
 def main() -> None:
     args = parse_args()
     check_targets([args.output], [args.manifest, args.preds])
-    scores = scoring.score(
+    scores = metrics.score(
         read_manifest(args.manifest), read_predictions(args.preds), args.bootstrap, args.seed, source=args.preds
     )
     write_json(scores, args.output)
-    for split in scoring.SCORED:
+    for split in metrics.SCORED:
         print(f"{split}: {describe(scores[split])}; {scores['unlabelled'][split]} unlabelled")
 
 

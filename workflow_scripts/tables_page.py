@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from abhinaya import report
-from abhinaya.errors import run
+from abhinaya.reporting import report
+from abhinaya.runtime.errors import run
 
 
 def main() -> None:

@@ -7,8 +7,10 @@ import argparse
 import contextlib
 from pathlib import Path
 
-from abhinaya import errors, launch, locks, signals, tables, transcripts
 from abhinaya.config import Trained, parse
+from abhinaya.data import schemas
+from abhinaya.runtime import errors, launch, locks, signals
+from abhinaya.transcription import transcripts
 
 
 def arguments() -> argparse.Namespace:
@@ -34,14 +36,14 @@ def main() -> None:
     gpus = options.gpus // options.nodes  # of this machine
     if max(gpus, options.nodes) > 1 and not launch.is_launched():
         if gpus:
-            from abhinaya.devices import claim
+            from abhinaya.runtime.devices import claim
 
             claim(options.cpus, gpus)  # too few are told once, not by every process
         launch.launch(max(1, gpus), options.nodes, options.cpus)
-    manifest = tables.read_manifest(options.manifest)
+    manifest = schemas.read_manifest(options.manifest)
     if options.transcripts:
         manifest = transcripts.joined(manifest, options.transcripts)
-    from abhinaya.training import train  # torch; not for --help and not before the settings are checked
+    from abhinaya.training.train import train  # torch; not for --help and not before the settings are checked
 
     first = contextlib.nullcontext()
     if launch.is_first():

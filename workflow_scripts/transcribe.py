@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from abhinaya import errors, quiet, tables
 from abhinaya.config import Transcripts, parse
+from abhinaya.data import schemas
+from abhinaya.runtime import errors, library_logging
 
 
 def arguments() -> argparse.Namespace:
@@ -24,9 +25,9 @@ def main() -> None:
     settings = parse(Transcripts, options.settings, where="transcripts")
     if not 0 <= options.shard < settings.shards:
         raise errors.UserError(f"--shard {options.shard}: there are {settings.shards}, from 0; change one of them")
-    manifest = tables.read_manifest(options.manifest)
-    quiet.whisperx()
-    from abhinaya.asr import transcribe_shard  # WhisperX takes seconds to import; not for --help
+    manifest = schemas.read_manifest(options.manifest)
+    library_logging.whisperx()
+    from abhinaya.transcription.shards import transcribe_shard  # WhisperX takes seconds to import; not for --help
 
     device = "cuda" if options.gpus else "cpu"
     transcribe_shard(manifest, settings, options.shard, options.seed, options.output, device, options.threads)

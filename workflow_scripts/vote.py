@@ -7,9 +7,10 @@ from typing import get_args
 
 import pandas as pd
 
-from abhinaya import submission, voting
-from abhinaya.errors import UserError, run, tell
-from abhinaya.tables import check_targets, read_manifest, write_csv, write_json, write_predictions
+from abhinaya.data.schemas import read_manifest, write_predictions
+from abhinaya.evaluation import submission, voting
+from abhinaya.runtime.errors import UserError, run, tell
+from abhinaya.runtime.files import check_targets, write_csv, write_json
 
 
 def main() -> None:

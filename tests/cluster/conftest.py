@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from cluster_runs import SCRIPT, Cluster, Run
-from running import ROOT
+
+from support.running import ROOT
 
 PARTS = ("Snakefile", "config", "config.yaml", "envs", "profiles", "rules", "slurm", "workflow_scripts")
 

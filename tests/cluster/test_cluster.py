@@ -17,7 +17,8 @@ import psutil
 import pytest
 import yaml
 from cluster_runs import SCRIPT, Cluster, Job, Run, wait_for
-from running import ROOT
+
+from support.running import ROOT
 
 
 def configured(checkout: Path, name: str, change: Callable[[dict], None]) -> str:

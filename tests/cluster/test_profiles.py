@@ -9,8 +9,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from running import ROOT
 from snakemake.cli import parse_args
+
+from support.running import ROOT
 
 PROFILE = "profiles/slurm/config.v9+.yaml"
 USES_GPUS = {

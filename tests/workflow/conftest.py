@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from running import snakemake
+
+from support.running import snakemake
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

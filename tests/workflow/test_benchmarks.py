@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from chat_server import ChatServer, Reply
 
 from abhinaya.config import Hearing
+from support.chat_server import ChatServer, Reply
 
 ROOT = Path(__file__).parents[2]
 

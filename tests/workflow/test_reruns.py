@@ -4,13 +4,14 @@ import secrets
 from collections import Counter
 from pathlib import Path
 
-import msp_layout
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 import yaml
-from running import TEST_CONFIG, planned, snakemake
+
+from support import msp_layout
+from support.running import TEST_CONFIG, planned, snakemake
 
 TARGET = "results/vote/scores.json"
 UNUSED = 20_000  # rows in no split: they make the manifest large and are neither trained on nor predicted

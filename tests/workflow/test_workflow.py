@@ -10,18 +10,18 @@ import sys
 import time
 from pathlib import Path
 
-import msp_layout
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 import yaml
 import yte
-from running import ROOT, TEST_CONFIG, planned, snakemake
 
-from abhinaya import tables
 from abhinaya.config import validate
+from abhinaya.data import schemas
 from abhinaya.labels import CLASSES
+from support import msp_layout
+from support.running import ROOT, TEST_CONFIG, planned, snakemake
 
 TRAINED = ("baseline", "s1", "t2")
 SYSTEMS = ("baseline", "s1", "t1", "t2")
@@ -59,13 +59,13 @@ SMALL_SALMONN = {
 
 def test_every_file_of_the_contract_is_there_and_well_formed(finished: Path) -> None:
     results = finished / "results"
-    manifest = tables.read_manifest(results / "corpus/manifest.parquet")
+    manifest = schemas.read_manifest(results / "corpus/manifest.parquet")
     assert manifest["split"].value_counts().to_dict() == {"train": 34, "validation": 16, "test": 16}
-    transcripts = tables.read_transcripts(results / "corpus/transcripts.parquet")
+    transcripts = schemas.read_transcripts(results / "corpus/transcripts.parquet")
     assert transcripts["FileName"].tolist() == manifest["FileName"].tolist()
     scored = manifest[manifest["split"].isin(("validation", "test"))]
     for name in (*SYSTEMS, "vote"):
-        predictions = tables.read_predictions(results / name / "preds.csv")
+        predictions = schemas.read_predictions(results / name / "preds.csv")
         assert predictions["FileName"].tolist() == sorted(scored["FileName"])
         assert (predictions["EmoClass"].isin(CLASSES)).all()
         scores = json.loads((results / name / "scores.json").read_text())
@@ -98,7 +98,7 @@ def test_transcripts_are_what_was_said(finished: Path) -> None:
 
     corpus = finished / "results/corpus"
     said = pd.read_parquet(corpus / "references.parquet").set_index("FileName")["text"]
-    heard = tables.read_transcripts(corpus / "transcripts.parquet").set_index("FileName")["text"]
+    heard = schemas.read_transcripts(corpus / "transcripts.parquet").set_index("FileName")["text"]
     simple = [text.str.lower().str.replace(r"[^a-z' ]", "", regex=True) for text in (said, heard[said.index])]
     assert jiwer.wer(simple[0].tolist(), simple[1].tolist()) < 0.5
 
@@ -291,7 +291,7 @@ def test_a_corpus_of_ones_own_runs_and_bad_audio_is_quarantined(own_corpus: tupl
     results = directory / "results"
     rejected = pd.read_csv(results / "corpus/rejected.csv")
     assert rejected["FileName"].tolist() == ["spoilt.wav"]
-    predictions = tables.read_predictions(results / "vote/preds.csv")
+    predictions = schemas.read_predictions(results / "vote/preds.csv")
     assert len(predictions) == 24
     assert (predictions[["p_C", "p_D", "p_F", "p_S", "p_U"]] == 0).all(axis=None)  # training had none of these
     assert "Never predicts" in (results / "report/report.html").read_text()
@@ -327,7 +327,7 @@ def test_the_configurations_that_come_along_can_be_planned(name: str, tmp_path: 
 def test_planning_looks_at_no_model(tmp_path: Path) -> None:
     """Each job parses the Snakefile again, and models take seconds to read."""
     code = "import sys; from snakemake.cli import main\n"
-    code += "try: main()\nfinally: print('models:', 'abhinaya.models' in sys.modules)"
+    code += "try: main()\nfinally: print('models:', 'abhinaya.pretrained.hub' in sys.modules)"
     words = ["-n", "--snakefile", str(ROOT / "Snakefile"), "--configfile", str(TEST_CONFIG)]
     done = subprocess.run(
         [sys.executable, "-c", code, *words, "--directory", str(tmp_path)], capture_output=True, text=True
@@ -456,7 +456,7 @@ def test_the_papers_configuration_runs_on_a_small_corpus_in_the_real_layout(tmp_
     run = snakemake(tmp_path / "run", configfile=config)
     assert run.returncode == 0, run.stdout + run.stderr
     results = tmp_path / "run/results"
-    manifest = tables.read_manifest(results / "corpus/manifest.parquet")
+    manifest = schemas.read_manifest(results / "corpus/manifest.parquet")
     assert len(manifest) == len(names)
     assert manifest.loc[manifest["EmoClass"].isin(("O", "X")), "split"].isna().all()
     hidden = sorted(manifest.loc[manifest["split"] == "test", "FileName"])

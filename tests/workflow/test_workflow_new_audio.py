@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from running import ROOT
 
-from abhinaya.corpus.espeak import Prosody, Request, speak
+from abhinaya.data.corpora.espeak import Prosody, Request, speak
+from abhinaya.data.schemas import PROBABILITIES
 from abhinaya.labels import EMOTIONS
-from abhinaya.tables import PROBABILITIES
+from support.running import ROOT
 
 COLUMNS = ["path", "start", "end", "EmoClass", "emotion", *PROBABILITIES]
 LONGEST = 10.0  # seconds that the systems of the test configuration hear
@@ -69,7 +69,9 @@ def by_vote(finished: Path, recordings: Path) -> tuple[pd.DataFrame, subprocess.
 def test_they_are_in_no_corpus(finished: Path, recordings: Path) -> None:
     said = pd.read_parquet(finished / "results/corpus/references.parquet")["text"].str.lower()
     assert len(said) == 66 and not said.isin([text.lower().strip(".") for text in (*SAID.values(), *TALK)]).any()
-    prepared = {path.name for path in (finished / "results").rglob("*.wav")}  # other tests lay recordings beside results
+    prepared = {
+        path.name for path in (finished / "results").rglob("*.wav")
+    }  # other tests lay recordings beside results
     assert len(prepared) == 66 and not prepared & {path.name for path in recordings.rglob("*")}
 
 

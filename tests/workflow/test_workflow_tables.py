@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from running import ROOT, TEST_CONFIG, planned, snakemake
 
 from abhinaya.config import validate
-from abhinaya.config.paper import in_report, tables
-from abhinaya.report.tables import percent
-from abhinaya.tables import read_json
+from abhinaya.config.paper_runs import in_report, tables
+from abhinaya.reporting.table import percent
+from abhinaya.runtime.files import read_json
+from support.running import ROOT, TEST_CONFIG, planned, snakemake
 
 SETTINGS = yaml.safe_load(TEST_CONFIG.read_text())
 NAMES = [*SETTINGS["systems"], *SETTINGS["ensembles"]]
@@ -148,7 +148,7 @@ def test_a_table_is_made_anew_when_a_published_value_is_added(finished: Path) ->
     columns, *rows = (line.split("\t") for line in told.splitlines() if "\t" in line)
     inputs = {row[0]: row[columns.index("input-file(s)")].split(",") for row in rows}
     for name in ("table1.csv", "figure2.svg"):
-        assert str(ROOT / "workflow_scripts/abhinaya/paper.csv") in inputs[f"results/tables/{name}"]
+        assert str(ROOT / "workflow_scripts/abhinaya/reporting/paper/paper.csv") in inputs[f"results/tables/{name}"]
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "config/paper.yaml"])

@@ -16,13 +16,16 @@ import pandas as pd
 import psutil
 import pytest
 import yaml
-from running import ROOT, TEST_CONFIG, snakemake
 
-from abhinaya import serving, tables, zero_shot
-from abhinaya.answers import Answers
 from abhinaya.config import ZeroShotSystem, parse
+from abhinaya.data import schemas
 from abhinaya.labels import CLASSES
-from abhinaya.serving import Backend
+from abhinaya.runtime import files
+from abhinaya.zero_shot import server as serving
+from abhinaya.zero_shot import text
+from abhinaya.zero_shot.response_store import Answers
+from abhinaya.zero_shot.server import Backend
+from support.running import ROOT, TEST_CONFIG, snakemake
 
 T1 = yaml.safe_load(TEST_CONFIG.read_text())["systems"]["t1"]
 WORD = {"mode": "word"}
@@ -50,9 +53,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
 
 def label(server: Backend, texts: list[str], store: Path, prompt: dict, concurrency: int = 8) -> pd.DataFrame:
     names = [f"{text[:20]} {number}" for number, text in enumerate(texts)]
-    rows = pd.DataFrame({tables.KEY: names, "split": "test", "text": texts})
+    rows = pd.DataFrame({schemas.KEY: names, "split": "test", "text": texts})
     settings = parse(ZeroShotSystem, T1 | {"prompt": prompt})
-    _, audit, _ = zero_shot.label(rows, settings, CLASSES, store, lambda: nullcontext(server), concurrency, 120)
+    _, audit, _ = text.label(rows, settings, CLASSES, store, lambda: nullcontext(server), concurrency, 120)
     return audit
 
 
@@ -62,7 +65,7 @@ def test_concurrency_and_order_do_not_change_a_label(server: Backend, prompt: di
     together = label(server, TEXTS[::-1], tmp_path / "8", prompt, concurrency=8)[::-1]
     assert alone["EmoClass"].tolist() == together["EmoClass"].tolist()
     assert alone["status"].tolist() == ["empty" if not text else "labelled" for text in TEXTS]
-    probabilities = list(tables.PROBABILITIES)
+    probabilities = list(schemas.PROBABILITIES)
     np.testing.assert_allclose(alone[probabilities], together[probabilities].to_numpy(), atol=1e-4)
     np.testing.assert_allclose(alone[probabilities].sum(axis=1), 1.0, atol=1e-9)
     if prompt is SCORED:
@@ -98,7 +101,7 @@ def test_a_killed_job_asks_nothing_twice_and_leaves_no_server(finished: Path, tm
     """SIGKILL to the whole job while it asks; the rerun ends with the undisturbed run's labels."""
     directory, results = tmp_path / "run", tmp_path / "run/results/t1"
     shutil.copytree(finished, directory)
-    undisturbed = tables.read_predictions(results / "preds.csv")
+    undisturbed = schemas.read_predictions(results / "preds.csv")
     total = len(Answers(results / "asked").read())
     for path in (results / "preds.csv", results / "answers.parquet", results / "labelling.json"):
         path.unlink()
@@ -123,16 +126,16 @@ def test_a_killed_job_asks_nothing_twice_and_leaves_no_server(finished: Path, tm
     assert not (results / "preds.csv").exists()
     run = snakemake(directory, "results/t1/preds.csv", "--nolock", configfile=config)
     assert run.returncode == 0, run.stdout + run.stderr
-    summary = tables.read_json(results / "labelling.json")
+    summary = files.read_json(results / "labelling.json")
     assert summary["requests"] == {"asked": total - stored, "stored": stored}
-    again = tables.read_predictions(results / "preds.csv")
+    again = schemas.read_predictions(results / "preds.csv")
     assert again["EmoClass"].tolist() == undisturbed["EmoClass"].tolist()
     # Everything is answered now: labelling again starts no server.
     (results / "preds.csv").unlink()
     run = snakemake(directory, "results/t1/preds.csv", "--nolock", configfile=config)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "nothing to ask" in run.stdout + run.stderr and "starting vLLM" not in run.stdout + run.stderr
-    assert tables.read_predictions(results / "preds.csv").equals(again)
+    assert schemas.read_predictions(results / "preds.csv").equals(again)
 
 
 def vllm_processes() -> list[psutil.Process]:

@@ -12,11 +12,13 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from abhinaya.config import paper, runs
+from abhinaya.config import paper_runs as paper_runs
+from abhinaya.config import runs
+from abhinaya.config.base import INFRASTRUCTURE, Resources, Section, Seed, deciding, settings_json
 from abhinaya.config.corpus import AnyCorpus, Corpus, Csv, MspPodcast, Ravdess, Synthetic, Validation
 from abhinaya.config.ensemble import Ensemble
-from abhinaya.config.mistakes import WrongKey, lines
-from abhinaya.config.section import INFRASTRUCTURE, Resources, Section, Seed, deciding, settings_json
+from abhinaya.config.messages import WrongKey, lines
+from abhinaya.config.paper_tables import NAMES_ONLY, Losses, Name, System, Tables, ZeroShotFigure
 from abhinaya.config.system import (
     ARCHITECTURES,
     CONVOLUTIONAL,
@@ -40,7 +42,6 @@ from abhinaya.config.system import (
     Wce,
     Wfl,
 )
-from abhinaya.config.tables import NAMES_ONLY, Losses, Name, System, Tables, ZeroShotFigure
 from abhinaya.config.transcripts import Transcripts
 from abhinaya.config.zero_shot import (
     Decoding,
@@ -52,7 +53,7 @@ from abhinaya.config.zero_shot import (
     WordPrompt,
     ZeroShotSystem,
 )
-from abhinaya.errors import UserError
+from abhinaya.runtime.errors import UserError
 
 __all__ = [
     "ARCHITECTURES",

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from abhinaya.config.mistakes import WrongKey
-from abhinaya.config.section import Resources, Section
+from abhinaya.config.base import Resources, Section
+from abhinaya.config.messages import WrongKey
 from abhinaya.labels import CLASSES
 
 # Below MSP-Podcast's root, by what they hold; of the spellings of different releases the first that is there counts.

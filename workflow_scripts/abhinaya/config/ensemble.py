@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from abhinaya.config.section import Section
+from abhinaya.config.base import Section
 
 
 class Ensemble(Section):

@@ -13,7 +13,7 @@ from abhinaya.config.system import TrainedSystem
 
 if TYPE_CHECKING:
     from abhinaya.config import Config
-    from abhinaya.config.tables import System
+    from abhinaya.config.paper_tables import System
 
 
 def given(config: Config) -> dict[str, System]:

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from abhinaya.config.mistakes import WrongKey
-from abhinaya.config.section import Resources, Section
+from abhinaya.config.base import Resources, Section
+from abhinaya.config.messages import WrongKey
 
 RANDOM = "random:"
 CONVOLUTIONAL = ("wavlm", "hubert", "wav2vec2")  # raw waveform -> convolutions -> transformer

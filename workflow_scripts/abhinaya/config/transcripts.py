@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from abhinaya.config.mistakes import WrongKey
-from abhinaya.config.section import Resources, Section
+from abhinaya.config.base import Resources, Section
+from abhinaya.config.messages import WrongKey
 
 
 class Transcripts(Section):

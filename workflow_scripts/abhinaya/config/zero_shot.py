@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from abhinaya.config.mistakes import VARIABLE, WrongKey
-from abhinaya.config.section import Resources, Section
+from abhinaya.config.base import Resources, Section
+from abhinaya.config.messages import VARIABLE, WrongKey
 from abhinaya.config.system import RANDOM, SalmonnEncoder
 from abhinaya.labels import CLASSES
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from abhinaya.config import RANDOM, Config, SalmonnSystem, SalmonnZeroShot, TrainedSystem, ZeroShotSystem, runs
-from abhinaya.errors import UserError
 from abhinaya.preflight.plan import Plan
+from abhinaya.runtime.errors import UserError
 
 RESULTS = Path("results")
 MANIFEST = RESULTS / "corpus" / "manifest.parquet"
@@ -162,20 +162,20 @@ class _Check:
                 yield from self._told(name, lambda name=name, system=system: self._outline(name, system))
 
     def _outline(self, name: str, system: Any) -> str:
-        from abhinaya.preflight import disk, endpoint, outlines
+        from abhinaya.preflight import disk, endpoint, meta_models
 
         if isinstance(system, ZeroShotSystem):
             if system.endpoint is not None:
                 return endpoint.check(system.endpoint)
-            outlines.chat(system.model, system.revision)
+            meta_models.chat(system.model, system.revision)
             return "its tokenizer writes chats"
         heard = None
         if isinstance(system, SalmonnSystem | SalmonnZeroShot) and not self._hears(system):
             heard = RESULTS / "hearing" / system.encoder.hearing.key / "000.parquet"
         if isinstance(system, SalmonnZeroShot):
-            outlines.answering(system, heard)
+            meta_models.answering(system, heard)
             return "its parts fit"
-        classifier = outlines.classifier(system, heard)
+        classifier = meta_models.classifier(system, heard)
         if name in self.plan.wildcards("system", "train"):
             self.needs.append(disk.Need(f"{name}'s checkpoints", RESULTS / name, disk.trained(classifier)))
         trained = sum(weight.numel() for weight in classifier.parameters() if weight.requires_grad)
@@ -184,7 +184,7 @@ class _Check:
     def _disk(self) -> Iterator[Finding]:
         if not self.needs and not self.hearing:
             return
-        from abhinaya.preflight import disk, outlines
+        from abhinaya.preflight import disk, meta_models
 
         ears = {
             system.encoder.hearing.key: system.encoder.hearing
@@ -196,7 +196,7 @@ class _Check:
             if {hearing.whisper, hearing.beats} & self.absent:
                 continue
             try:
-                widths = outlines.widths(hearing)
+                widths = meta_models.widths(hearing)
             except UserError as error:  # told already if a system is planned that hears so, but a cache may be alone
                 yield Finding(f"hearing {key}", str(error), wrong=True)
                 continue
@@ -208,19 +208,19 @@ class _Check:
             yield Finding(f"disk of {folder}", str(told), wrong=isinstance(told, UserError))
 
     def _scheduler(self) -> Iterator[Finding]:
-        from abhinaya.preflight import scheduler
+        from abhinaya.preflight import slurm
 
         if self.plan.slurm is None:
             return
         commands: list[tuple[str, list[str]]] = []
 
         def partitions() -> str:
-            scheduler.ask("sinfo", "--noheader")  # if it is down, that is told once
+            slurm.ask("sinfo", "--noheader")  # if it is down, that is told once
             for job in self.plan.jobs[:1]:  # the account is the same for all
-                scheduler.accounting(job)
-            commands.extend(scheduler.kinds(self.plan.jobs, self.plan.slurm))
+                slurm.accounting(job)
+            commands.extend(slurm.kinds(self.plan.jobs, self.plan.slurm))
             return f"{len(self.plan.jobs)} jobs of {len(commands)} kinds"
 
         yield from self._told("SLURM", partitions)
         for name, command in commands:
-            yield from self._told(f"SLURM: {name}", lambda command=command: scheduler.test_only(command))
+            yield from self._told(f"SLURM: {name}", lambda command=command: slurm.test_only(command))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from abhinaya import corpus, tables
 from abhinaya.config import AnyCorpus, MspPodcast, Synthetic
-from abhinaya.corpus import espeak, msp_podcast
-from abhinaya.errors import UserError
-from abhinaya.tables import KEY, check_unique
+from abhinaya.data import corpora, schemas
+from abhinaya.data.corpora import espeak, msp_podcast
+from abhinaya.data.schemas import KEY, check_unique
+from abhinaya.runtime.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def survey(settings: AnyCorpus, seed: int, manifest: Path | None) -> Survey:
             empty, or a class absent from it.
     """
     if manifest is not None:
-        rows = tables.read_manifest(manifest)
+        rows = schemas.read_manifest(manifest)
         used = rows[rows["split"].notna()]
         _check(used, 0.0, "prepare the corpus again")
         return Survey(f"prepared, {len(rows)} utterances, {len(used)} used", len(rows), len(used), used["duration"])
@@ -47,7 +47,7 @@ def survey(settings: AnyCorpus, seed: int, manifest: Path | None) -> Survey:
     rows = _listed(settings, seed)
     check_unique(rows, "corpus")
     present = _check(rows, settings.max_rejected, "fetch them, or raise corpus.max_rejected")
-    used = int(corpus.splits(settings, seed, rows, present).notna().sum())
+    used = int(corpora.splits(settings, seed, rows, present).notna().sum())
     absent = len(rows) - len(present)
     told = f"{len(rows)} utterances in the labels, {len(present)} audio files there"
     return Survey(f"{told}{f', {absent} absent' if absent else ''}, {used} used", len(present), used)
@@ -56,7 +56,7 @@ def survey(settings: AnyCorpus, seed: int, manifest: Path | None) -> Survey:
 def _listed(settings: AnyCorpus, seed: int) -> pd.DataFrame:
     if isinstance(settings, MspPodcast):
         return msp_podcast.read(settings, texts=False)  # a hundred thousand small files, which tell nothing here
-    return corpus.read(settings, seed, Path())
+    return corpora.read(settings, seed, Path())
 
 
 def _check(rows: pd.DataFrame, allowed: float, fix: str) -> pd.DataFrame:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pandas as pd
 from torch import nn
 
-from abhinaya.audio import RATE
 from abhinaya.config import Hearing
-from abhinaya.encoders.salmonn.qformer import WINDOW, WINDOWS, covered
-from abhinaya.errors import UserError
+from abhinaya.data.audio import RATE
+from abhinaya.modeling.encoders.salmonn.qformer import WINDOW, WINDOWS, covered
 from abhinaya.preflight.models import existing
+from abhinaya.runtime.errors import UserError
 
 GB = 10**9
 FLOAT = 4  # bytes

@@ -4,8 +4,8 @@ import socket
 from urllib.parse import urlsplit
 
 from abhinaya.config import Endpoint
-from abhinaya.errors import UserError
-from abhinaya.serving import key
+from abhinaya.runtime.errors import UserError
+from abhinaya.zero_shot.server import key
 
 SECONDS = 10
 PORTS = {"http": 80, "https": 443}

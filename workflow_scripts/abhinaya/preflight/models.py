@@ -6,9 +6,9 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
-from abhinaya import models
 from abhinaya.config import Transcripts
-from abhinaya.errors import UserError
+from abhinaya.pretrained import hub
+from abhinaya.runtime.errors import UserError
 
 GB = 10**9
 TOKENIZER = "tokenizer.json"  # without it faster-whisper asks the network for one
@@ -31,12 +31,12 @@ def language(name: str, revision: str | None, fetch: bool) -> Had:
     Raises:
         UserError: as `models.check_access`; what is to be downloaded does not fit.
     """
-    if models.is_local(name):
-        if not is_ctranslate2(models.locate(name)):
-            models.check_access(name, revision)
-        return Had(f"whole, in {models.locate(name)}")
-    models.check_access(name, revision)
-    if models.whole_copy(name, revision):
+    if hub.is_local(name):
+        if not is_ctranslate2(hub.locate(name)):
+            hub.check_access(name, revision)
+        return Had(f"whole, in {hub.locate(name)}")
+    hub.check_access(name, revision)
+    if hub.whole_copy(name, revision):
         return Had("whole, in the cache")
     return _published(name, revision, fetch)
 
@@ -47,8 +47,8 @@ def whisper(settings: Transcripts, fetch: bool) -> Had:
     Raises:
         UserError: absent, or not in that layout; as `language`.
     """
-    if models.is_local(settings.model) or Path(settings.model).is_dir():
-        place = models.locate(settings.model) if models.is_local(settings.model) else settings.model
+    if hub.is_local(settings.model) or Path(settings.model).is_dir():
+        place = hub.locate(settings.model) if hub.is_local(settings.model) else settings.model
         if not is_ctranslate2(place):
             raise UserError(
                 f"transcripts.model {settings.model!r}: {place} has no model.bin beside a vocabulary; convert it for "
@@ -61,8 +61,8 @@ def whisper(settings: Transcripts, fetch: bool) -> Had:
             )
         return Had(f"whole, in {place}")
     name = repository(settings.model)
-    models.check_access(name, None)
-    copy = models.whole_copy(name, None)
+    hub.check_access(name, None)
+    copy = hub.whole_copy(name, None)
     if copy and is_ctranslate2(copy) and (copy / TOKENIZER).is_file():
         return Had("whole, in the cache")
     return _published(name, None, fetch)
@@ -74,9 +74,9 @@ def file(path: str, kind: str) -> str:
     Raises:
         UserError: absent, cut off, or of something else.
     """
-    from abhinaya.encoders.salmonn import beats, checkpoint
+    from abhinaya.modeling.encoders.salmonn import beats, pretrained_weights
 
-    found = beats.load(path).state_dict() if kind == "BEATs" else checkpoint.read(path)
+    found = beats.load(path).state_dict() if kind == "BEATs" else pretrained_weights.read(path)
     return (
         f"{path}: a checkpoint of {kind}, {sum(weight.numel() for weight in found.values()) / 1e6:.1f} million weights"
     )
@@ -101,7 +101,7 @@ def repository(name: str) -> str:
 
 
 def is_ctranslate2(place: str | Path) -> bool:
-    from abhinaya.encoders import ctranslate2  # late: it brings torch
+    from abhinaya.pretrained import ctranslate2  # late: it brings torch
 
     return ctranslate2.is_ctranslate2(place)
 
@@ -111,7 +111,7 @@ def cache_folder() -> Path:
 
 
 def _published(name: str, revision: str | None, fetch: bool) -> Had:
-    size = sum(models.files(name, revision).values())
+    size = sum(hub.files(name, revision).values())
     if not fetch:
         return Had(f"to be had; the first job downloads {size / GB:.1f} GB, or --fetch does", size)
     free = shutil.disk_usage(existing(cache_folder())).free
@@ -120,7 +120,7 @@ def _published(name: str, revision: str | None, fetch: bool) -> Had:
             f"model {name!r}: {size / GB:.1f} GB, but {cache_folder()} has {free / GB:.1f} GB left; free some, or set "
             "HF_HOME to a folder that has it"
         )
-    models.fetch(name, revision)
+    hub.fetch(name, revision)
     return Had(f"downloaded, {size / GB:.1f} GB")
 
 

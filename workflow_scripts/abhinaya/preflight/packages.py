@@ -2,8 +2,8 @@
 
 import importlib.util
 
-from abhinaya.errors import UserError
-from abhinaya.vllm_command import is_for_gpus
+from abhinaya.runtime.errors import UserError
+from abhinaya.zero_shot.vllm_args import is_for_gpus
 
 FIX = "build it with `make env FLAVOUR=gpu` and work in .venv-gpu"
 

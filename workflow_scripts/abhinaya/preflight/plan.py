@@ -14,7 +14,7 @@ from typing import Any
 
 from yaml import YAMLError
 
-from abhinaya.errors import UserError
+from abhinaya.runtime.errors import UserError
 
 SNAKEFILE = Path(__file__).parents[3] / "Snakefile"
 UNLIMITED = 1_000_000  # cores; a dry run would cut every job's threads down to the one core that it has by itself

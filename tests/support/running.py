@@ -1,0 +1,55 @@
+"""Running the workflow, or its training alone, in a folder of a test's own."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TRAIN = ROOT / "workflow_scripts" / "train.py"
+TEST_CONFIG = ROOT / "config" / "test.yaml"
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {scripts!r})
+from abhinaya.training import train as training
+begin = training.Epochs.on_epoch_begin
+def kill(self, args, state, control, **rest):
+    if round(state.epoch) == {epochs}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    begin(self, args, state, control, **rest)
+training.Epochs.on_epoch_begin = kill
+import train
+train.main()
+"""
+
+
+def snakemake(directory: Path, *arguments: str, configfile: Path = TEST_CONFIG) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "snakemake", *arguments, "--cores", "2"]
+    if "--snakefile" not in arguments:
+        command += ["--snakefile", str(ROOT / "Snakefile")]
+    command += ["--directory", str(directory), "--configfile", str(configfile)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+
+def python(script: Path, *arguments: str, processes: int = 1) -> subprocess.CompletedProcess:
+    """Run `script`, in several processes by torchrun."""
+    several = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [sys.executable, *(several if processes > 1 else []), str(script), *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def train_killed(*arguments: str, epochs: int) -> None:
+    """Run train.py, which is killed outright when it has trained so many epochs."""
+    code = KILLED.format(scripts=str(TRAIN.parent), epochs=epochs)
+    killed = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+
+
+def planned(run: subprocess.CompletedProcess) -> dict[str, int]:
+    """Jobs of each rule in the table that Snakemake prints before it runs, or would run, them."""
+    assert run.returncode == 0, run.stdout + run.stderr
+    text = run.stdout + run.stderr
+    if "Nothing to be done" in text:
+        return {}
+    lines = text.split("Job stats:")[-1].split("\n\n")[0].splitlines()[3:]
+    return {line.split()[0]: int(line.split()[1]) for line in lines if len(line.split()) == 2}

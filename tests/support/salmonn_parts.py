@@ -1,0 +1,90 @@
+"""SALMONN's parts with the golden weights, in files as they are published, and the golden clips as a corpus."""
+
+from pathlib import Path
+
+import pandas as pd
+import soundfile
+import torch
+from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
+
+from abhinaya.config import SalmonnSystem, parse
+from abhinaya.data.schemas import KEY
+from support import golden
+from support.text_corpus import save_llama
+
+torch.set_num_threads(1)
+
+CASES = golden.listing("salmonn")["cases"]
+CLIPS = ("a", "b", "c")
+RANDOM_BEATS = {
+    "beats": "random:beats",
+    "beats_config": {
+        "encoder_layers": 1,
+        "embed_dim": 8,
+        "encoder_embed_dim": 16,
+        "encoder_ffn_embed_dim": 16,
+        "encoder_attention_heads": 2,
+        "conv_pos": 16,
+        "conv_pos_groups": 2,
+        "deep_norm": True,
+        "relative_position_embedding": True,
+        "gru_rel_pos": True,
+    },
+}
+SPLITS = {"train": "AAHHNNSS", "validation": "AHNS", "test": "AHNS"}
+
+
+def tensors(facts: dict, key: str = "weights") -> dict[str, torch.Tensor]:
+    drawn = golden.weights(facts["seed"], facts[key])
+    return {name: torch.from_numpy(value) for name, value in drawn.items()}
+
+
+def save(folder: Path) -> None:
+    """Write `whisper/`, `beats.pt`, `llama/`, `salmonn.pth` and the clips `a.wav`, `b.wav`, `c.wav`."""
+    facts = golden.listing("whisper")
+    special = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 1)
+    decoder = {"decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 64, "vocab_size": 64}
+    whisper = WhisperModel(WhisperConfig(**decoder, **special, **facts["config"]))
+    heard = {name.removeprefix("model."): weight for name, weight in tensors(facts).items()}
+    unused = whisper.load_state_dict(heard, strict=False)
+    assert not unused.unexpected_keys and all(name.startswith("decoder.") for name in unused.missing_keys)
+    whisper.save_pretrained(folder / "whisper")
+    WhisperFeatureExtractor().save_pretrained(folder / "whisper")
+    facts = golden.listing("beats")
+    torch.save({"cfg": facts["config"], "model": tensors(facts)}, folder / "beats.pt")
+    torch.save({"model": tensors(golden.listing("salmonn")), "epoch": 1}, folder / "salmonn.pth")
+    save_llama(folder / "llama")
+    arrays = golden.arrays("beats")
+    for clip in CLIPS:
+        soundfile.write(folder / f"{clip}.wav", arrays[f"{clip}_waveform"], 16_000, subtype="PCM_16")
+
+
+def system(
+    folder: Path, encoder: dict | None = None, hearing: dict | None = None, head: dict | None = None, **training: object
+) -> SalmonnSystem:
+    defaults = {"epochs": 2, "learning_rate": 0.001, "effective_batch": 4, "batch_size": 2, "eval_batch_size": 4}
+    hears = {"whisper": str(folder / "whisper"), "beats": str(folder / "beats.pt")} | (hearing or {})
+    parts = {"hearing": hears, "language_model": str(folder / "llama"), "checkpoint": str(folder / "salmonn.pth")}
+    return parse(
+        SalmonnSystem,
+        {
+            "family": "salmonn",
+            "encoder": parts | (encoder or {}),
+            "head": {"hidden": 16, "attention_init": 0.1} | (head or {}),
+            "loss": {"name": "wfl"},
+            "training": defaults | training,
+        },
+    )
+
+
+def make_manifest(folder: Path) -> pd.DataFrame:
+    """The golden clips, over and over, each with an emotion or two; `text` beside them."""
+    durations = {clip: soundfile.info(folder / f"{clip}.wav").duration for clip in CLIPS}
+    rows = []
+    for split, letters in SPLITS.items():
+        for index, letter in enumerate(letters):
+            clip = {"A": "a", "H": "b", "N": "c", "S": "b"}[letter]
+            row = {"path": str(folder / f"{clip}.wav"), "split": split, "EmoClass": letter}
+            text = " ".join([f"word {letter}"] * (1 + index % 2))
+            rows.append({KEY: f"{split}_{index}.wav", **row, "duration": durations[clip], "text": text})
+    return pd.DataFrame(rows)

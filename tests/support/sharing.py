@@ -1,0 +1,83 @@
+"""One of several processes, started by torchrun, that train a tiny system with whole and with shared frozen weights.
+
+`… sharing.py MODELS FOLDER FAMILY/RUN …`, with what a system of the family is made of in MODELS, leaves in FOLDER a
+folder FAMILY/RUN with its `model/`, and beside that what each process held in mid-run: `held-RANK.json`.
+"""
+
+import gc
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "workflow_scripts"))
+
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from torch.distributed.tensor import DTensor
+
+from abhinaya.config import TrainedSystem
+from abhinaya.runtime import files
+from abhinaya.training import train as training
+from support import salmonn_parts, speech_corpus, text_corpus
+
+RUNS = {  # what each goes through: options of `training`, and whether it is broken off in between
+    "whole": [({}, False)],
+    "shared": [({"shard": True}, False)],
+    "recomputed": [({"shard": True, "gradient_checkpointing": True}, False)],
+    "resumed": [({"shard": True}, True), ({"shard": True}, False)],
+}
+
+
+class Stop(Exception):
+    """Ends a run where a kill could."""
+
+
+def made(family: str, models: Path, **options: object) -> tuple[TrainedSystem, pd.DataFrame]:
+    options |= {"epochs": 2, "batch_size": 1}  # two batches a step in each process: gradients add up
+    if family == "text":
+        return text_corpus.system(models / "llama", **options), text_corpus.make_manifest(models)
+    clip = {"speech_window": "clip", "window": "clip", "max_seconds": 2.0}
+    return salmonn_parts.system(models, hearing=clip, **options), salmonn_parts.make_manifest(models)
+
+
+def held(model: torch.nn.Module) -> dict[str, int]:
+    """Numbers in the frozen layers, those of them in this process, and the bytes of all tensors alive in it."""
+    gc.collect()
+    shares = [parameter for parameter in model.parameters() if isinstance(parameter, DTensor)]
+    kinds = ((thing, type(thing)) for thing in gc.get_objects())
+    alive = (thing for thing, kind in kinds if issubclass(kind, torch.Tensor) and not issubclass(kind, DTensor))
+    storages = {storage.data_ptr(): storage.nbytes() for storage in (tensor.untyped_storage() for tensor in alive)}
+    return {
+        "whole": sum(share.numel() for share in shares),
+        "own": sum(share.to_local().numel() for share in shares),
+        "bytes": sum(storages.values()),
+    }
+
+
+def train(settings: TrainedSystem, manifest: pd.DataFrame, folder: Path, broken_off: bool) -> None:
+    begin = training.Epochs.on_epoch_begin
+
+    def watched(self, args, state, control, model=None, **rest) -> None:
+        if round(state.epoch) == 1:
+            files.write_json(held(model), folder / f"held-{os.environ['RANK']}.json")
+            if broken_off:
+                raise Stop
+        begin(self, args, state, control, **rest)
+
+    training.Epochs.on_epoch_begin = watched
+    # As on GPUs, where accelerate does not let DDP have a model with shares.
+    Accelerator.multi_device = property(lambda _: settings.training.shard)
+    try:
+        speech_corpus.run(settings, manifest, folder)
+    except Stop:
+        assert broken_off
+    training.Epochs.on_epoch_begin = begin
+
+
+if __name__ == "__main__":
+    models, folder, *names = sys.argv[1:]
+    for name in names:
+        family, run = name.split("/")
+        for options, broken_off in RUNS[run]:
+            train(*made(family, Path(models), **options), Path(folder, name), broken_off)

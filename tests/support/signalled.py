@@ -1,0 +1,48 @@
+"""train.py, which sends a signal to itself, or to the torchrun that started it, at a step of its training.
+
+`SIGNALLED_AT=STEP … signalled.py` with train.py's arguments. Step 0 is while the model is loaded.
+"""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "workflow_scripts"))
+
+import train
+from abhinaya.runtime import launch
+
+STEP = int(os.environ["SIGNALLED_AT"])
+
+
+def send() -> None:
+    if os.environ.get("RANK", "0") == "0":
+        os.kill(os.getppid() if launch.is_launched() else os.getpid(), signal.SIGTERM)
+
+
+def load(*_: object) -> None:
+    send()
+    time.sleep(60)
+
+
+def on_step_end(self, args, state, control, **rest) -> None:
+    if state.global_step == STEP:
+        send()
+        while args.process_index == 0 and not self.agreement.noted.number:
+            time.sleep(0.01)
+    end_step(self, args, state, control, **rest)
+
+
+if launch.is_launched() or "--nodes" not in sys.argv:  # what only launches need not import torch
+    from abhinaya.training import train
+
+    end_step = train.Checkpoints.on_step_end
+    if STEP:
+        train.Checkpoints.on_step_end = on_step_end
+    else:
+        train.build = load
+
+if __name__ == "__main__":
+    train.errors.run(train.main)

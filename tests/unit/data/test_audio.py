@@ -1,0 +1,201 @@
+"""Every file that libsndfile reads becomes 16 kHz mono; every broken one is told from a sound one."""
+
+import os
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from abhinaya.data import audio
+from abhinaya.runtime.errors import UserError
+
+
+def tone(seconds: float, rate: int, hertz: float = 440.0) -> np.ndarray:
+    return 0.5 * np.sin(2 * np.pi * hertz * np.arange(int(seconds * rate)) / rate)
+
+
+def test_16_khz_mono_comes_back_sample_for_sample(tmp_path: Path) -> None:
+    wave = tone(0.5, 16_000).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
+    read = audio.read(tmp_path / "a.wav")
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, wave)
+
+
+@pytest.mark.parametrize("rate", [8_000, 22_050, 48_000])
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+def test_other_rates_are_resampled_and_channels_averaged(tmp_path: Path, rate: int, suffix: str) -> None:
+    left, right = tone(1.0, rate), 0.2 * tone(1.0, rate)
+    path = tmp_path / f"stereo.{suffix}"
+    soundfile.write(path, np.stack([left, right], axis=1), rate)
+    read = audio.read(path)
+    assert read.shape == (16_000,)
+    inner = slice(1_000, -1_000)  # the resampler's edges ring
+    np.testing.assert_allclose(read[inner], 0.6 * tone(1.0, 16_000)[inner], atol=5e-3)
+    assert audio.probe(path) == (1.0, rate, 2)
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100, 8_000])
+@pytest.mark.parametrize("channels", [1, 2, 6])
+@pytest.mark.parametrize("frames", [1, 9, audio.BLOCK - 1, audio.BLOCK, audio.BLOCK + 1, 2 * audio.BLOCK + 77])
+def test_reading_in_blocks_changes_no_sample(tmp_path: Path, rate: int, channels: int, frames: int) -> None:
+    wave = np.random.default_rng(frames).normal(0, 0.1, (frames, channels)).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", wave, rate, subtype="FLOAT")
+    mono = wave.mean(axis=1)
+    whole = mono if rate == audio.RATE else soxr.resample(mono, rate, audio.RATE)
+    np.testing.assert_array_equal(audio.read(tmp_path / "a.wav"), whole)
+    assert audio.probe(tmp_path / "a.wav") == (frames / rate, rate, channels)
+
+
+def test_memory_holds_little_beyond_the_result(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.flac", np.zeros((60 * 44_100, 2), np.int16), 44_100)
+    peaks = []
+    for function in (audio.read, audio.probe):
+        tracemalloc.start()
+        function(tmp_path / "a.flac")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    blocks = 4 * audio.BLOCK * 2 * np.dtype(np.float32).itemsize
+    assert peaks[0] < 60 * audio.RATE * np.dtype(np.float32).itemsize + blocks and peaks[1] < blocks
+
+
+def test_only_a_recording_longer_than_wanted_keeps_its_waveform(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(0.5, 8_000), 8_000)
+    longer, not_longer = (audio.decode(tmp_path / "a.wav", beyond=seconds) for seconds in (0.4, 0.5))
+    np.testing.assert_array_equal(longer.waveform, audio.read(tmp_path / "a.wav"))
+    assert not_longer.waveform is None
+    assert (not_longer.seconds, not_longer.rate, not_longer.channels) == audio.probe(tmp_path / "a.wav")
+
+
+def test_names_with_spaces_quotes_and_unicode(tmp_path: Path) -> None:
+    for name in ("a b.wav", 'it\'s "so".wav', "Fürchterlich 悲しい.wav", "-03.wav", "50%.wav"):
+        soundfile.write(tmp_path / name, tone(0.2, 16_000), 16_000)
+        assert audio.probe(tmp_path / name)[0] == pytest.approx(0.2)
+
+
+def break_absent(path: Path) -> None:
+    path.unlink()
+
+
+def break_empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def break_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def break_text(path: Path) -> None:
+    path.write_text("<html>404 not found</html>")
+
+
+def break_cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1_000])
+
+
+def break_header_only(path: Path) -> None:
+    soundfile.write(path, np.zeros(0), 16_000)
+
+
+def break_nan(path: Path) -> None:
+    soundfile.write(path, np.array([0.1, np.nan, 0.1]), 16_000, subtype="FLOAT")
+
+
+def break_nan_late(path: Path) -> None:
+    wave = np.zeros((2 * audio.BLOCK, 2))
+    wave[-1, 0] = np.nan
+    soundfile.write(path, wave, 16_000, subtype="FLOAT")
+
+
+def break_cut_late(path: Path) -> None:
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 3 * audio.BLOCK), 44_100, format="FLAC")
+    path.write_bytes(path.read_bytes()[:-1_000])
+
+
+def break_both_infinities(path: Path) -> None:
+    soundfile.write(path, np.array([[np.inf, -np.inf]] * 3), 44_100, subtype="FLOAT")
+
+
+def break_infinite(path: Path) -> None:
+    soundfile.write(path, np.array([0.1, np.inf, 0.1]), 16_000, subtype="FLOAT")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (break_absent, "no such audio file"),
+        (break_empty, "empty file"),
+        (break_folder, "a folder, not an audio file"),
+        (break_text, "not readable audio"),
+        (break_cut, "cut off"),
+        (break_header_only, "no samples"),
+        (break_nan, "not numbers"),
+        (break_nan_late, "not numbers"),
+        (break_infinite, "not numbers"),
+        (break_both_infinities, "not numbers"),
+        (break_cut_late, "not readable audio|cut off"),
+    ],
+)
+def test_broken_files_are_refused_with_the_reason(tmp_path: Path, damage, message: str) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(0.5, 16_000), 16_000)
+    audio.probe(path)
+    damage(path)
+    for function in (audio.read, audio.probe):
+        with pytest.raises(UserError, match=message) as raised:
+            function(path)
+        assert str(raised.value).startswith(f"{path}: ")
+        assert "\n" not in str(raised.value)
+
+
+def test_a_cut_flac_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 32_000), 16_000)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UserError, match=r"not readable audio|cut off"):
+        audio.probe(path)
+
+
+def test_a_flac_without_a_length_is_refused_not_allocated(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, tone(0.5, 16_000), 16_000)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # the 36 bits of STREAMINFO's total samples: 0 means unknown
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="not readable audio"):
+        audio.probe(path)
+
+
+def test_a_wav_with_further_chunks_is_not_called_cut(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(0.5, 16_000), 16_000)
+    content = path.read_bytes()
+    extra = b"LIST" + (7).to_bytes(4, "little") + b"comment" + b"\0"  # an odd length is padded
+    path.write_bytes(content[:12] + extra + content[12:])
+    assert audio.probe(path)[0] == pytest.approx(0.5)
+
+
+def test_a_streamed_wav_is_not_called_cut(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(0.5, 16_000), 16_000)
+    content = bytearray(path.read_bytes())
+    where = content.index(b"data")
+    content[where + 4 : where + 8] = b"\xff\xff\xff\xff"  # what ffmpeg writes into a pipe
+    path.write_bytes(content)
+    assert audio.probe(path)[0] == pytest.approx(0.5)
+
+
+def test_a_name_that_is_too_long_is_a_users_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not readable"):
+        audio.probe(tmp_path / ("a" * 300 + ".wav"))
+
+
+def test_the_callers_folder_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(0.2, 16_000), 16_000)
+    monkeypatch.chdir(tmp_path)
+    assert audio.probe("a.wav") == audio.probe(os.path.join(tmp_path, "a.wav"))

@@ -1,0 +1,61 @@
+"""Digests of the manifest: each changes with what its stage reads, and with nothing else."""
+
+import pandas as pd
+import pytest
+
+from abhinaya.data.corpora.digests import digests
+from abhinaya.data.schemas import MANIFEST
+
+ALL = {"all_audio", "used_audio", "training", "evaluation", "manifest", "references"}
+
+
+def manifest() -> pd.DataFrame:
+    rows = pd.DataFrame(
+        {
+            "FileName": ["a", "b", "c", "d"],
+            "path": ["a.wav", "b.wav", "c.wav", "d.wav"],
+            "split": ["train", "validation", "test", None],
+            "EmoClass": ["A", "H", None, "X"],
+            "duration": [1.0, 2.5, 3.0, 4.0],
+        }
+    )
+    return rows.reindex(columns=MANIFEST.names)
+
+
+def references() -> pd.DataFrame:
+    return pd.DataFrame({"FileName": ["a"], "text": ["what is said"]})
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "value", "changed"),
+    [
+        (0, "EmoClass", "N", {"training", "manifest"}),
+        (1, "EmoClass", "N", {"training", "manifest"}),
+        (2, "EmoClass", "N", {"manifest"}),
+        (3, "EmoClass", "N", {"manifest"}),
+        (0, "SpkrID", "7", {"manifest"}),
+        (0, "EmoAct", 3.5, {"manifest"}),
+        (0, "duration", 1.1, {"all_audio", "used_audio", "training", "manifest"}),
+        (2, "path", "other.wav", {"all_audio", "used_audio", "evaluation", "manifest"}),
+        (3, "path", "other.wav", {"all_audio", "manifest"}),
+        (3, "split", "test", {"used_audio", "evaluation", "manifest"}),
+        (0, "FileName", "z", ALL - {"evaluation", "references"}),
+    ],
+)
+def test_a_digest_changes_with_what_its_stage_reads(row: int, column: str, value: object, changed: set[str]) -> None:
+    before = digests(manifest(), references())
+    other = manifest().astype({column: object})
+    other.loc[row, column] = value
+    after = digests(other, references())
+    assert set(before) == ALL
+    assert {name for name in ALL if before[name] != after[name]} == changed
+
+
+def test_references_have_their_own() -> None:
+    before, after = digests(manifest(), references()), digests(manifest(), references().assign(text="another"))
+    assert {name for name in ALL if before[name] != after[name]} == {"references"}
+
+
+def test_a_row_in_no_split_and_an_empty_text_differ_from_missing_ones() -> None:
+    empty = manifest().assign(SpkrID="")
+    assert digests(manifest(), references())["manifest"] != digests(empty, references())["manifest"]

@@ -1,0 +1,108 @@
+"""RAVDESS as downloaded: names to labels, actors to splits, what is passed over."""
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from abhinaya import config
+from abhinaya.data.corpora import prepare, ravdess
+from abhinaya.runtime.errors import UserError
+
+EMOTIONS = {"01": "N", "03": "H", "04": "S", "05": "A", "06": "F", "07": "D", "08": "U"}
+
+
+def record(root: Path, name: str, rate: int = 16_000, channels: int = 1, suffix: str = "wav") -> None:
+    path = root / f"Actor_{name[-2:]}" / f"{name}.{suffix}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, (rate // 5, channels)), rate)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six actors; actor 2 in FLAC, actor 3 in 48 kHz stereo; a song, a video's sound and other files among them."""
+    root = tmp_path_factory.mktemp("ravdess")
+    for actor, emotion, statement in product(range(1, 7), ("01", "02", *list(EMOTIONS)[1:]), ("01", "02")):
+        name = f"03-01-{emotion}-01-{statement}-01-{actor:02}"
+        if actor == 3:
+            record(root, name, rate=48_000, channels=2)
+        else:
+            record(root, name, suffix="flac" if actor == 2 else "wav")
+    record(root, "03-02-03-01-01-01-01")
+    record(root, "01-01-03-01-01-01-01")
+    record(root, "03-01-03-01-01-02-01", suffix="WAV")
+    (root / "Actor_01" / "._03-01-03-01-01-01-01.wav").write_bytes(b"junk")
+    (root / "Actor_01" / "notes.txt").write_text("notes")
+    (root / "README.md").write_text("about")
+    return root
+
+
+def corpus(folder: Path, **settings) -> config.Ravdess:
+    actors = {"train_actors": [1, 2, 3], "validation_actors": [4], "test_actors": [5, 6]}
+    return config.parse(config.AnyCorpus, {"kind": "ravdess", "root": str(folder), **actors, **settings})
+
+
+def test_names_become_labels(root: Path) -> None:
+    table = ravdess.read(corpus(root)).set_index("FileName")
+    assert len(table) == 6 * 7 * 2 + 1
+    row = table.loc["03-01-06-01-02-01-02.flac"]
+    assert (row["EmoClass"], row["Gender"], row["SpkrID"], row["role"]) == ("F", "Female", "Actor_02", "train")
+    assert row["text"] == "Dogs are sitting by the door"
+    assert table.loc["03-01-03-01-01-02-01.WAV", "EmoClass"] == "H"
+    for name, letter in table["EmoClass"].items():
+        assert EMOTIONS[name[6:8]] == letter
+
+
+def test_calm_can_count_as_neutral(root: Path) -> None:
+    neutral = ravdess.read(corpus(root, calm="neutral"))["EmoClass"].eq("N").sum()
+    assert neutral == 2 * ravdess.read(corpus(root))["EmoClass"].eq("N").sum()
+
+
+def test_actors_become_splits_and_any_audio_is_read(root: Path) -> None:
+    prepared = prepare(corpus(root), seed=3, folder=root, workers=2)
+    actors = prepared.manifest.groupby("split")["SpkrID"].unique().map(sorted).to_dict()
+    assert actors["train"] == ["Actor_01", "Actor_02", "Actor_03"]
+    assert actors["validation"] == ["Actor_04"]
+    assert actors["test"] == ["Actor_05", "Actor_06"]
+    assert prepared.manifest["duration"].to_numpy() == pytest.approx(0.2)
+    assert set(prepared.references["text"]) == {"Kids are talking by the door", "Dogs are sitting by the door"}
+    assert len(prepared.references) == len(prepared.manifest)
+
+
+def test_unnamed_actors_stay_unused(root: Path) -> None:
+    manifest = prepare(corpus(root, test_actors=[5]), 3, root).manifest
+    assert manifest.loc[manifest["SpkrID"] == "Actor_06", "split"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"root": "nowhere"}, "nowhere: no such folder"),
+        ({"train_actors": [1, 24]}, r"corpus\.train_actors: .* has no recordings of actor 24"),
+        ({"classes": ["A", "C"]}, r"no training utterance is C \(contempt\)"),
+    ],
+)
+def test_settings_that_do_not_fit_are_told(root: Path, settings: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        prepare(corpus(root, **settings), 1, root)
+
+
+def test_a_folder_without_speech_is_told(tmp_path: Path) -> None:
+    record(tmp_path, "03-02-03-01-01-01-01")
+    with pytest.raises(UserError, match="no speech recordings"):
+        ravdess.read(corpus(tmp_path))
+
+
+def test_an_unknown_emotion_is_told(tmp_path: Path) -> None:
+    record(tmp_path, "03-01-09-01-01-01-01")
+    with pytest.raises(UserError, match=r"09-01-01-01-01\.wav: unknown emotion 09"):
+        ravdess.read(corpus(tmp_path))
+
+
+def test_the_same_recording_in_two_formats_is_told(tmp_path: Path) -> None:
+    record(tmp_path, "03-01-05-01-01-01-01")
+    record(tmp_path, "03-01-05-01-01-01-01", suffix="flac")
+    with pytest.raises(UserError, match="is there twice"):
+        ravdess.read(corpus(tmp_path))

@@ -1,0 +1,142 @@
+"""Batches, crops and the vectors of a frozen encoder kept on disk."""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from abhinaya.config import SpeechEncoder
+from abhinaya.data.dataset import UNKNOWN, LengthGrouped, Utterances, Vectors, by_size, collate
+from abhinaya.labels import CLASSES
+from abhinaya.modeling.encoders import speech
+from support.speech_corpus import RATE, WAVLM, make_manifest
+
+SETTINGS = SpeechEncoder(model="random:wavlm", config=WAVLM, min_seconds=0.5, max_seconds=0.9)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    return make_manifest(tmp_path_factory.mktemp("corpus"), {"train": "AHNSAH"})
+
+
+def utterances(manifest: pd.DataFrame, seed: int | None = None, epoch: int = 0) -> Utterances:
+    made = Utterances(manifest, speech.Clips(SETTINGS), seed)
+    made.epoch = epoch
+    return made
+
+
+def test_an_item_is_a_clip_and_its_label(manifest: pd.DataFrame) -> None:
+    data = utterances(manifest)
+    assert len(data) == len(manifest) == len(data.sizes)
+    for item, size, letter in zip(data, data.sizes, manifest["EmoClass"], strict=False):
+        assert item.keys() == {"inputs", "labels"}
+        assert item["inputs"].shape == (size,)
+        assert CLASSES[item["labels"]] == letter
+
+
+@pytest.mark.parametrize("letter", ["O", "X", None, np.nan])
+def test_an_emotion_that_nobody_told_is_unknown(manifest: pd.DataFrame, letter: object) -> None:
+    assert utterances(manifest.head(1).assign(EmoClass=letter))[0]["labels"] == UNKNOWN
+
+
+def test_a_random_crop_is_a_function_of_seed_epoch_and_row(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "ramp.wav", np.arange(2 * RATE) / 2**15, RATE, subtype="FLOAT")
+    row = {"path": str(tmp_path / "ramp.wav"), "duration": 2.0, "EmoClass": "A"}
+    rows = pd.DataFrame([row, row])
+
+    def start(seed: int, epoch: int, index: int) -> float:
+        return float(utterances(rows, seed, epoch)[index]["inputs"][0])
+
+    drawn = [start(seed, epoch, index) for seed in (1, 2) for epoch in (0, 1) for index in (0, 1)]
+    again = [start(seed, epoch, index) for seed in (1, 2) for epoch in (0, 1) for index in (0, 1)]
+    assert drawn == again
+    assert len(set(drawn)) == 8
+    data = utterances(rows, seed=1)
+    torch.manual_seed(0)
+    np.random.seed(0)
+    workers = DataLoader(data, batch_size=1, num_workers=1)
+    assert [float(item["inputs"][0, 0]) for item in workers] == drawn[:2]
+    middle = utterances(rows)[0]["inputs"][0]
+    assert float(middle) == (2 * RATE - 0.9 * RATE) // 2 / 2**15
+
+
+def test_collate_pads_with_zeros_and_tells_the_lengths() -> None:
+    clips = [torch.ones(3), torch.ones(5), torch.ones(1)]
+    batch = collate([{"inputs": clip, "labels": index} for index, clip in enumerate(clips)])
+    assert batch["inputs"].tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]]
+    assert batch["lengths"].tolist() == [3, 5, 1]
+    assert batch["labels"].tolist() == [0, 1, 2]
+    frames = collate([{"vectors": torch.ones(length, 2), "labels": 0} for length in (2, 4)])
+    assert frames["vectors"].shape == (2, 4, 2)
+    assert frames["vectors"][0, 2:].abs().sum() == 0
+
+
+sizes = st.lists(st.floats(0.1, 100), min_size=1, max_size=60)
+
+
+@given(sizes, st.integers(1, 9))
+def test_batches_by_size_hold_everything_once_the_largest_first(sizes, batch_size):
+    batches = by_size(sizes, batch_size)
+    order = [index for batch in batches for index in batch]
+    assert sorted(order) == list(range(len(sizes)))
+    assert all(len(batch) == batch_size for batch in batches[:-1])
+    assert [sizes[index] for index in order] == sorted(sizes, reverse=True)
+
+
+@given(sizes, st.integers(1, 9), st.integers(0, 1000), st.integers(0, 20))
+def test_length_grouped_order_is_whole_and_a_function_of_seed_and_epoch(sizes, batch_size, seed, epoch):
+    def order(seed: int, epoch: int) -> list[int]:
+        sampler = LengthGrouped(sizes, batch_size, seed)
+        sampler.epoch = epoch
+        assert len(sampler) == len(sizes)
+        return list(sampler)
+
+    assert sorted(order(seed, epoch)) == list(range(len(sizes)))
+    assert order(seed, epoch) == order(seed, epoch)
+
+
+def test_no_two_seeds_share_an_order() -> None:
+    """Neither in the same epoch nor shifted: epoch 1 of one seed is not epoch 0 of the next."""
+    orders = set()
+    for seed in (1, 2, 3):
+        sampler = LengthGrouped([1.0] * 50, 8, seed)
+        for sampler.epoch in range(20):
+            orders.add(tuple(sampler))
+    assert len(orders) == 3 * 20
+
+
+def test_epochs_differ_and_batches_hold_like_lengths() -> None:
+    generator = np.random.default_rng(0)
+    lengths = generator.uniform(1, 10, 400)
+    sampler = LengthGrouped(lengths.tolist(), 8, seed=1)
+    first = list(sampler)
+    sampler.epoch = 1
+    assert list(sampler) != first
+    spread = lengths[first].reshape(-1, 8).std(axis=1).mean()
+    assert spread < 0.2 * lengths.std()
+
+
+def test_kept_vectors_are_the_encoders_own(manifest: pd.DataFrame, tmp_path: Path) -> None:
+    loader, encoder = speech.build(SETTINGS.model_copy(update={"freeze": "all"}), seed=1)
+    data = Utterances(manifest, loader)
+    kept = Vectors(
+        data, encoder.eval(), tmp_path / "deep" / "vectors.f32", batch_size=4, workers=0, precision=nullcontext()
+    )
+    assert len(kept) == len(data)
+    assert kept.sizes == data.sizes
+    with torch.inference_mode():
+        for item, original in zip(
+            map(kept.__getitem__, range(len(kept))), map(data.__getitem__, range(len(data))), strict=True
+        ):
+            inputs = original["inputs"][None]
+            vectors, lengths = encoder(inputs, torch.tensor([inputs.shape[1]]))
+            assert item["labels"] == original["labels"]
+            assert item["vectors"].shape == (lengths[0], encoder.width)
+            torch.testing.assert_close(item["vectors"], vectors[0], rtol=1e-5, atol=1e-5)

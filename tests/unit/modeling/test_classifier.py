@@ -1,0 +1,111 @@
+"""The head against golden numbers of the authors' code, and what the classifier stores and restores."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from abhinaya.config import Head
+from abhinaya.modeling.classifier import Classifier
+from support import golden as golden_numbers
+
+ARRAYS = golden_numbers.arrays("head")
+CASES = ("t2_short", "t2_plain", "t2_middle")
+COUNTS = [1] * 8
+
+
+class Given(nn.Module):
+    """An encoder that hands on the vectors it is given, scaled by a weight of its own."""
+
+    def __init__(self, width: int, random: bool = False) -> None:
+        super().__init__()
+        self.width, self.drawn = width, ("",) if random else ()
+        self.scale = nn.Parameter(torch.ones(1))
+        self.frozen = nn.Parameter(torch.ones(1), requires_grad=False)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        return inputs * self.scale, lengths
+
+
+@pytest.fixture(scope="module")
+def golden() -> Classifier:
+    listing = golden_numbers.listing("head")
+    head = Classifier(Given(128), Head(norm="frames", hidden=1024), COUNTS)
+    weights = golden_numbers.weights(listing["seed"], listing["weights"])
+    unused = head.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()}, strict=False)
+    assert unused.unexpected_keys == []
+    assert unused.missing_keys == ["encoder.scale", "encoder.frozen"]
+    return head.eval()
+
+
+def padded(kind: str) -> tuple[Tensor, Tensor]:
+    """The three golden sequences in one batch."""
+    clips = [torch.from_numpy(ARRAYS[f"{case}_{kind}"]) for case in CASES]
+    return nn.utils.rnn.pad_sequence(clips, batch_first=True), torch.tensor([len(clip) for clip in clips])
+
+
+@torch.inference_mode()
+def test_golden_layer_norm_and_pooling(golden: Classifier) -> None:
+    hidden, lengths = padded("hidden")
+    expected, _ = padded("ln")
+    real = torch.arange(hidden.shape[1]) < lengths[:, None]
+    np.testing.assert_allclose(golden.ln(hidden)[real], expected[real], atol=1e-5)
+    pooled = np.stack([ARRAYS[f"{case}_pooled"] for case in CASES])
+    np.testing.assert_allclose(golden.pool(expected, lengths), pooled, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_golden_logits_alone_and_in_a_batch(golden: Classifier) -> None:
+    hidden, lengths = padded("hidden")
+    expected = np.stack([ARRAYS[f"{case}_logits"] for case in CASES])
+    np.testing.assert_allclose(golden(inputs=hidden, lengths=lengths)["logits"], expected, atol=1e-5)
+    np.testing.assert_allclose(golden(vectors=hidden, lengths=lengths)["logits"], expected, atol=1e-5)
+    for clip, length, logits in zip(hidden, lengths, expected, strict=True):
+        alone = golden(inputs=clip[None, :length], lengths=length[None])["logits"][0]
+        np.testing.assert_allclose(alone, logits, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_the_norm_of_s1_comes_after_the_hidden_layer() -> None:
+    torch.manual_seed(0)
+    classifier = Classifier(Given(4), Head(hidden=5), COUNTS).eval()
+    vectors, lengths = torch.randn(2, 3, 4), torch.tensor([3, 2])
+    hidden = classifier.fc(classifier.pool(vectors, lengths))
+    centred = (hidden - hidden.mean(1, keepdim=True)) / torch.sqrt(hidden.var(1, correction=0, keepdim=True) + 1e-5)
+    expected = torch.relu(centred) @ classifier.out.weight.T + classifier.out.bias
+    torch.testing.assert_close(classifier(inputs=vectors, lengths=lengths)["logits"], expected)
+
+
+def test_a_class_without_training_utterances_is_never_predicted() -> None:
+    classifier = Classifier(Given(4), Head(hidden=5), [3, 0, 1, 1, 1, 1, 0, 1])
+    logits = classifier(inputs=torch.randn(2, 3, 4), lengths=torch.tensor([3, 2]))["logits"]
+    assert torch.isinf(logits).nonzero()[:, 1].tolist() == [1, 6, 1, 6]
+    assert (logits.softmax(-1)[:, [1, 6]] == 0).all()
+    assert "untrained" not in classifier.state_dict()
+
+
+@pytest.mark.parametrize("random", [False, True])
+def test_stored_are_the_trained_weights_and_of_a_random_encoder_all(random: bool) -> None:
+    classifier = Classifier(Given(4, random), Head(hidden=5), COUNTS)
+    names = {name for name, _ in classifier.named_parameters()}
+    assert classifier.saved().keys() == (names if random else names - {"encoder.frozen"})
+
+
+def test_what_is_stored_restores_the_classifier() -> None:
+    one, other = (Classifier(Given(4), Head(hidden=5), COUNTS).eval() for _ in range(2))
+    inputs = {"inputs": torch.randn(2, 3, 4), "lengths": torch.tensor([3, 2])}
+    assert not torch.equal(one(**inputs)["logits"], other(**inputs)["logits"])
+    other.restore({name: value.clone() for name, value in one.saved().items()})
+    assert torch.equal(one(**inputs)["logits"], other(**inputs)["logits"])
+
+
+@pytest.mark.parametrize("change", ["missing", "unknown"])
+def test_weights_of_another_model_are_refused(change: str) -> None:
+    classifier = Classifier(Given(4), Head(hidden=5), COUNTS)
+    weights = dict(classifier.saved())
+    if change == "missing":
+        del weights["fc.bias"]
+    else:
+        weights["lora.weight"] = torch.zeros(1)
+    with pytest.raises(KeyError, match="fc.bias" if change == "missing" else "lora.weight"):
+        classifier.restore(weights)

@@ -1,0 +1,206 @@
+"""SALMONN whole: from published files and golden clips to golden logits, alone and in a batch."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from transformers import LlamaForCausalLM, Wav2Vec2FeatureExtractor, WavLMConfig, WavLMModel
+
+from abhinaya.config import FramesHead, SalmonnSystem
+from abhinaya.data.dataset import collate
+from abhinaya.modeling.classifier import Classifier
+from abhinaya.modeling.encoders.salmonn import speech_llm as salmonn
+from abhinaya.runtime.errors import UserError
+from support import golden, salmonn_parts
+from support.salmonn_parts import CASES, CLIPS, system
+from support.speech_corpus import WAVLM
+
+CPU = torch.device("cpu")
+ARRAYS = golden.arrays("salmonn")
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("parts")
+    salmonn_parts.save(folder)
+    return folder
+
+
+def build(settings: SalmonnSystem) -> tuple[salmonn.Interviews, salmonn.SpeechLlm]:
+    loader, encoder = salmonn.build(settings.encoder, 7, CPU, bf16=False)
+    return loader, encoder.eval()
+
+
+def batch(loader: salmonn.Interviews, folder: Path, clips: list[str], texts: list[str] | None = None) -> dict:
+    rows = pd.DataFrame({"path": [str(folder / f"{clip}.wav") for clip in clips], "duration": 1.0})
+    prepared, _ = loader.prepare(rows.assign(text=texts or ""))
+    made = collate([{**loader.load(row, None), "labels": 0} for row in prepared.to_dict("records")])
+    del made["labels"]
+    return made
+
+
+def golden_classifier(encoder: torch.nn.Module) -> Classifier:
+    facts = golden.listing("head")
+    classifier = Classifier(encoder, FramesHead(), [1] * 8).eval()
+    classifier.load_state_dict(salmonn_parts.tensors(facts), strict=False)
+    return classifier
+
+
+@pytest.mark.parametrize("kind", ["s2", "st1"])
+@torch.inference_mode()
+def test_golden_clips_give_golden_hidden_states_and_logits(parts: Path, kind: str) -> None:
+    loader, encoder = build(system(parts, {"transcript": kind == "st1"}))
+    texts = [CASES[f"st1_{clip}"]["answer"].partition("<Transcript> ")[2] for clip in CLIPS]
+    inputs = batch(loader, parts, list(CLIPS), texts)
+    vectors, lengths = encoder(**inputs)
+    logits = golden_classifier(encoder)(**inputs)["logits"]
+    for row, clip in enumerate(CLIPS):
+        expected = ARRAYS[f"{kind}_{clip}_hidden"]
+        assert lengths[row] == len(expected)
+        np.testing.assert_allclose(vectors[row, : lengths[row]], expected, atol=1e-4)
+        np.testing.assert_allclose(logits[row], ARRAYS[f"{kind}_{clip}_logits"], atol=1e-5)
+
+
+@pytest.mark.parametrize("hearing", [{}, {"speech_window": "clip"}, {"speech_window": "clip", "window": "clip"}])
+@torch.inference_mode()
+def test_batch_mates_change_nothing(parts: Path, hearing: dict) -> None:
+    loader, encoder = build(system(parts, {"transcript": True}, hearing))
+    texts = ["short", "a good deal longer than the other ones", ""]
+    together, lengths = encoder(**batch(loader, parts, list(CLIPS), texts))
+    for row, clip in enumerate(CLIPS):
+        alone, (length,) = encoder(**batch(loader, parts, [clip], [texts[row]]))
+        assert length == lengths[row]
+        np.testing.assert_allclose(together[row, :length], alone[0], atol=5e-5)
+
+
+@torch.inference_mode()
+def test_the_clips_windows_are_the_first_of_all(parts: Path) -> None:
+    """`speech_window: clip` only drops tokens; what it keeps is what all 88 would have been."""
+    heard = {}
+    for name in ("full", "clip"):
+        loader, encoder = build(system(parts, None, {"speech_window": name}))
+        inputs = batch(loader, parts, ["b"])
+        heard[name], _ = encoder(**inputs)
+    assert heard["full"].shape[1] - heard["clip"].shape[1] == 88 - 9  # 3.007 s: 151 frames, 9 windows
+    np.testing.assert_allclose(heard["full"][0, : 11 + 9], heard["clip"][0, : 11 + 9], atol=1e-5)
+
+
+def test_ears_are_frozen_and_never_train(parts: Path) -> None:
+    _, encoder = build(system(parts))
+    encoder.train()
+    assert not any(module.training for module in encoder.ears.modules())
+    assert encoder.speech.training and encoder.model.training
+    trained = {name.partition(".")[0] for name, weight in encoder.named_parameters() if weight.requires_grad}
+    assert trained == {"speech", "model"}
+    assert all("lora_" in n for n, w in encoder.named_parameters() if w.requires_grad and n.startswith("model."))
+
+
+def test_a_clip_shorter_than_a_second_is_padded(parts: Path, tmp_path: Path) -> None:
+    import soundfile
+
+    soundfile.write(tmp_path / "a.wav", np.zeros(3000), 16_000)
+    loader, _ = build(system(parts))
+    assert len(loader.load({"path": str(tmp_path / "a.wav"), "answer": [1]}, None)["waveform"]) == 16_000
+
+
+def test_training_draws_question_and_crop_and_evaluation_does_not(parts: Path) -> None:
+    loader, _ = build(system(parts, None, {"max_seconds": 2.0}))
+    row = {"path": str(parts / "c.wav"), "answer": [1, 2]}
+    drawn = [loader.load(row, np.random.default_rng(seed)) for seed in range(12)]
+    assert len({tuple(each["after"].tolist()) for each in drawn}) == 2
+    assert len({float(each["waveform"].sum()) for each in drawn}) > 6
+    still = [loader.load(row, None) for _ in range(2)]
+    assert torch.equal(still[0]["waveform"], still[1]["waveform"])
+    assert all(len(each["waveform"]) == 32_000 for each in drawn + still)
+
+
+def test_parts_that_do_not_belong_together(parts: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"salmonn.pth: .*take"):
+        build(system(parts, {"layer": 1}))
+    WavLMModel(WavLMConfig(**WAVLM)).save_pretrained(tmp_path)
+    Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="is no Whisper"):
+        build(system(parts, None, {"whisper": str(tmp_path)}))
+    with pytest.raises(UserError, match="no such file"):
+        build(system(parts, None, {"beats": str(parts / "none.pt")}))
+
+
+def test_beats_is_a_file_of_the_users(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(parts))
+    build(system(parts, {"checkpoint": "~/salmonn.pth"}, {"beats": "~/beats.pt"}))
+    with pytest.raises(UserError, match=f"{parts}: a folder; name the checkpoint file in it"):
+        build(system(parts, None, {"beats": str(parts)}))
+
+
+def test_a_drawn_qformer_does_not_depend_on_lora(parts: Path) -> None:
+    drawn = [build(system(parts, {"checkpoint": None, "lora": {"r": r}}))[1].speech.state_dict() for r in (4, 8)]
+    assert all(torch.equal(drawn[0][name], drawn[1][name]) for name in drawn[0])
+
+
+def variant(parts: Path, folder: Path, **changed: object) -> dict:
+    """The LLaMA with another configuration, in `folder`."""
+    shutil.copytree(parts / "llama", folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changed))
+    return {"language_model": str(folder)}
+
+
+@pytest.mark.parametrize("question", [None, "How?"])
+@pytest.mark.parametrize("transcript", [False, True])
+def test_a_tokenizer_of_another_model(question: str | None, transcript: bool, parts: Path, tmp_path: Path) -> None:
+    model = LlamaForCausalLM.from_pretrained(parts / "llama")
+    model.resize_token_embeddings(40)
+    model.save_pretrained(tmp_path)
+    for file in (parts / "llama").glob("*tok*"):
+        shutil.copy(file, tmp_path)
+    settings = system(parts, {"language_model": str(tmp_path), "transcript": transcript})
+    loader, _ = salmonn.build(settings.encoder, 7, CPU, False, question=question)
+    with pytest.raises(UserError, match=r"its tokenizer gives piece \d+, and the model has 40; get the tokenizer"):
+        loader.prepare(pd.DataFrame({"text": ["a word"]}))
+
+
+@pytest.mark.parametrize(
+    ("encoder", "hearing", "fix"),
+    [
+        ({}, {}, "take a language model that reads more"),
+        ({}, {"speech_window": "clip", "max_seconds": 28.0}, "lower `hearing.max_seconds`"),
+        ({"transcript": True}, {}, "lower `max_text_tokens`"),
+        (
+            {"transcript": True},
+            {"speech_window": "clip", "max_seconds": 28.0},
+            "lower `max_text_tokens` or `hearing.max_seconds`",
+        ),
+    ],
+)
+def test_more_tokens_than_the_llama_reads(encoder: dict, hearing: dict, fix: str, parts: Path, tmp_path: Path) -> None:
+    prompt = build(system(parts))[0].prompt
+    (answer,), _ = prompt.answers()
+    windows = 83 if hearing else 88  # 28 s reach into 83 windows of 340 ms
+    whole = len(prompt.before) + windows + max(map(len, prompt.after))
+    whole += 300 if encoder else len(answer)
+    enough = variant(parts, tmp_path / "enough", max_position_embeddings=whole)
+    build(system(parts, encoder | enough, hearing))
+    short = variant(parts, tmp_path / "short", max_position_embeddings=whole - 1)
+    with pytest.raises(UserError) as raised:
+        build(system(parts, encoder | short, hearing))
+    assert str(raised.value) == (
+        f"encoder {short['language_model']!r}: reads at most {whole - 1} tokens, but question, {windows} of speech and "
+        f"answer may be {whole}; {fix}"
+    )
+
+
+def test_a_short_llama_is_told_nothing_of_another_key(parts: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="reads at most 64 tokens"):
+        build(system(parts, variant(parts, tmp_path / "llama", max_position_embeddings=64)))
+
+
+def test_the_fixed_answer_is_not_cut(parts: Path) -> None:
+    (answer,), _ = build(system(parts))[0].prompt.answers()
+    build(system(parts, {"max_text_tokens": len(answer)}))
+    with pytest.raises(UserError, match=rf"`max_text_tokens` 2 cuts the answer .* raise it to {len(answer)}"):
+        build(system(parts, {"max_text_tokens": 2}))
+    build(system(parts, {"max_text_tokens": 2, "transcript": True}))

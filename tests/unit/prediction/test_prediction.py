@@ -1,0 +1,231 @@
+"""Predictions: one row for each utterance, whatever stands beside it; models that are none."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import Wav2Vec2FeatureExtractor, WavLMConfig, WavLMModel
+
+import predict
+from abhinaya.data import schemas
+from abhinaya.data.schemas import KEY, PROBABILITIES
+from abhinaya.labels import CLASSES
+from abhinaya.modeling import checkpoint
+from abhinaya.prediction import predict as prediction
+from abhinaya.runtime import errors, files
+from abhinaya.runtime.errors import UserError
+from support.speech_corpus import WAVLM, make_manifest, run, system
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    return make_manifest(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def model(manifest: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(system(epochs=1), manifest, tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def predictions(model: Path, manifest: pd.DataFrame) -> pd.DataFrame:
+    return prediction.predict(model, manifest, cpus=1)
+
+
+def assert_same(one: pd.DataFrame, other: pd.DataFrame) -> None:
+    one, other = (table.sort_values(KEY, ignore_index=True) for table in (one, other))
+    pd.testing.assert_frame_equal(one, other, rtol=0, atol=1e-6)
+
+
+def changed(model: Path, target: Path, **keys: object) -> Path:
+    """A copy of the model folder with other keys in its configuration."""
+    shutil.copytree(model, target)
+    files.write_json(files.read_json(model / "config.json") | keys, target / "config.json")
+    return target
+
+
+def test_every_validation_and_test_utterance_has_a_row(predictions: pd.DataFrame, manifest: pd.DataFrame) -> None:
+    expected = manifest[manifest["split"] != "train"].reset_index(drop=True)
+    assert tuple(predictions.columns) == schemas.PREDICTIONS
+    assert predictions[KEY].tolist() == expected[KEY].tolist()
+    assert predictions["Split"].tolist() == expected["split"].tolist()
+
+
+def test_probabilities_sum_to_one_and_the_label_is_the_likeliest(predictions: pd.DataFrame) -> None:
+    values = predictions[list(PROBABILITIES)].to_numpy()
+    np.testing.assert_allclose(values.sum(axis=1), 1, atol=1e-12)
+    assert predictions["EmoClass"].tolist() == [CLASSES[index] for index in values.argmax(axis=1)]
+    assert len(np.unique(values[:, 0])) == len(values)
+
+
+def test_a_class_that_training_lacked_has_probability_zero(predictions: pd.DataFrame) -> None:
+    assert (predictions[["p_C", "p_D", "p_F", "p_S", "p_U"]] == 0).all(axis=None)
+    assert (predictions[["p_A", "p_H", "p_N"]] > 0).all(axis=None)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_the_batch_size_does_not_matter(
+    batch_size: int, predictions: pd.DataFrame, model: Path, manifest: pd.DataFrame, tmp_path: Path
+) -> None:
+    settings = system(epochs=1, eval_batch_size=batch_size).model_dump(mode="json")
+    assert_same(
+        prediction.predict(changed(model, tmp_path / "model", settings=settings), manifest, cpus=1), predictions
+    )
+
+
+def test_neither_the_order_of_rows_nor_the_company_matters(
+    predictions: pd.DataFrame, model: Path, manifest: pd.DataFrame
+) -> None:
+    assert_same(prediction.predict(model, manifest[::-1], cpus=1), predictions)
+    few = manifest[manifest["split"] == "test"].head(3)
+    assert_same(prediction.predict(model, few, cpus=1), predictions[predictions[KEY].isin(few[KEY])])
+
+
+def test_the_emotion_and_other_columns_are_not_looked_at(
+    predictions: pd.DataFrame, model: Path, manifest: pd.DataFrame
+) -> None:
+    assert_same(prediction.predict(model, manifest.assign(EmoClass=None, votes_A=3), cpus=1), predictions)
+
+
+def test_the_random_state_is_not_looked_at(predictions: pd.DataFrame, model: Path, manifest: pd.DataFrame) -> None:
+    torch.manual_seed(99)
+    np.random.seed(99)
+    pd.testing.assert_frame_equal(prediction.predict(model, manifest, cpus=1), predictions)
+
+
+def test_the_script_writes_the_table_sorted(
+    predictions: pd.DataFrame,
+    model: Path,
+    manifest: pd.DataFrame,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    schemas.write_manifest(manifest, tmp_path / "manifest.parquet")
+    output = tmp_path / "out" / "preds.csv"
+    options = ["--model", model, "--manifest", tmp_path / "manifest.parquet", "--output", output, "--cpus", 1]
+    monkeypatch.setattr(sys, "argv", [str(option) for option in ("predict.py", *options)])
+    errors.run(predict.main)
+    written = schemas.read_predictions(output)
+    assert written[KEY].tolist() == sorted(predictions[KEY])
+    assert_same(written, predictions)
+
+
+# --- a user's mistakes
+
+
+def refused(model: Path, manifest: pd.DataFrame, gpus: int = 0) -> str:
+    with pytest.raises(UserError) as caught:
+        prediction.predict(model, manifest, cpus=1, gpus=gpus)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_nothing_to_predict_is_told(model: Path, manifest: pd.DataFrame) -> None:
+    assert "no validation or test utterance" in refused(model, manifest[manifest["split"] == "train"])
+
+
+def test_a_system_that_hears_nothing_before_takes_no_such_files(model: Path, manifest: pd.DataFrame) -> None:
+    with pytest.raises(UserError, match=r"--heard: .* is no speech LLM"):
+        prediction.predict(model, manifest, cpus=1, heard=[Path("nowhere.parquet")])
+
+
+def test_a_missing_gpu_is_told(model: Path, manifest: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert "resources.gpu: 1 asked for, 0 visible" in refused(model, manifest, gpus=1)
+
+
+def test_an_absent_model_is_told(tmp_path: Path, manifest: pd.DataFrame) -> None:
+    assert f"{tmp_path / 'nowhere' / 'config.json'}: no such file" in refused(tmp_path / "nowhere", manifest)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "not JSON"),
+        ("[]", "not a JSON object"),
+        ("{}", "not the configuration of a trained model"),
+        ('{"settings": {}, "seed": 1, "class_counts": [1, 2]}', "not the configuration of a trained model"),
+        (
+            json.dumps({"settings": {"family": "speech"}, "seed": 1, "class_counts": dict.fromkeys(CLASSES, 1)}),
+            "missing",
+        ),
+    ],
+)
+def test_a_damaged_configuration_is_told(
+    content: str, words: str, model: Path, manifest: pd.DataFrame, tmp_path: Path
+) -> None:
+    shutil.copytree(model, tmp_path / "model")
+    (tmp_path / "model" / "config.json").write_text(content)
+    with pytest.raises(UserError) as caught:
+        prediction.predict(tmp_path / "model", manifest, cpus=1)
+    assert str(tmp_path / "model" / "config.json") in str(caught.value)
+    assert words in str(caught.value)
+
+
+def damage_cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def damage_empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def damage_text(path: Path) -> None:
+    path.write_text("<html>404 not found</html>")
+
+
+def damage_absent(path: Path) -> None:
+    path.unlink()
+
+
+def damage_foreign(path: Path) -> None:
+    save_file({"some.other.weight": torch.zeros(3)}, path)
+
+
+def damage_shape(path: Path) -> None:
+    save_file(load_file(path) | {"fc.bias": torch.zeros(3)}, path)
+
+
+@pytest.mark.parametrize("damage", [damage_cut, damage_empty, damage_text, damage_absent, damage_foreign, damage_shape])
+def test_damaged_weights_are_told(damage, model: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "model")
+    damage(tmp_path / "model" / checkpoint.WEIGHTS)
+    assert str(tmp_path / "model" / checkpoint.WEIGHTS) in refused(tmp_path / "model", manifest)
+
+
+def test_weights_of_another_architecture_are_told(model: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    smaller = system(head={"hidden": 8}).model_dump(mode="json")
+    assert "not the weights of this model" in refused(changed(model, tmp_path / "model", settings=smaller), manifest)
+
+
+def test_lost_audio_is_told(model: Path, manifest: pd.DataFrame) -> None:
+    assert "nowhere.wav" in refused(model, manifest.assign(path="nowhere.wav"))
+
+
+def test_a_published_model_is_pinned_to_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub's cache with two commits of one model: predict loads the one that was trained on."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    repository = tmp_path / "hub/models--somebody--tiny-wavlm"
+    for seed, commit in enumerate(("a" * 40, "b" * 40)):
+        torch.manual_seed(seed)
+        folder = repository / "snapshots" / commit
+        WavLMModel(WavLMConfig(**WAVLM)).save_pretrained(folder)
+        Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(folder)
+    (repository / "refs").mkdir()
+    (repository / "refs/main").write_text("a" * 40)
+    manifest = make_manifest(tmp_path)
+    settings = system(encoder={"model": "somebody/tiny-wavlm"}, epochs=1)
+    folder = run(settings, manifest, tmp_path / "run")
+    assert files.read_json(folder / "config.json")["settings"]["encoder"]["revision"] == "a" * 40
+    before = prediction.predict(folder, manifest)
+    (repository / "refs/main").write_text("b" * 40)  # the authors publish other weights
+    pd.testing.assert_frame_equal(prediction.predict(folder, manifest), before)

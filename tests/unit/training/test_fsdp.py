@@ -1,0 +1,137 @@
+"""Frozen weights shared among processes: each holds its part, and nothing else changes."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from abhinaya import config
+from abhinaya.modeling import checkpoint
+from abhinaya.prediction import predict
+from abhinaya.runtime import files
+from abhinaya.runtime.errors import UserError
+from abhinaya.training import fsdp
+from abhinaya.training.train import fingerprint
+from support import running, salmonn_parts, text_corpus
+from support.speech_corpus import run
+
+SHARING = running.ROOT / "tests" / "sharing.py"
+SHARED = ("text/shared", "text/recomputed", "text/resumed", "salmonn/recomputed")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    salmonn_parts.save(folder)  # with the LLaMA that text systems read with, too
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs in two processes."""
+    folder = tmp_path_factory.mktemp("runs")
+    names = sorted(("text/whole", "salmonn/whole", *SHARED), reverse=True)  # one family, with what it caches, at a time
+    done = running.python(SHARING, str(models), str(folder), *names, processes=2)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHARED)
+def test_shared_weights_train_to_the_same_bytes(name: str, runs: Path) -> None:
+    shared, whole = runs / name / "model", (runs / name).with_name("whole") / "model"
+    assert (shared / checkpoint.WEIGHTS).read_bytes() == (whole / checkpoint.WEIGHTS).read_bytes()
+    found, expected = (files.read_json(folder / "metrics.json") for folder in (shared, whole))
+    assert found["resumed_from"] == (f"checkpoint-{found['steps'] // 2}" if name.endswith("resumed") else None)
+    for key in ("processes", "steps", "best_epoch", "parameters", "trainable_parameters"):
+        assert found[key] == expected[key]
+    for one, other in zip(found["epochs"], expected["epochs"], strict=True):
+        assert [one[key] for key in ("loss", "validation_loss", "uar")] == [
+            other[key] for key in ("loss", "validation_loss", "uar")
+        ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHARED)
+def test_each_process_holds_its_share(name: str, runs: Path, models: Path) -> None:
+    weights = load_file(models / "llama" / "model.safetensors")
+    layers = sum(weight.numel() for part, weight in weights.items() if ".layers." in part)
+    alone = files.read_json((runs / name).with_name("whole") / "held-0.json")
+    shares = [files.read_json(runs / name / f"held-{rank}.json") for rank in range(2)]
+    assert alone["whole"] == 0
+    assert sum(share["own"] for share in shares) == layers
+    for share in shares:
+        assert share["whole"] == layers
+        assert share["own"] == pytest.approx(layers / 2, rel=0.01)
+        saved = 4 * (layers - share["own"])  # fp32
+        assert alone["bytes"] - share["bytes"] == pytest.approx(saved, rel=0.01)
+
+
+@pytest.mark.slow
+def test_a_model_trained_in_shares_predicts_like_any_other(runs: Path, models: Path) -> None:
+    manifest = text_corpus.make_manifest(models)
+    whole, shared = (predict.predict(runs / "text" / run / "model", manifest, cpus=1) for run in ("whole", "shared"))
+    pd.testing.assert_frame_equal(shared, whole)
+
+
+def test_one_process_alone_is_told_and_keeps_all(
+    models: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run(text_corpus.system(models / "llama", epochs=1, shard=True), text_corpus.make_manifest(tmp_path), tmp_path)
+    assert "training.shard: no effect, for one process alone keeps all weights\n" in capfd.readouterr().err
+
+
+def test_a_model_without_layers_is_told() -> None:
+    encoder = SimpleNamespace(model=torch.nn.Linear(2, 2))
+    with pytest.raises(UserError, match=r"^training\.shard: this language model has no layers to share out"):
+        fsdp.shard(SimpleNamespace(encoder=encoder), torch.device("cpu"))
+
+
+def test_shares_make_no_other_task(models: Path, tmp_path: Path) -> None:
+    """A run that lacked memory goes on in shares, and the other way round."""
+    rows = {"train": text_corpus.make_manifest(tmp_path)}
+    tasks = [fingerprint(text_corpus.system(models / "llama", shard=shard), rows, 7) for shard in (False, True)]
+    assert tasks[0] == tasks[1]
+
+
+# --- a user's mistakes
+
+SPEECH = {"family": "speech", "encoder": {"model": "random:wavlm"}, "loss": {"name": "wce"}}
+TEXT = {"family": "text", "encoder": {"model": "published/llama"}, "loss": {"name": "wce"}}
+ONLY = "`training.shard`: only a frozen language model with LoRA beside it is shared; remove it"
+
+
+@pytest.mark.parametrize(
+    ("system", "encoder", "fix"),
+    [
+        (SPEECH, {}, ONLY),
+        (TEXT, {"freeze": "all"}, ONLY),
+        (TEXT, {"freeze": "none"}, ONLY),
+        (
+            TEXT,
+            {"quantization": "4bit"},
+            "`training.shard`: 4-bit weights cannot be shared; remove it or `encoder.quantization`",
+        ),
+    ],
+)
+def test_what_cannot_be_shared_is_told(system: dict, encoder: dict, fix: str) -> None:
+    settings = system | {"encoder": system["encoder"] | encoder, "training": {"shard": True}}
+    with pytest.raises(UserError) as caught:
+        config.parse(config.Trained, settings)
+    assert str(caught.value) == f"configuration: {fix}"
+
+
+@pytest.mark.parametrize("gpus", [0, 1, 2])
+def test_shares_need_several_gpus(gpus: int) -> None:
+    """In a configuration; what a rule hands on to train.py has no resources."""
+    settings = TEXT | {"training": {"shard": True}}
+    assert config.parse(config.Trained, settings).training.shard
+    whole = {"corpus": {"kind": "synthetic"}, "systems": {"t2": settings | {"resources": {"gpu": gpus}}}}
+    if gpus == 2:
+        config.validate(whole)
+        return
+    with pytest.raises(UserError, match=r"`systems\.t2\.training\.shard`: needs several GPUs; set `resources\.gpu`$"):
+        config.validate(whole)

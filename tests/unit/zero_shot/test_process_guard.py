@@ -1,0 +1,168 @@
+"""The guard with real processes: whatever ends its starter or its command ends the whole group."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from abhinaya.zero_shot import process_guard
+
+GUARD = [sys.executable, "-I", process_guard.__file__, "--grace", "1"]
+# A leader and its child; both write their process ids, then do as told.
+LEADER = """
+import os, pathlib, signal, subprocess, sys, time
+folder, mode = pathlib.Path(sys.argv[1]), sys.argv[2]
+if mode == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen(["sleep", "300"])
+(folder / "child").write_text(str(child.pid))
+(folder / "new").write_text(str(os.getpid()))
+(folder / "new").rename(folder / "leader")
+if mode == "crash":
+    sys.exit(7)
+if mode == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+time.sleep(300)
+"""
+STARTER = """
+import subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE)
+print(process.pid, flush=True)
+process.wait()
+"""
+
+
+def wait(condition: Callable[[], object], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_gone(process: int) -> bool:
+    try:
+        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE  # ended; whoever inherited it reaps it
+    except psutil.NoSuchProcess:
+        return True
+
+
+def command(folder: Path, mode: str) -> list[str]:
+    return [*GUARD, sys.executable, "-c", LEADER, str(folder), mode]
+
+
+def members(folder: Path) -> list[int]:
+    """The leader and its child, as soon as both run."""
+    wait((folder / "leader").exists)
+    return [int((folder / name).read_text()) for name in ("leader", "child")]
+
+
+def test_all_end_with_a_starter_that_is_killed(tmp_path: Path) -> None:
+    starter = subprocess.Popen(
+        [sys.executable, "-c", STARTER, *command(tmp_path, "sleep")], stdout=subprocess.PIPE, text=True
+    )
+    watcher = int(starter.stdout.readline())
+    processes = [watcher, *members(tmp_path)]
+    assert not any(is_gone(process) for process in processes)
+    starter.kill()
+    starter.communicate()
+    wait(lambda: all(is_gone(process) for process in processes))
+
+
+@pytest.mark.parametrize(("mode", "status"), [("crash", 7), ("killed", 128 + signal.SIGKILL)])
+def test_the_rest_ends_with_the_leader_and_its_status_is_passed_on(tmp_path: Path, mode: str, status: int) -> None:
+    process = subprocess.Popen(command(tmp_path, mode), stdin=subprocess.PIPE)
+    assert process.wait(20) == status
+    assert all(is_gone(member) for member in members(tmp_path))
+
+
+def test_closing_the_pipe_ends_the_group(tmp_path: Path) -> None:
+    process = subprocess.Popen(command(tmp_path, "sleep"), stdin=subprocess.PIPE)
+    group = members(tmp_path)
+    process.stdin.write(b"what is written changes nothing")
+    process.stdin.flush()
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.stdin.close()
+    assert process.wait(20) == 128 + signal.SIGTERM
+    assert all(is_gone(member) for member in group)
+
+
+def test_who_ignores_sigterm_is_killed_after_the_grace(tmp_path: Path) -> None:
+    process = subprocess.Popen(command(tmp_path, "deaf"), stdin=subprocess.PIPE)
+    group = members(tmp_path)
+    start = time.monotonic()
+    process.stdin.close()
+    assert process.wait(20) == 128 + signal.SIGKILL
+    assert time.monotonic() - start >= 1
+    assert all(is_gone(member) for member in group)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_guard_ends_the_group(tmp_path: Path, number: int) -> None:
+    process = subprocess.Popen(command(tmp_path, "sleep"), stdin=subprocess.PIPE)
+    group = members(tmp_path)
+    process.send_signal(number)
+    assert process.wait(20) == 128 + signal.SIGTERM
+    assert all(is_gone(member) for member in group)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_the_starter_ignores_ends_the_group_too(tmp_path: Path, number: int) -> None:
+    """`nohup` and a shell's background jobs pass on ignored signals; the guard and its command must not keep them."""
+    ignoring = [
+        "sh",
+        "-c",
+        f"trap '' {signal.Signals(number).name[3:]}; exec \"$@\"",
+        "sh",
+        *command(tmp_path, "sleep"),
+    ]
+    process = subprocess.Popen(ignoring, stdin=subprocess.PIPE)
+    group = members(tmp_path)
+    ignored = int(re.search(r"SigIgn:\s*(\w+)", Path(f"/proc/{group[1]}/status").read_text())[1], 16)
+    assert not ignored & 1 << number - 1
+    process.send_signal(number)
+    assert process.wait(20) == 128 + signal.SIGTERM
+    assert all(is_gone(member) for member in group)
+
+
+def test_output_and_environment_pass_through() -> None:
+    code = "import os, sys; print(os.environ['WORD']); print('two', file=sys.stderr); print(sys.stdin.read() == '')"
+    done = _run([*GUARD, sys.executable, "-c", code], os.environ | {"WORD": "one"})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "one\nTrue\n", "two\n")
+
+
+def _run(arguments: list[str], environment: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+    """Run to the end with the pipe held open."""
+    process = subprocess.Popen(
+        arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
+    )
+    status = process.wait(20)
+    output, errors = process.stdout.read(), process.stderr.read()
+    process.stdin.close()
+    return subprocess.CompletedProcess(arguments, status, output, errors)
+
+
+def test_a_command_that_cannot_be_run_is_told() -> None:
+    done = _run([*GUARD, "/no/such/program"])
+    assert done.returncode == 127
+    assert done.stderr == "error: /no/such/program: cannot be run (No such file or directory)\n"
+    assert "give a COMMAND" in _run(GUARD).stderr
+
+
+def test_it_runs_as_a_module_and_needs_no_package(tmp_path: Path) -> None:
+    root = Path(process_guard.__file__).parents[2]
+    process = _run(
+        [sys.executable, "-m", "abhinaya.zero_shot.process_guard", "true"], os.environ | {"PYTHONPATH": str(root)}
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    loaded = subprocess.run(
+        [sys.executable, "-S", "-I", process_guard.__file__, "--help"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert "COMMAND" in loaded.stdout  # -S: without the installed packages

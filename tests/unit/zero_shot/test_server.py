@@ -1,0 +1,481 @@
+"""Servers of our own and others': a small real HTTP server stands in for vLLM, which takes half a minute to start."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from openai import OpenAI
+
+from abhinaya.config import ZeroShotSystem
+from abhinaya.pretrained import hub
+from abhinaya.runtime.errors import UserError
+from abhinaya.zero_shot import server, vllm_args
+
+ROOT = Path(server.__file__).parents[2]
+# Arguments: port, folder, mode. In the folder, `starts` counts the starts and `key` is the key.
+SERVER = """
+import http.server, json, os, pathlib, socketserver, subprocess, sys, time
+port, folder, mode = int(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
+starts = len(list(folder.glob("start*")))
+(folder / f"start{starts}").write_text(str(port))
+(folder / "pid").write_text(str(os.getpid()))
+(folder / "environment").write_text(json.dumps(dict(os.environ)))
+print(f"start {starts}")
+print("(APIServer pid=4) WARNING 11-22 it may end in `OSError: too many files`", flush=True)
+if mode == "taken" and starts == 0:
+    print("OSError: [Errno 98] Address already in use", flush=True)
+    sys.exit(1)
+if mode in ("error", "dies again") and starts == (mode == "dies again"):
+    print("(EngineCore pid=5) ERROR 11-22 [core.py:1] ValueError: the model has no head", flush=True)
+    print("RuntimeError: Engine core initialization failed. See root cause above.", flush=True)
+    sys.exit(1)
+if mode == "bare error":
+    print("MemoryError", flush=True)
+if mode in ("silent end", "bare error"):
+    sys.exit(3)
+worker = subprocess.Popen(["sleep", "300"])
+(folder / "worker").write_text(str(worker.pid))
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def answer(self, status, body=b"{}"):
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def error(self, status, message):
+        self.answer(status, json.dumps({"error": {"message": message}}).encode())
+
+    def do_GET(self):
+        self.answer(503 if mode == "never healthy" else 200)
+
+    def do_POST(self):
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        (folder / "request").write_text(json.dumps(request))
+        (folder / "headers").write_text(str(self.headers))
+        if self.headers["Authorization"] != "Bearer " + os.environ["VLLM_API_KEY"] or mode == "stranger" and not starts:
+            return self.error(401, "Unauthorized")
+        if mode == "no template":
+            return self.error(400, "no chat template\\nat all")
+        if mode == "internal" or mode == "internal once" and not (folder / "failed").exists():
+            (folder / "failed").touch()
+            return self.error(500, "the engine is broken")
+        if mode == "dies at work":
+            print("torch.OutOfMemoryError: CUDA out of memory", flush=True)
+            os._exit(1)
+        if mode == "hang":
+            time.sleep(300)
+        choice = {"index": 0, "finish_reason": "length", "message": {"role": "assistant", "content": "Hi"}}
+        self.answer(200, json.dumps({"id": "1", "object": "chat.completion", "created": 0,
+                                     "model": request["model"], "choices": [choice]}).encode())
+
+socketserver.ThreadingTCPServer.daemon_threads = True
+socketserver.ThreadingTCPServer(("127.0.0.1", port), Handler).serve_forever()
+"""
+# A job that serves until it is killed.
+JOB = """
+import sys, time
+from pathlib import Path
+from abhinaya.zero_shot import server as serving
+from abhinaya.config import ZeroShotSystem
+folder = Path(sys.argv[1])
+serving.command = lambda settings, place, commit, port, gpus: [
+    sys.executable, str(folder / "server.py"), str(port), str(folder), "well"
+]
+settings = ZeroShotSystem.model_validate({"family": "zero_shot", "model": str(folder / "model")})
+with serving.connect(settings, folder / "log", 1, 0, 1) as backend:
+    (folder / "ready").touch()
+    time.sleep(300)
+"""
+
+
+def system(**keys: Any) -> ZeroShotSystem:
+    return ZeroShotSystem.model_validate({"family": "zero_shot", "model": "some/model"} | keys)
+
+
+def wait(condition: Callable[[], object], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_gone(process: int) -> bool:
+    try:
+        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE  # ended; whoever inherited it reaps it
+    except psutil.NoSuchProcess:
+        return True
+
+
+class Job:
+    """A folder with a model's files, and the stand-in for vLLM."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.mode = folder, "well"
+        self.model = folder / "model"
+        self.model.mkdir()
+        for name in ("config.json", "model.safetensors"):
+            (self.model / name).touch()
+        (folder / "server.py").write_text(SERVER)
+
+    def command(self, settings: ZeroShotSystem, place: str, commit: str | None, port: int, gpus: int) -> list[str]:
+        self.place = place
+        return [sys.executable, str(self.folder / "server.py"), str(port), str(self.folder), self.mode]
+
+    def connect(self, mode: str = "well", minutes: int = 1, **keys: Any) -> Any:
+        self.mode = mode
+        settings = system(model=str(self.model), **keys)
+        return server.connect(settings, self.log, cpus=1, gpus=0, start_minutes=minutes)
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "logs" / "vllm.log"
+
+    @property
+    def starts(self) -> int:
+        return len(list(self.folder.glob("start*")))
+
+    def processes(self) -> list[int]:
+        return [int((self.folder / name).read_text()) for name in ("pid", "worker")]
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    job = Job(tmp_path)
+    monkeypatch.setattr(server, "command", job.command)
+    monkeypatch.setattr(server, "POLL", 0.05)
+    return job
+
+
+def ask(backend: server.Backend, key: str | None = None) -> int:
+    """The status of one completion."""
+    address = backend.url.removeprefix("http://").removesuffix("/v1")
+    connection = http.client.HTTPConnection(address, timeout=20)
+    body = json.dumps({"model": backend.model, "messages": []})
+    connection.request("POST", "/v1/chat/completions", body, {"Authorization": f"Bearer {key or backend.key}"})
+    return connection.getresponse().status
+
+
+def test_it_is_ready_after_a_real_completion_and_gone_afterwards(job: Job, capsys: pytest.CaptureFixture) -> None:
+    with job.connect() as backend:
+        request = json.loads((job.folder / "request").read_text())
+        assert request["model"] == backend.model
+        assert request["max_tokens"] == 1
+        assert request["messages"][0]["role"] == "user"
+        assert ask(backend) == 200
+        assert ask(backend, "another key") == 401
+        assert backend.alive()
+        client = OpenAI(base_url=backend.url, api_key=backend.key, max_retries=0)
+        answer = client.chat.completions.create(model=backend.model, messages=[])
+        assert answer.choices[0].message.content == "Hi"
+        processes = job.processes()
+    assert all(is_gone(process) for process in processes)
+    assert not backend.alive()
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[0] == f"starting vLLM with {job.model}; its output: {job.log}"
+    assert re.fullmatch(r"vLLM is ready after \d+ s", shown[1])
+    assert job.log.read_text().startswith("start 0\n")
+
+
+def test_it_listens_on_loopback_only(job: Job) -> None:
+    with job.connect() as backend:
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/v1", backend.url)
+        connections = psutil.Process(job.processes()[0]).net_connections("inet")
+        assert {connection.laddr.ip for connection in connections if connection.status == "LISTEN"} == {"127.0.0.1"}
+
+
+def test_the_key_is_made_for_the_run_and_shown_nowhere(job: Job) -> None:
+    with job.connect() as backend:
+        assert len(backend.key) >= 32
+        shown = [repr(backend), str(backend.describe()), job.log.read_text()]
+        for process in psutil.Process().children(recursive=True):
+            shown.append(" ".join(process.cmdline()))
+        assert sum("guard.py" in text for text in shown) == 1
+        assert not any(backend.key in text for text in shown)
+        assert "VLLM_API_KEY" not in os.environ
+        first = backend.key
+    with job.connect() as backend:
+        assert backend.key != first
+
+
+def test_the_record(job: Job) -> None:
+    with job.connect() as backend:
+        record = backend.describe()
+        resident = sum(psutil.Process(process).memory_info().rss for process in job.processes()) // 2**20
+    assert record["kind"] == "vllm"
+    assert record["restarts"] == 0
+    assert 0 < record["start_seconds"] < 60
+    assert record["peak_memory_mb"] >= resident - 1
+    assert re.match(r"\d+\.\d+", record["version"])
+    assert backend.describe()["peak_memory_mb"] >= record["peak_memory_mb"]  # known when it has ended, too
+
+
+def test_a_server_that_died_is_restarted_once(job: Job, capsys: pytest.CaptureFixture) -> None:
+    with job.connect() as backend:
+        killed = job.processes()
+        os.kill(killed[0], signal.SIGKILL)
+        wait(lambda: not backend.alive())
+        backend.restart()
+        assert all(is_gone(process) for process in killed)
+        assert backend.alive()
+        assert ask(backend) == 200
+        assert backend.describe()["restarts"] == 1
+        os.kill(job.processes()[0], signal.SIGKILL)
+        wait(lambda: not backend.alive())
+        wait(lambda: backend._process.poll() is not None)
+        with pytest.raises(UserError, match=f"vLLM died twice: ended by SIGKILL; see {job.log}"):
+            backend.restart()
+    lines = job.log.read_text().splitlines()
+    assert [line for line in lines if line.startswith("start")] == ["start 0", "start 1"]
+    assert job.starts == 2
+    assert "vLLM died: " in capsys.readouterr().err
+
+
+def test_a_restart_that_fails_tells_why(job: Job) -> None:
+    with job.connect("dies again") as backend:
+        os.kill(job.processes()[0], signal.SIGKILL)
+        wait(lambda: not backend.alive())
+        with pytest.raises(UserError, match="ended while it started: ValueError: the model has no head"):
+            backend.restart()
+        assert not backend.alive()
+
+
+def test_a_new_job_begins_a_new_log(job: Job) -> None:
+    for _ in range(2):
+        with job.connect():
+            pass
+    assert job.log.read_text().count("start") == 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("error", "vLLM ended while it started: ValueError: the model has no head; see "),
+        ("bare error", "vLLM ended while it started: MemoryError; see "),
+        ("silent end", "vLLM ended while it started: exit status 3; see "),
+        ("no template", "does not complete a chat with .*no chat template"),
+        ("internal", "does not complete a chat with .*the engine is broken"),
+        ("dies at work", "vLLM ended while it started: OutOfMemoryError: CUDA out of memory; see "),
+    ],
+)
+def test_a_server_that_cannot_serve_is_told_in_one_line(job: Job, mode: str, words: str) -> None:
+    with pytest.raises(UserError, match=words) as caught, job.connect(mode):
+        pass
+    assert str(job.log) in str(caught.value) and "\n" not in str(caught.value)
+    assert is_gone(int((job.folder / "pid").read_text()))
+
+
+def test_one_internal_error_while_it_warms_up_is_forgiven(job: Job) -> None:
+    with job.connect("internal once") as backend:
+        assert ask(backend) == 200
+
+
+@pytest.mark.parametrize("mode", ["never healthy", "hang"])
+def test_a_server_that_is_never_ready_is_given_up(job: Job, mode: str) -> None:
+    start = time.monotonic()
+    with pytest.raises(UserError, match=r"not ready within .* minutes; see .*start_minutes"), job.connect(mode, 0.02):
+        pass
+    assert time.monotonic() - start < 20
+    assert all(is_gone(process) for process in job.processes())
+
+
+@pytest.mark.parametrize("mode", ["taken", "stranger"])
+def test_a_port_that_another_took_is_given_up(job: Job, mode: str) -> None:
+    with job.connect(mode) as backend:
+        ports = [(job.folder / f"start{start}").read_text() for start in range(2)]
+        assert ports[0] != ports[1]
+        assert backend.url == f"http://127.0.0.1:{ports[1]}/v1"
+    assert job.starts == 2
+
+
+def test_a_port_in_use_is_not_chosen() -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        assert busy.getsockname()[1] not in {server._free_port() for _ in range(20)}
+
+
+def test_a_proxy_of_the_environment_is_not_asked(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody is there
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with job.connect() as backend:
+        assert backend.alive()
+
+
+def test_an_exception_in_the_block_ends_the_server(job: Job) -> None:
+    with pytest.raises(KeyboardInterrupt), job.connect():
+        raise KeyboardInterrupt
+    assert all(is_gone(process) for process in job.processes())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_job_that_is_killed_takes_its_server_along(job: Job, number: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", JOB, str(job.folder)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+    )
+    wait((job.folder / "ready").exists, 60)
+    processes = [*job.processes(), *(child.pid for child in psutil.Process(process.pid).children())]
+    assert len(processes) == 3
+    process.send_signal(number)
+    process.communicate()
+    wait(lambda: all(is_gone(process) for process in processes))
+
+
+def test_a_gguf_model_is_unpacked_for_the_server(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in job.model.iterdir():
+        path.unlink()
+    (job.model / "tiny.gguf").touch()
+    monkeypatch.setattr(hub, "unpack", lambda folder, target: target)
+    with job.connect():
+        assert Path(job.place).parent.name == "abhinaya"  # in the user's cache
+
+
+def test_the_environment_of_the_server(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    with job.connect(server={"cpu_cache_gb": 3}):
+        seen = json.loads((job.folder / "environment").read_text())
+    assert seen["VLLM_CPU_KVCACHE_SPACE"] == "3"
+    assert seen["OMP_NUM_THREADS"] == "1"
+    assert seen["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+    assert seen["VLLM_NO_USAGE_STATS"] == seen["HF_HUB_OFFLINE"] == "1"
+    assert seen["CUDA_VISIBLE_DEVICES"] == "3"
+    assert "TORCHDYNAMO_DISABLE" not in seen
+    eager = system(server={"arguments": {"enforce_eager": True}})
+    assert vllm_args.environment(eager, cpus=1, gpus=0)["TORCHDYNAMO_DISABLE"] == "1"
+    published = vllm_args.environment(system(), cpus=4, gpus=2)
+    assert published == {"VLLM_NO_USAGE_STATS": "1"}
+
+
+def test_the_command_line_of_vllm() -> None:
+    settings = system(
+        revision="abc",
+        server={
+            "dtype": "bfloat16",
+            "quantization": "fp8",
+            "max_model_len": 512,
+            "memory_share": 0.8,
+            "arguments": {"enforce_eager": True, "enable_prefix_caching": False, "block_size": 32, "seed": 5},
+        },
+    )
+    assert vllm_args.command(settings, "some/model", "abc", port=1234, gpus=2) == [
+        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
+        *("--model=some/model", f"--served-model-name={vllm_args.SERVED}", "--host=127.0.0.1", "--port=1234"),
+        *("--dtype=bfloat16", "--max-model-len=512", "--tensor-parallel-size=2", "--seed=5"),
+        *(
+            "--generation-config=vllm",
+            "--disable-uvicorn-access-log",
+            "--quantization=fp8",
+            "--revision=abc",
+            "--tokenizer-revision=abc",
+        ),
+        *("--gpu-memory-utilization=0.8", "--enforce-eager", "--no-enable-prefix-caching", "--block-size=32"),
+    ]
+    local = vllm_args.command(system(model="./folder"), "/folder", None, port=1, gpus=0)
+    assert "--tensor-parallel-size=1" in local
+    assert not any("revision" in word or "memory" in word or "quantization" in word for word in local)
+
+
+def test_no_vllm_no_gpu_no_model_are_told_before_anything_starts(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = system(model=str(job.model))
+    with pytest.raises(UserError, match=r"resources.gpu: 99 asked for, \d+ visible"):
+        server.connect(settings, job.log, cpus=1, gpus=99, start_minutes=1).__enter__()
+    (job.model / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="no weights"), job.connect():
+        pass
+    monkeypatch.setattr(server.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="vLLM is not installed here; install it, or name an `endpoint`"), job.connect():
+        pass
+    assert job.starts == 0
+    assert not job.log.exists()
+
+
+@pytest.mark.parametrize(
+    ("installed", "is_for_gpus"),
+    [({"vllm": "0.11.0"}, True), ({"vllm-cpu": "0.11.0"}, False), ({"vllm": "0.11.0+cpu"}, False), ({}, False)],
+)
+def test_a_vllm_for_gpus_needs_one(
+    installed: dict[str, str], is_for_gpus: bool, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def version(name: str) -> str:
+        if name not in installed:
+            raise vllm_args.importlib.metadata.PackageNotFoundError
+        return installed[name]
+
+    monkeypatch.setattr(vllm_args.importlib.metadata, "version", version)
+    assert vllm_args.version() == next(iter(installed.values()), None)
+    if is_for_gpus:
+        with pytest.raises(UserError) as told, job.connect():
+            pass
+        assert str(told.value) == "resources.gpu: 0, but the vLLM installed here computes on GPUs; set 1 or more"
+        assert job.starts == 0
+    else:
+        server._check_machine(cpus=1, gpus=0)
+
+
+def test_what_the_environment_has_for_openai_is_not_sent(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_ORG_ID", "private-org")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "private-project")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Mine: private-header\nAuthorization: Bearer private")
+    with job.connect():
+        assert "private" not in (job.folder / "headers").read_text()
+
+
+def test_a_log_that_cannot_be_written_is_told(job: Job) -> None:
+    job.log.parent.touch()
+    with pytest.raises(UserError, match="cannot be written"), job.connect():
+        pass
+
+
+def endpoint(**keys: Any) -> Any:
+    settings = system(endpoint={"url": "https://example.org/v1"} | keys)
+    return server.connect(settings, Path("log"), cpus=1, gpus=0, start_minutes=1)
+
+
+def test_an_endpoint_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MY_KEY", "sk-123\n")
+    with endpoint(key_variable="MY_KEY") as backend:
+        assert (backend.url, backend.model, backend.key) == ("https://example.org/v1", "some/model", "sk-123")
+        assert "sk-123" not in repr(backend) + str(backend.describe())
+        assert backend.describe() == {"kind": "endpoint", "url": "https://example.org/v1"}
+        assert backend.alive()
+        with pytest.raises(UserError, match=r"endpoint https://example\.org/v1: does not answer"):
+            backend.restart()
+    with endpoint() as backend:
+        assert backend.key is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("key", "words"), [(None, "is not set"), (" ", "is not set"), ("sk-1\n2", "no key has")])
+def test_a_key_that_is_none_is_told_without_showing_it(
+    key: str | None, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MY_KEY", raising=False)
+    if key is not None:
+        monkeypatch.setenv("MY_KEY", key)
+    with pytest.raises(UserError, match=f"MY_KEY .*{words}") as caught, endpoint(key_variable="MY_KEY"):
+        pass
+    assert "sk-1" not in str(caught.value)
+
+
+@pytest.mark.parametrize("variable", ["AIzaSyA123", "sk_proj_abc"])
+def test_a_key_in_the_place_of_its_variable_is_not_shown(variable: str) -> None:
+    with pytest.raises(UserError, match="names a variable that is not set; put the key in it, not here") as caught:
+        endpoint(key_variable=variable).__enter__()
+    assert variable not in str(caught.value)

@@ -1,0 +1,477 @@
+"""SALMONN asked without training: its answers, whatever stands beside a clip, what is read from them, what is kept."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import RobertaConfig, RobertaForCausalLM
+
+from abhinaya import config
+from abhinaya.config import Decoding, SalmonnZeroShot, deciding, parse
+from abhinaya.data import schemas
+from abhinaya.data.dataset import by_size, collate
+from abhinaya.labels import CLASSES
+from abhinaya.modeling.encoders.salmonn import feature_cache, pretrained_weights, speech_llm
+from abhinaya.modeling.encoders.salmonn.feature_cache import hear
+from abhinaya.modeling.encoders.salmonn.prompt import PROMPTS, flushed_right
+from abhinaya.reporting import table as report
+from abhinaya.runtime import files
+from abhinaya.runtime.errors import UserError
+from abhinaya.zero_shot import speech
+from abhinaya.zero_shot.predictions import AUDIT, STATUSES
+from abhinaya.zero_shot.response_store import Answers
+from support import salmonn_parts
+from support.salmonn_parts import CLIPS
+
+CPU = torch.device("cpu")
+CLIP = {"speech_window": "clip", "window": "clip"}
+SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "label_by_ear.py"
+DECODINGS = [Decoding(beams=1, max_new_tokens=6), Decoding(beams=4, max_new_tokens=6)]
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("parts")
+    salmonn_parts.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows(parts: Path) -> pd.DataFrame:
+    manifest = salmonn_parts.make_manifest(parts)
+    return manifest[manifest["split"] != "train"].reset_index(drop=True)
+
+
+def system(folder: Path, parts: dict | None = None, hearing: dict | None = None, **keys: object) -> SalmonnZeroShot:
+    """Small and asked greedily; its Q-Former and LoRA are random unless `parts` name a checkpoint."""
+    hears = {"whisper": str(folder / "whisper"), "beats": str(folder / "beats.pt")} | CLIP | (hearing or {})
+    speech_llm = {"hearing": hears, "language_model": str(folder / "llama")} | (parts or {})
+    defaults = {"decoding": {"beams": 1, "max_new_tokens": 4}, "batch_size": 3}
+    return parse(SalmonnZeroShot, {"family": "salmonn_zero_shot", "encoder": speech_llm} | defaults | keys)
+
+
+def build(settings: SalmonnZeroShot) -> tuple[speech_llm.Questions, speech_llm.AnsweringLlm]:
+    loader, model = speech_llm.build(settings.encoder, 7, CPU, False, (), settings.question)
+    return loader, model.eval()
+
+
+@pytest.fixture(scope="module")
+def trained(parts: Path) -> tuple[speech_llm.Questions, speech_llm.AnsweringLlm]:
+    return build(system(parts, {"checkpoint": str(parts / "salmonn.pth")}))
+
+
+def batch(loader: speech_llm.Questions, folder: Path, clips: Sequence[str]) -> dict[str, Tensor]:
+    table, _ = loader.prepare(pd.DataFrame({"path": [str(folder / f"{clip}.wav") for clip in clips]}))
+    made = collate([{**loader.load(row, None), "labels": 0} for row in table.to_dict("records")])
+    del made["labels"]
+    return made
+
+
+def greedy(model: speech_llm.AnsweringLlm, inputs: dict[str, Tensor], most: int, end: int) -> list[int]:
+    """Word by word, one clip, everything computed anew: no padding, no mask, no cache."""
+    vectors, _ = model.read(**inputs)
+    found: list[int] = []
+    while len(found) < most and end not in found:
+        found.append(int(model.causal(inputs_embeds=vectors, use_cache=False).logits[0, -1].argmax()))
+        vectors = torch.cat([vectors, model.causal.get_input_embeddings()(torch.tensor([[found[-1]]]))], dim=1)
+    return found
+
+
+def label(
+    rows: pd.DataFrame,
+    settings: SalmonnZeroShot,
+    store: Path,
+    heard: Sequence[Path] = (),
+    classes: Sequence[str] = CLASSES,
+    seed: int = 7,
+) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
+    return speech.label(rows, settings, classes, seed, store, CPU, 0, heard)
+
+
+@pytest.fixture
+def said(rows: pd.DataFrame, tmp_path: Path) -> Callable:
+    """Label `rows` by answers that stand in the store already: (text, how it ended) for each row."""
+
+    def labelled(settings: SalmonnZeroShot, found: Sequence[tuple[str, str]], classes: Sequence[str] = CLASSES):
+        asked = [
+            {"request": key, "answer": text, "finish_reason": how, "prompt_tokens": 40, "generated_tokens": 3}
+            | {"software": "transformers", "asked_at": "2025"}
+            for key, (text, how) in zip(speech._keys(rows, settings, 7, False), found, strict=True)
+        ]
+        Answers(tmp_path / "store").write(asked)
+        return label(rows, settings, tmp_path / "store", classes=classes)
+
+    return labelled
+
+
+@pytest.mark.parametrize("decoding", DECODINGS, ids=["greedy", "beams"])
+@torch.inference_mode()
+def test_batch_mates_change_no_answer(
+    trained: tuple[speech_llm.Questions, speech_llm.AnsweringLlm], parts: Path, decoding: Decoding
+) -> None:
+    loader, model = trained
+    alone = {clip: model.answer(**batch(loader, parts, [clip]), decoding=decoding, end=2) for clip in CLIPS}
+    assert len({length for _, (length,) in alone.values()}) > 1  # padding there is
+    for clips in (CLIPS, CLIPS[::-1], "cab" * 2):
+        found, lengths = model.answer(**batch(loader, parts, clips), decoding=decoding, end=2)
+        assert [([one], [length]) for one, length in zip(found, lengths, strict=True)] == [alone[c] for c in clips]
+
+
+@torch.inference_mode()
+def test_answers_are_those_of_a_plain_loop(
+    trained: tuple[speech_llm.Questions, speech_llm.AnsweringLlm], parts: Path
+) -> None:
+    loader, model = trained
+    expected = {clip: greedy(model, batch(loader, parts, [clip]), 6, 2) for clip in CLIPS}
+    assert len(set(map(tuple, expected.values()))) > 1  # they hear
+    found, _ = model.answer(**batch(loader, parts, CLIPS), decoding=DECODINGS[0], end=2)
+    assert found == list(expected.values())
+    end = expected["a"][2]  # one of them stops, the others go on
+    found, _ = model.answer(**batch(loader, parts, CLIPS), decoding=DECODINGS[0], end=end)
+    assert found == [greedy(model, batch(loader, parts, [clip]), 6, end) for clip in CLIPS]
+    assert found[0][-1] == end and len({len(ids) for ids in found}) > 1
+
+
+@torch.inference_mode()
+def test_more_beams_find_likelier_answers(
+    trained: tuple[speech_llm.Questions, speech_llm.AnsweringLlm], parts: Path
+) -> None:
+    loader, model = trained
+
+    def likelihood(clip: str, ids: list[int]) -> float:
+        vectors, _ = model.read(**batch(loader, parts, [clip]))
+        words = model.causal.get_input_embeddings()(torch.tensor([ids]))
+        logits = model.causal(inputs_embeds=torch.cat([vectors, words], dim=1)).logits[0, vectors.shape[1] - 1 : -1]
+        return float(logits.log_softmax(-1).gather(1, torch.tensor(ids)[:, None]).sum())
+
+    found = [model.answer(**batch(loader, parts, CLIPS), decoding=each, end=2)[0] for each in DECODINGS]
+    one, four = (sum(map(likelihood, CLIPS, each)) for each in found)
+    assert four > one
+
+
+def test_the_models_own_generation_settings_have_no_say(parts: Path, tmp_path: Path) -> None:
+    shutil.copytree(parts / "llama", tmp_path / "llama")
+    own = {"do_sample": True, "temperature": 5.0, "repetition_penalty": 9.0, "min_new_tokens": 6, "num_beams": 3}
+    (tmp_path / "llama/generation_config.json").write_text(json.dumps(own))
+    found = []
+    for folder in (parts, tmp_path):
+        loader, model = build(system(parts, {"language_model": str(folder / "llama")}))
+        with torch.inference_mode():
+            found.append(model.answer(**batch(loader, parts, CLIPS), decoding=DECODINGS[0], end=2))
+    assert found[0] == found[1]
+
+
+def test_padding_moves_to_the_left() -> None:
+    inputs, lengths = torch.tensor([[1.0, 2, 0, 0], [3, 4, 5, 6], [7, 0, 0, 0]])[..., None], torch.tensor([2, 4, 1])
+    moved, mask = flushed_right(inputs, lengths)
+    assert moved[..., 0].tolist() == [[0, 0, 1, 2], [3, 4, 5, 6], [0, 0, 0, 7]]
+    assert mask.tolist() == [[0, 0, 1, 1], [1, 1, 1, 1], [0, 0, 0, 1]]
+
+
+def test_the_question_stands_in_salmonns_template(parts: Path) -> None:
+    assert system(parts).question == PROMPTS[0]
+    loader, _ = build(system(parts, question="How does {she} feel?"))
+    after = batch(loader, parts, ["a"])["after"][0]
+    assert loader.prompt.tokenizer.decode(after) == "</Speech> How does {she} feel?\nASSISTANT:"
+
+
+def test_the_trained_path_keeps_its_weights_names(
+    parts: Path, trained: tuple[speech_llm.Questions, speech_llm.AnsweringLlm]
+) -> None:
+    settings = system(parts, {"checkpoint": str(parts / "salmonn.pth")}).encoder
+    _, classifier = speech_llm.build(settings, 7, CPU, False)
+    expected, (_, model) = classifier.state_dict(), trained
+    found = {name: weight for name, weight in model.state_dict().items() if not name.startswith("causal.")}
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert {name for name, _ in model.named_parameters() if name.startswith("causal.")} == {"causal.lm_head.weight"}
+
+
+def test_cached_equals_uncached(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
+    settings = system(parts)
+    shards = [tmp_path / f"{shard:03}.parquet" for shard in range(2)]
+    for number, shard in enumerate(shards):
+        hear(rows.iloc[number::2], settings.encoder.hearing, shard, CPU, 0)
+    on_the_fly = label(rows, settings, tmp_path / "one")
+    from_disk = label(rows, system(parts, hearing={"cache": True}), tmp_path / "two", shards)
+    assert on_the_fly[1].equals(from_disk[1])
+    assert on_the_fly[1]["answer"].nunique() > 1 and on_the_fly[1]["answer"].str.len().min() > 0
+
+
+def test_a_long_clip_is_cropped_in_the_middle(
+    parts: Path, rows: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Always there: a crop by lot would have another answer each time, whatever is in the store."""
+    heard: dict[int, Tensor] = {}
+    answer = speech_llm.AnsweringLlm.answer
+
+    def listening(self: speech_llm.AnsweringLlm, waveform: Tensor, **rest: object) -> tuple:
+        heard.update(enumerate(waveform))
+        return answer(self, waveform=waveform, **rest)
+
+    monkeypatch.setattr(speech_llm.AnsweringLlm, "answer", listening)
+    seconds = rows["duration"].min() / 2
+    brief = system(parts, hearing={"max_seconds": seconds, "min_seconds": 0.2}, batch_size=len(rows))
+    label(rows, brief, tmp_path / "store")
+    order = by_size(rows["duration"].clip(upper=seconds).tolist(), len(rows))[0]
+    for place, row in enumerate(order):
+        whole, _ = soundfile.read(rows["path"][row], dtype="float32")
+        count = int(seconds * 16_000)
+        start = (len(whole) - count) // 2
+        np.testing.assert_array_equal(heard[place], whole[start : start + count])
+
+
+def test_words_are_read_and_the_rest_gets_the_fallback(said: Callable, parts: Path) -> None:
+    answers = ["Happy.", "The speaker is angry", "sad or happy", "not sad", "melancholic", "", "Neutral", "fearful"]
+    ends = ["stop"] * 6 + ["length", "stop"]
+    settings = system(parts, fallback="S")
+    predictions, audit, summary = said(settings, list(zip(answers, ends, strict=True)), "AHNS")
+    assert audit["EmoClass"].tolist() == list("HASSSSSS")
+    assert audit["status"].tolist() == ["labelled"] * 2 + ["unparsable"] * 6  # fear is none of the four
+    assert audit["answer"].tolist() == answers and audit["text"].isna().all()
+    assert audit.columns.tolist() == AUDIT.names
+    assert predictions.columns.tolist() == list(schemas.PREDICTIONS)
+    expected = np.eye(8)[[CLASSES.index(letter) for letter in audit["EmoClass"]]]
+    np.testing.assert_array_equal(predictions[list(schemas.PROBABILITIES)], expected)
+    assert summary["counts"] == {"labelled": 2, "empty": 0, "unparsable": 6, "refused": 0}
+    assert summary["requests"] == {"asked": 0, "stored": 8} and summary["labels_per_second"] is None
+    assert speech.notes(summary, settings)[1:] == ["6 unparsable answers were labelled sad, the fallback."]
+
+
+def test_random_parts_are_told_and_trained_ones_must_answer(said: Callable, parts: Path) -> None:
+    gibberish = [("qeel", "stop")] * 8
+    _, _, summary = said(system(parts), gibberish)
+    told = "Asked with random weights, not trained ones: Q-Former and LoRA. It shows the machinery, not the model."
+    assert speech.notes(summary, system(parts))[0] == told
+    trained = system(parts, {"checkpoint": str(parts / "salmonn.pth")})
+    told = "none of the 8 utterances could be labelled; the commonest answer, 8 times, is 'qeel'; correct `question`"
+    with pytest.raises(UserError, match=re.escape(told)):
+        said(trained, gibberish)
+    assert speech.notes({"counts": dict.fromkeys(STATUSES, 0)}, trained) == []
+
+
+class Stop(Exception):
+    """Ends a job where a kill could."""
+
+
+def test_a_job_goes_on_with_the_same_batches(
+    parts: Path, rows: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[int]] = []
+    answer = speech_llm.AnsweringLlm.answer
+
+    def counted(self: speech_llm.AnsweringLlm, after: Tensor, **rest: object) -> tuple:
+        if len(asked) == 2 and stops:
+            raise Stop
+        asked.append(rest["waveform_lengths"].tolist())
+        return answer(self, after, **rest)
+
+    monkeypatch.setattr(speech_llm.AnsweringLlm, "answer", counted)
+    stops = False
+    whole, (undisturbed, asked) = label(rows, system(parts), tmp_path / "whole"), (asked, [])
+    assert [len(batch) for batch in undisturbed] == [3, 3, 2]
+    stops = True
+    with pytest.raises(Stop):
+        label(rows, system(parts), tmp_path / "store")
+    stops = False
+    _, audit, summary = label(rows, system(parts), tmp_path / "store")
+    assert asked == undisturbed
+    assert summary["requests"] == {"asked": 2, "stored": 6}
+    assert audit.equals(whole[1])
+    changed = rows.copy()
+    changed.loc[4, "duration"] += 1
+    more = label(pd.concat([changed, rows.head(1).assign(FileName="new.wav")]), system(parts), tmp_path / "store")
+    assert more[2]["requests"] == {"asked": 2, "stored": 7}
+
+
+def test_what_decides_an_answer_is_asked_anew(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
+    def keys(settings: SalmonnZeroShot, seed: int = 7, bf16: bool = False) -> set[str]:
+        return set(speech._keys(rows, settings, seed, bf16))
+
+    plain = keys(system(parts))
+    assert len(plain) == len(rows)
+    for same in (
+        system(parts, batch_size=1, fallback="A", about="other words", resources={"cpus": 1}),
+        system(parts, hearing={"shards": 9}),
+    ):
+        assert keys(same) == plain
+    trained = {"checkpoint": str(parts / "salmonn.pth")}
+    others = [
+        keys(system(parts), bf16=True),
+        keys(system(parts), seed=8),
+        keys(system(parts, question="Angry?")),
+        keys(system(parts, decoding={"beams": 2, "max_new_tokens": 4})),
+        keys(system(parts, {"layer": 1})),
+        keys(system(parts, hearing={"max_seconds": 3.0})),
+        keys(system(parts, trained)),
+        keys(system(parts, {"language_model": f"{parts}/../{parts.name}/llama"})),
+    ]
+    assert len(set.union(plain, *others)) == (1 + len(others)) * len(rows)
+    assert keys(system(parts, trained), seed=8) == keys(system(parts, trained))  # nothing is drawn
+
+
+@pytest.mark.parametrize("changed", ["whisper/config.json", "beats.pt", "llama/tokenizer_config.json", "salmonn.pth"])
+def test_a_model_that_changed_in_its_place_is_asked_anew(
+    changed: str, parts: Path, rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    shutil.copytree(parts, tmp_path / "parts")
+    settings = system(tmp_path / "parts", {"checkpoint": str(tmp_path / "parts/salmonn.pth")})
+    before = speech._keys(rows, settings, 7, False)
+    with (tmp_path / "parts" / changed).open("ab") as file:
+        file.write(b"\n")
+    assert set(before).isdisjoint(speech._keys(rows, settings, 7, False))
+
+
+def test_a_clip_that_changed_in_its_place_is_asked_anew(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
+    """Of equal length, too; and one that was only copied is not."""
+    for clip in CLIPS:
+        shutil.copy(parts / f"{clip}.wav", tmp_path)
+    here = rows.assign(path=[str(tmp_path / Path(path).name) for path in rows["path"]])
+    before = speech._keys(here, system(parts), 7, False)
+    os.utime(tmp_path / "b.wav", (1, 1))
+    assert speech._keys(here, system(parts), 7, False) == before
+    waveform, rate = soundfile.read(tmp_path / "a.wav", dtype="int16")
+    soundfile.write(tmp_path / "a.wav", waveform[::-1], rate)
+    after = speech._keys(here, system(parts), 7, False)
+    changed = [one != other for one, other in zip(before, after, strict=True)]
+    assert changed == [Path(path).name == "a.wav" for path in here["path"]] and any(changed)
+
+
+def test_what_was_heard_of_other_ears_is_asked_anew(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
+    settings = system(parts, hearing={"cache": True})
+    index = pd.DataFrame(columns=feature_cache.INDEX.names)
+    shards = [tmp_path / f"{shard}.parquet" for shard in range(3)]
+    for shard, commit in zip(shards, ("one", "one", "two"), strict=True):
+        files.write_parquet(index, feature_cache.INDEX, shard, {"revision": commit})
+    one, both, other = (speech._keys(rows, settings, 7, False, heard) for heard in (shards[:1], shards[:2], shards[2:]))
+    assert one == both  # however many jobs made it
+    assert set(one).isdisjoint(other)
+
+
+def test_half_precision_answers(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
+    _, audit, summary = label(rows, system(parts, precision="bf16"), tmp_path / "store")
+    assert summary["requests"]["asked"] == len(audit) and audit["generated_tokens"].between(1, 4).all()
+
+
+def without_output_layer(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["lm_head.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_a_model_without_output_layer(parts: Path, tmp_path: Path) -> None:
+    shutil.copytree(parts / "llama", tmp_path / "llama")
+    without_output_layer(tmp_path / "llama")
+    with pytest.raises(UserError, match=r"llama'?: .* lacks 1 of its weights, lm_head.weight for one; get the whole"):
+        build(system(parts, {"language_model": str(tmp_path / "llama")}))
+    settings = json.loads((tmp_path / "llama/config.json").read_text())
+    (tmp_path / "llama/config.json").write_text(json.dumps(settings | {"tie_word_embeddings": True}))
+    _, model = build(system(parts, {"language_model": str(tmp_path / "llama")}))  # its words are the output layer
+    assert model.causal.lm_head.weight is model.causal.get_input_embeddings().weight
+
+
+def test_models_that_cannot_answer(parts: Path, tmp_path: Path) -> None:
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    shutil.copytree(parts / "llama", tmp_path / "roberta")
+    RobertaForCausalLM(RobertaConfig(vocab_size=512, **small)).save_pretrained(tmp_path / "roberta")
+    with pytest.raises(UserError, match=r"a roberta generates no text; use a LLaMA$"):
+        build(system(parts, {"language_model": str(tmp_path / "roberta")}))
+    state = pretrained_weights.read(parts / "salmonn.pth")
+    head = {name: torch.zeros(1) for name in pretrained_weights.HEAD}
+    torch.save(
+        {pretrained_weights.FINE_TUNED + name: value for name, value in state.items()} | head, tmp_path / "tuned.pth"
+    )
+    with pytest.raises(UserError, match=r"tuned.pth: fine-tuned as a classifier, answers nothing; give SALMONN's own$"):
+        build(system(parts, {"checkpoint": str(tmp_path / "tuned.pth")}))
+
+
+def test_another_job_at_the_same_answers(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
+    with Answers(tmp_path / "store").alone(), pytest.raises(UserError, match="another job is adding answers"):
+        label(rows, system(parts), tmp_path / "store")
+
+
+def test_a_fallback_that_the_corpus_lacks(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^fallback 'N': none of the corpus's classes A, H; set one$"):
+        label(rows, system(parts), tmp_path / "store", classes="AH")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"encoder": {"transcript": True}}, "`encoder.transcript`: a question about speech has no transcript; remove"),
+        ({"encoder": {"max_words": 9}}, "`encoder.max_words`: a question about speech has no transcript; remove"),
+        ({"encoder": {"max_words": None}}, "`encoder.max_words`: a question about speech has no transcript; remove"),
+        ({"encoder": {"max_text_tokens": 9}}, "`encoder.max_text_tokens`: a question about speech has no transcript"),
+        ({"resources": {"gpu": 2}}, "`resources.gpu`: 2, but the job computes on one; set 1"),
+        ({"question": ""}, "`question`: empty; fill it in"),
+        ({"decoding": {"beams": 0}}, "`decoding.beams`: must be greater than or equal to 1, not 0"),
+        ({"decoding": {"max_new_tokens": 0}}, "`decoding.max_new_tokens`: must be greater than"),
+        ({"decoding": {"temperature": 0.7}}, "`decoding.temperature`: unknown key; choose from beams, max_new_tokens"),
+        ({"batch_size": 0}, "`batch_size`: must be greater than or equal to 1, not 0"),
+        ({"fallback": "X"}, "`fallback`: must be 'A', 'C'"),
+        ({"loss": {"name": "wfl"}}, "`loss`: unknown key"),
+    ],
+)
+def test_mistakes_in_the_configuration(changes: dict, told: str) -> None:
+    speech_llm = {"hearing": {"whisper": "w", "beats": "b.pt"}, "language_model": "l"} | changes.pop("encoder", {})
+    with pytest.raises(UserError) as error:
+        parse(SalmonnZeroShot, {"family": "salmonn_zero_shot", "encoder": speech_llm} | changes)
+    assert str(error.value).startswith(f"configuration: {told}") and "\n" not in str(error.value)
+
+
+def test_mistakes_between_sections() -> None:
+    hearing = {"whisper": "w", "beats": "b.pt", "cache": True}
+    asked = {"family": "salmonn_zero_shot", "encoder": {"hearing": hearing, "language_model": "l"}}
+    trained = {"family": "salmonn", "loss": {"name": "wfl"}, "encoder": {"hearing": hearing, "language_model": "l"}}
+    corpus = {"kind": "csv", "table": "t.csv", "classes": ["A", "H"]}
+    with pytest.raises(UserError, match=r"`systems.z.fallback`: 'N' is no class of the corpus; choose from A, H$"):
+        config.validate({"corpus": corpus, "systems": {"z": asked}})
+    trained["encoder"] = {"hearing": hearing | {"shards": 9}, "language_model": "l"}
+    with pytest.raises(
+        UserError, match=r"`systems.z.encoder.hearing`: shares its cache with s2, but differs in `shards"
+    ):
+        config.validate({"corpus": {"kind": "synthetic"}, "systems": {"s2": trained, "z": asked}})
+
+
+def test_the_report_says_who_was_asked_what(parts: Path, said: Callable) -> None:
+    settings = system(parts, {"checkpoint": str(parts / "salmonn.pth")})
+    _, _, summary = said(settings, [("happy", "stop")] * 7 + [("glad", "stop")])
+    table = report.labelling_table({"z": {"name": "z", "settings": deciding(settings), **summary}})
+    (name, *numbers) = table.rows[0]
+    assert name.detail.endswith(f"salmonn.pth, prompt {PROMPTS[0]}, mode speech") and "llama" in name.detail
+    assert [cell.text for cell in numbers] == ["8", "7", "0", "1", "0", "–", "3.00"]
+
+
+@pytest.mark.slow
+def test_the_script_labels_validation_and_test(parts: Path, tmp_path: Path) -> None:
+    manifest = salmonn_parts.make_manifest(parts)
+    schemas.write_manifest(manifest, tmp_path / "manifest.parquet")
+    files = {"output": "preds.csv", "answers": "answers.parquet", "summary": "labelling.json", "store": "asked"}
+    options = [item for option, name in files.items() for item in (f"--{option}", tmp_path / name)]
+    settings = config.settings_json(system(parts))
+    command = [sys.executable, SCRIPT, "--name", "z", "--settings", settings, "--seed", "7", "--cpus", "1", *options]
+    command += ["--manifest", tmp_path / "manifest.parquet", "--classes", *"AHNS"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^\d labelled, 0 empty, \d unparsable, 0 refused; [\d.]+ labels/s$", done.stderr, re.MULTILINE)
+    expected = manifest[manifest["split"] != "train"]
+    assert schemas.read_predictions(tmp_path / "preds.csv")["FileName"].tolist() == sorted(expected["FileName"])
+    assert len(pd.read_parquet(tmp_path / "answers.parquet")) == len(expected)
+    summary = json.loads((tmp_path / "labelling.json").read_text())
+    assert summary["name"] == "z" and summary["mode"] == "speech" and summary["notes"]
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.returncode == 0 and again.stderr.endswith("refused; nothing to ask\n")
+    broken = subprocess.run([*command, "--classes", "A"], capture_output=True, text=True)
+    assert broken.stderr == "error: fallback 'N': none of the corpus's classes A; set one\n"

@@ -1,0 +1,223 @@
+"""MSP-Podcast as the University of Texas at Dallas distributes it (Lotfian & Busso, 2019; Busso et al., 2025).
+
+The layout is that of the releases' own `readme.txt`::
+
+    Audios/ (or Audio/)           MSP-PODCAST_0001_0008.wav …; the unlabelled test: MSP-PODCAST_test3_0001.wav …
+    Labels/labels_consensus.csv   FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set
+                                  (or .json: by file name)
+    Labels/labels_detailed.csv    one row per annotator: FileName,EmoDetail ("WORKER1; Neutral; Sad,Tired; A:3.0; …")
+                                  or, in other releases, FileName,Workers,EmoClass_Major,… (or .json)
+    Partitions.txt                Test3; MSP-PODCAST_test3_0001.wav
+    Speaker_ids.txt               Speaker_1; Male … MSP-PODCAST_0001_0008.wav; 1
+    Transcripts/                  MSP-PODCAST_0001_0008.txt …, by hand
+
+Only the audio and the consensus labels are indispensable (with `Partitions.txt` where they have no `Split_Set`).
+"""
+
+import json
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from abhinaya import config
+from abhinaya.config.corpus import MSP_PODCAST_LABELS
+from abhinaya.data.corpora import fields
+from abhinaya.data.schemas import KEY, check_unique
+from abhinaya.labels import CLASSES
+from abhinaya.runtime.errors import UserError
+
+AUDIO = ["Audios/Audios", "Audios/Audio", "Audios", "Audio/Audio", "Audio"]  # some archives unpack into a second folder
+TRANSCRIPTS = ["Transcripts/Transcripts", "Transcripts"]
+ATTRIBUTES = ("EmoAct", "EmoVal", "EmoDom")  # 1 to 7
+HIDDEN_TEST = "MSP-PODCAST_test3_*.wav"
+
+
+def read(corpus: config.MspPodcast, texts: bool = True) -> pd.DataFrame:
+    """One row per utterance of the label file or the partition file.
+
+    Args:
+        texts: read the transcripts, too, a small file each.
+
+    Returns:
+        `FileName`, `path`, `problem`, `Split_Set`, `role`, `EmoClass`, `SpkrID`, `Gender`, `EmoAct`, `EmoVal`,
+        `EmoDom` and, where the release has them, `votes_A` … `votes_U` and `text`.
+
+    Raises:
+        UserError: a folder or label file is absent, lacks a column, names a file twice, has an unknown letter, or
+            disagrees with the partition file; `corpus.partitions` names a set that the corpus lacks.
+    """
+    root = fields.folder(corpus.root, "corpus.root")
+    audio = _first(root, AUDIO)
+    if audio is None:
+        raise UserError(f"{root}: no folder Audios or Audio; correct corpus.root")
+    labels = _partitioned(_labels(root), root, audio)
+    for set_name in corpus.partitions:
+        if not (labels["Split_Set"] == set_name).any():
+            found = ", ".join(sorted(labels["Split_Set"].dropna().unique())) or "none"
+            raise UserError(f"corpus.partitions: {root} has no Split_Set {set_name!r}, only {found}; correct the key")
+    table = _with_speakers(labels, root).join(fields.locate(labels[KEY], audio))
+    table["role"] = table["Split_Set"].map(dict(corpus.partitions))
+    votes = _votes(root)
+    if votes is not None:
+        table = table.join(votes, on=KEY)
+    if texts:
+        table["text"] = _transcripts(table[KEY].where(table["problem"].isna()), root)
+    return table
+
+
+def _first(root: Path, candidates: list[str]) -> Path | None:
+    return next((root / name for name in candidates if (root / name).exists()), None)
+
+
+def _labels(root: Path) -> pd.DataFrame:
+    """The consensus labels, checked."""
+    source = _first(root, MSP_PODCAST_LABELS["consensus"])
+    if source is None:
+        raise UserError(f"{root}: no Labels/labels_consensus.csv (or .json); correct corpus.root")
+    table = _json_labels(source) if source.suffix == ".json" else fields.read_table(source, (KEY, "EmoClass"))
+    if table[KEY].isna().any():
+        raise UserError(f"{source}: row {int(table[KEY].isna().argmax()) + 2} has no {KEY}; give it one or remove it")
+    check_unique(table, source)
+    absent = table.reindex(columns=["Split_Set", "SpkrID", "Gender"]).astype(object)
+    return pd.DataFrame(
+        {
+            KEY: table[KEY],
+            "Split_Set": absent["Split_Set"],
+            "EmoClass": fields.letters(table["EmoClass"].astype(object), table[KEY], source),
+            "SpkrID": fields.known(absent["SpkrID"]),
+            "Gender": fields.known(absent["Gender"]),
+        }
+    ).join(fields.numbers(table, ATTRIBUTES, source))
+
+
+def _json_labels(source: Path) -> pd.DataFrame:
+    """`{"MSP-PODCAST_0001_0008.wav": {"EmoClass": "N", "EmoAct": "2.2", …}, …}` as the rows of the CSV."""
+    table = pd.DataFrame.from_dict(_json_mappings(source), orient="index", dtype=object)
+    fields.require(table, ("EmoClass",), source)
+    table = table.map(lambda value: str(value).strip(), na_action="ignore")
+    return table.where(table != "").rename_axis(KEY).reset_index()
+
+
+def _json_mappings(source: Path) -> dict[str, dict]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """The object of these pairs; `json` alone would keep the last of a repeated key."""
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            ((repeated, _),) = Counter(key for key, _ in pairs).most_common(1)
+            raise UserError(f"{source}: {repeated!r} stands twice; keep one")
+        return found
+
+    try:
+        content = json.loads(source.read_text(encoding="utf-8-sig"), object_pairs_hook=unique)
+    except OSError as error:
+        raise UserError(f"{source}: cannot be read ({error.strerror}); take the release's own file") from None
+    except ValueError as error:
+        raise UserError(f"{source}: not JSON ({error}); take the release's own file") from None
+    if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
+        raise UserError(f"{source}: not a mapping from file names to their labels; take the release's own file")
+    return content
+
+
+def _partitioned(labels: pd.DataFrame, root: Path, audio: Path) -> pd.DataFrame:
+    """Complete `Split_Set` from the partition file, and add the files that only it (or only the audio folder) has."""
+    source = _first(root, MSP_PODCAST_LABELS["partitions"])
+    if source is None and labels["Split_Set"].isna().all():
+        raise UserError(f"{root}: neither a column Split_Set in the label file nor Partitions.txt; add one of them")
+    pairs = _pairs(source)
+    if source and pairs.empty:
+        raise UserError(
+            f"{source}: no line like `Train; MSP-PODCAST_0001_0008.wav`; take the release's own file or remove this one"
+        )
+    partition = pd.Series(pairs[0].to_numpy(), index=pairs[1], dtype=object)
+    if partition.index.has_duplicates:
+        repeated = partition.index[partition.index.duplicated()][0]
+        raise UserError(f"{source}: {repeated} stands twice; keep one line each")
+    listed = labels[KEY].map(partition)
+    differ = labels["Split_Set"].notna() & listed.notna() & (labels["Split_Set"] != listed)
+    if differ.any():
+        name, labelled = labels.loc[differ.idxmax(), [KEY, "Split_Set"]]
+        raise UserError(
+            f"{source}: {name} is in {partition[name]}, but the label file has it in {labelled}; mend or remove one"
+        )
+    labels = labels.assign(Split_Set=fields.either(labels["Split_Set"], listed))
+    further = partition[~partition.index.isin(labels[KEY])]
+    if not (labels["Split_Set"].eq("Test3").any() or further.eq("Test3").any()):
+        hidden = pd.Index(sorted(path.name for path in audio.glob(HIDDEN_TEST))).difference(labels[KEY])
+        further = pd.concat([further, pd.Series("Test3", index=hidden, dtype=object)])
+    added = further.rename_axis(KEY).rename("Split_Set").reset_index()
+    return pd.concat([labels, added], ignore_index=True) if len(added) else labels
+
+
+def _with_speakers(table: pd.DataFrame, root: Path) -> pd.DataFrame:
+    """Fill in speakers and genders that the label file lacks from `Speaker_ids.txt`."""
+    pairs = _pairs(_first(root, MSP_PODCAST_LABELS["speakers"]))
+    number = pairs[0].str.extract(r"^(?:Speaker|Spkr)_(\d+)$", expand=False)
+    gender = pairs[number.notna()].set_index(number.dropna())[1]
+    speaker = pairs[number.isna()].drop_duplicates(0).set_index(0)[1]
+    speakers = fields.either(table["SpkrID"], fields.known(table[KEY].map(speaker).astype(object)))
+    bare = speakers.str.replace(r"^(?:Speaker|Spkr)_", "", regex=True)
+    genders = bare.map(gender[~gender.index.duplicated()]).astype(object)
+    return table.assign(SpkrID=speakers, Gender=fields.either(table["Gender"], fields.known(genders)))
+
+
+def _pairs(source: Path | None) -> pd.DataFrame:
+    """The lines `left; right` of a text file as columns 0 and 1; other lines (titles, blanks) are passed over."""
+    text = source.read_text(encoding="utf-8-sig", errors="replace") if source else ""
+    return pd.Series(text.splitlines(), dtype=object).str.extract(r"^\s*([^;]+?)\s*;\s*(.+?)\s*;?\s*$").dropna()
+
+
+def _votes(root: Path) -> pd.DataFrame | None:
+    """How many annotators chose each of the eight emotions first: (utterances, 8) int64, indexed by `FileName`.
+
+    Primary emotions outside the eight ("Other-confused") are nobody's vote here.
+    """
+    source = _first(root, MSP_PODCAST_LABELS["detailed"])
+    if source is None:
+        return None
+    primary = _json_annotations(source) if source.suffix == ".json" else _annotations(source)
+    chosen = fields.emotions(primary)
+    votes = pd.DataFrame({f"votes_{letter}": chosen == letter for letter in CLASSES})
+    return votes.groupby(level=0).sum().astype("Int64")
+
+
+def _annotations(source: Path) -> pd.Series:
+    """Primary emotion words, one per annotator, indexed by `FileName`."""
+    table = fields.read_table(source, (KEY,)).dropna(subset=[KEY]).set_index(KEY)
+    if "EmoClass_Major" in table:
+        return table["EmoClass_Major"].astype(object)
+    if "EmoDetail" in table:
+        return table["EmoDetail"].astype(object).str.split(";", n=2).str[1]
+    raise UserError(f"{source}: no column EmoClass_Major or EmoDetail; take the release's own file or remove this one")
+
+
+def _json_annotations(source: Path) -> pd.Series:
+    """As `_annotations`, from `{"MSP-PODCAST_0001_0008.wav": {"WORKER1": {"EmoClass_Major": "Neutral", …}, …}, …}`."""
+    words = []
+    for name, workers in _json_mappings(source).items():
+        for worker, annotation in workers.items():
+            if not isinstance(annotation, dict) or not isinstance(annotation.get("EmoClass_Major"), str | None):
+                raise UserError(
+                    f"{source}: the annotation {worker} of {name} has no EmoClass_Major in words; mend or remove it"
+                )
+            words.append((name, annotation.get("EmoClass_Major")))
+    return pd.DataFrame(words, columns=[KEY, "word"], dtype=object).set_index(KEY)["word"]
+
+
+def _transcripts(names: pd.Series, root: Path) -> pd.Series:
+    """The texts that the release has for `names`, blanks run together; NaN elsewhere."""
+    folder = _first(root, TRANSCRIPTS)
+    if folder is None:
+        return pd.Series(index=names.index, dtype=object)
+    present = {path.stem: path for path in folder.glob("*.txt")}
+    paths = names.str.replace(r"\.\w+$", "", regex=True).map(present).dropna()
+    parts = [paths.iloc[start : start + 1_000] for start in range(0, len(paths), 1_000)]
+    with ThreadPoolExecutor(16) as pool:  # a hundred thousand small files, often on a network drive
+        texts = pool.map(lambda part: part.map(_text), parts)
+        return pd.concat([pd.Series(dtype=object), *texts]).reindex(names.index)
+
+
+def _text(path: Path) -> str:
+    return " ".join(path.read_text(encoding="utf-8-sig", errors="replace").split())

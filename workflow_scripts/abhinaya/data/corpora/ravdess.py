@@ -1,0 +1,79 @@
+"""RAVDESS speech (Livingstone & Russo, 2018, doi 10.1371/journal.pone.0196391), the folder as downloaded.
+
+Files are `Actor_AA/MM-VV-EE-II-SS-RR-AA.wav`: modality (03 audio only), vocal channel (01 speech), emotion, intensity,
+statement, repetition, actor (odd male, even female). WAV or FLAC, of any rate; videos and songs are passed over.
+"""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from abhinaya import config
+from abhinaya.data.corpora import fields
+from abhinaya.data.schemas import KEY
+from abhinaya.runtime.errors import UserError
+
+NAME = (
+    r"^(?P<modality>\d\d)-(?P<channel>\d\d)-(?P<emotion>\d\d)-\d\d-(?P<statement>\d\d)-\d\d-(?P<actor>\d\d)"
+    r"\.(?:wav|flac)$"
+)
+CALM = "02"
+CLASSES = {"01": "N", "03": "H", "04": "S", "05": "A", "06": "F", "07": "D", "08": "U"}
+STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
+
+
+def read(corpus: config.Ravdess) -> pd.DataFrame:
+    """One row per audio-only speech recording (without the calm ones, where `corpus.calm` drops them).
+
+    Returns:
+        `FileName`, `path`, `role` (by actor), `EmoClass`, `SpkrID`, `Gender`, `text` (the statement that is read out).
+
+    Raises:
+        UserError: the folder is absent or holds no such recordings; an actor has no recordings; a file lies
+            in two folders or has an unknown emotion.
+    """
+    root = fields.folder(corpus.root, "corpus.root")
+    paths = pd.Series(sorted(map(str, root.glob("Actor_*/*"))), dtype=object)
+    names = paths.map(lambda path: Path(path).name).astype(object)
+    parts = names.str.extract(NAME, flags=re.IGNORECASE)
+    table = parts.assign(**{KEY: names, "path": paths})
+    table = table[(table["modality"] == "03") & (table["channel"] == "01")]
+    if table.empty:
+        raise UserError(f"{root}: no speech recordings Actor_*/03-01-*.wav (or .flac); correct corpus.root")
+    _check_repeats(table, root)
+    classes = CLASSES | ({CALM: "N"} if corpus.calm == "neutral" else {})
+    if corpus.calm == "drop":
+        table = table[table["emotion"] != CALM]
+    unknown = table[~table["emotion"].isin(classes)]
+    if len(unknown):
+        raise UserError(f"{unknown['path'].iloc[0]}: unknown emotion {unknown['emotion'].iloc[0]}; rename or remove it")
+    actors = table["actor"].astype(int)
+    return pd.DataFrame(
+        {
+            KEY: table[KEY],
+            "path": table["path"],
+            "role": actors.map(_roles(corpus, set(actors))),
+            "EmoClass": table["emotion"].map(classes),
+            "SpkrID": "Actor_" + table["actor"],
+            "Gender": (actors % 2).map({1: "Male", 0: "Female"}),
+            "text": table["statement"].map(STATEMENTS),
+        }
+    ).reset_index(drop=True)
+
+
+def _check_repeats(table: pd.DataFrame, root: Path) -> None:
+    """The same recording as WAV and as FLAC would count twice."""
+    repeated = table[table[KEY].str.rsplit(".", n=1).str[0].duplicated()]
+    if len(repeated):
+        raise UserError(f"{root}: recording {repeated[KEY].iloc[0]} is there twice; remove one of the files")
+
+
+def _roles(corpus: config.Ravdess, present: set[int]) -> dict[int, str]:
+    roles: dict[int, str] = {}
+    for role, key in (("train", "train_actors"), ("development", "validation_actors"), ("test", "test_actors")):
+        for actor in getattr(corpus, key):
+            if actor not in present:
+                raise UserError(f"corpus.{key}: {corpus.root} has no recordings of actor {actor}; correct the list")
+            roles[actor] = role
+    return roles

@@ -1,0 +1,93 @@
+"""What a corpus holds, in numbers."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.markup import escape
+from rich.table import Table
+
+from abhinaya.data.schemas import SPLITS
+from abhinaya.labels import EMOTIONS, LETTERS, NO_AGREEMENT, OTHER
+from abhinaya.runtime.errors import UserError
+from abhinaya.runtime.files import read_json
+
+UNUSED = "unused"
+NAMES = {**EMOTIONS, OTHER: "other", NO_AGREEMENT: "no agreement"}
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """Read the summary that prepare_corpus.py wrote.
+
+    Raises:
+        UserError: absent, or no summary of a corpus.
+    """
+    summary = read_json(path)
+    if not isinstance(summary.get("splits"), dict):
+        raise UserError(f"{path}: no `splits`, so it is no corpus's summary; give prepare_corpus.py's summary.json")
+    return summary
+
+
+def summarise(manifest: pd.DataFrame, rejected: int) -> dict[str, Any]:
+    """Count utterances, hours, speakers, classes and genders of each split.
+
+    Returns:
+        `{"utterances", "hours", "rejected", "splits": {split: {"utterances", "hours", "speakers", "by_speaker":
+        {SpkrID: n}, "classes": {letter: n}, "gender": {name: n}, "imbalance"}}}` for train, validation, test and
+        unused. Unlabelled utterances stand in no class; `imbalance` is the largest class over the smallest, null
+        without labels.
+    """
+    splits = manifest["split"].fillna(UNUSED)
+    return {
+        "utterances": len(manifest),
+        "hours": _hours(manifest),
+        "rejected": rejected,
+        "splits": {split: _describe(manifest[splits == split]) for split in (*SPLITS, UNUSED)},
+    }
+
+
+def as_table(summary: dict[str, Any]) -> Table:
+    """The summary to print: a column per split."""
+    splits = summary["splits"]
+    title = f"{summary['utterances']:,} utterances, {summary['hours']:.2f} h, {summary['rejected']:,} rejected"
+    table = Table("", *splits, title=title)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for quantity, style in (("utterances", "{:,}"), ("hours", "{:.2f}"), ("speakers", "{:,}")):
+        table.add_row(quantity, *(style.format(part[quantity]) for part in splits.values()))
+    table.add_section()
+    for letter, name in NAMES.items():
+        counts = [part["classes"].get(letter, 0) for part in splits.values()]
+        if any(counts):
+            table.add_row(f"{letter} {name}", *(f"{count:,}" for count in counts))
+    unlabelled = [part["utterances"] - sum(part["classes"].values()) for part in splits.values()]
+    if any(unlabelled):
+        table.add_row("unlabelled", *(f"{count:,}" for count in unlabelled))
+    imbalances = [part["imbalance"] for part in splits.values()]
+    table.add_row("largest / smallest", *("-" if value is None else f"{value:.1f}" for value in imbalances))
+    table.add_section()
+    for gender in sorted({gender for part in splits.values() for gender in part["gender"]}):
+        table.add_row(escape(gender), *(f"{part['gender'].get(gender, 0):,}" for part in splits.values()))
+    return table
+
+
+def _describe(rows: pd.DataFrame) -> dict[str, Any]:
+    counts = rows["EmoClass"].value_counts()
+    classes = {letter: int(counts[letter]) for letter in LETTERS if letter in counts}
+    return {
+        "utterances": len(rows),
+        "hours": _hours(rows),
+        "speakers": rows["SpkrID"].nunique(),
+        "by_speaker": _counts(rows["SpkrID"]),
+        "classes": classes,
+        "gender": _counts(rows["Gender"]),
+        "imbalance": max(classes.values()) / min(classes.values()) if classes else None,
+    }
+
+
+def _counts(names: pd.Series) -> dict[str, int]:
+    return {str(name): int(count) for name, count in names.value_counts().sort_index().items()}
+
+
+def _hours(rows: pd.DataFrame) -> float:
+    return round(rows["duration"].sum() / 3600, 6)

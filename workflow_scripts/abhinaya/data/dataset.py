@@ -1,0 +1,138 @@
+"""Utterances for torch: loading, batching by length, padding, and the vectors of a frozen encoder computed once."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
+from transformers.trainer_pt_utils import get_length_grouped_indices
+
+from abhinaya.labels import INDEX
+
+UNKNOWN = -1  # the label of an utterance whose emotion nobody told
+
+
+class Loader(Protocol):
+    """Reads one utterance; small and picklable, without weights."""
+
+    def prepare(self, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+        """What is done once for all rows, before any is loaded; and remarks on it for the user."""
+
+    def load(self, row: dict[str, Any], generator: np.random.Generator | None) -> dict[str, Tensor]:
+        """Tensors of one utterance, each with its length first; a random crop if there is a `generator`."""
+
+    def size(self, row: dict[str, Any]) -> float:
+        """What the cost of an utterance grows with, for batches of like length."""
+
+
+class Utterances(Dataset):
+    """Manifest rows as tensors for the encoder.
+
+    With a `seed`, crops are random: drawn from seed, epoch and row, so that neither the number of workers nor a
+    restart changes them.
+    """
+
+    def __init__(self, rows: pd.DataFrame, loader: Loader, seed: int | None = None) -> None:
+        prepared, self.remarks = loader.prepare(rows)
+        self.rows: list[dict[str, Any]] = prepared.to_dict("records")
+        self.loader = loader
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor | int]:
+        row = self.rows[index]
+        generator = None if self.seed is None else np.random.default_rng((self.seed, self.epoch, index))
+        return {**self.loader.load(row, generator), "labels": INDEX.get(row["EmoClass"], UNKNOWN)}
+
+    @property
+    def sizes(self) -> list[float]:
+        return [self.loader.size(row) for row in self.rows]
+
+
+class Vectors(Dataset):
+    """The vectors of a frozen encoder, computed once and kept on disk: item i of `utterances`, already encoded."""
+
+    def __init__(
+        self,
+        utterances: Utterances,
+        encoder: nn.Module,
+        target: Path,
+        batch_size: int,
+        workers: int,
+        precision: AbstractContextManager,
+    ) -> None:
+        self.sizes = utterances.sizes
+        self.labels = [INDEX.get(row["EmoClass"], UNKNOWN) for row in utterances.rows]
+        self.spans: dict[int, tuple[int, int]] = {}
+        device = next(encoder.parameters()).device
+        batches = by_size(self.sizes, batch_size)
+        loader = DataLoader(utterances, batch_sampler=batches, collate_fn=collate, num_workers=workers)
+        total = 0
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as file, torch.inference_mode():
+            for indices, batch in zip(batches, tqdm(loader, desc="encoding", unit="batch", mininterval=5), strict=True):
+                batch.pop("labels")
+                with precision:  # not around the loading: its arithmetic stays exact
+                    vectors, lengths = encoder(**{name: value.to(device) for name, value in batch.items()})
+                for index, clip, length in zip(indices, vectors.float().cpu(), lengths.tolist(), strict=True):
+                    file.write(clip[:length].numpy().tobytes())
+                    self.spans[index] = (total, total + length)
+                    total += length
+        self.store = np.memmap(target, np.float32, "r", shape=(total, encoder.width))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor | int]:
+        start, stop = self.spans[index]
+        return {"vectors": torch.from_numpy(self.store[start:stop].copy()), "labels": self.labels[index]}
+
+
+def collate(items: Sequence[dict[str, Tensor | int]]) -> dict[str, Tensor]:
+    """Pad each tensor with zeros to the longest of the batch.
+
+    `lengths` (B,) tells what is real of the only tensor; of several, `NAME_lengths` for each.
+    """
+    batch: dict[str, Tensor] = {"labels": torch.tensor([item["labels"] for item in items])}
+    names = [name for name in items[0] if name != "labels"]
+    for name in names:
+        lengths = "lengths" if len(names) == 1 else f"{name}_lengths"
+        batch[lengths] = torch.tensor([len(item[name]) for item in items])
+        batch[name] = nn.utils.rnn.pad_sequence([item[name] for item in items], batch_first=True)
+    return batch
+
+
+def by_size(sizes: Sequence[float], batch_size: int) -> list[list[int]]:
+    """Batches of neighbours in size, the largest first, so that little is padded and a lack of memory shows at once."""
+    order = largest_first(sizes)
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def largest_first(sizes: Sequence[float]) -> list[int]:
+    """Indices by size, of equal ones the first before."""
+    return np.argsort(-np.asarray(sizes), kind="stable").tolist()
+
+
+class LengthGrouped(Sampler[int]):
+    """Random batches of like length, a function of seed and epoch alone."""
+
+    def __init__(self, sizes: Sequence[float], batch_size: int, seed: int) -> None:
+        self.sizes, self.batch_size, self.seed, self.epoch = sizes, batch_size, seed, 0
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __iter__(self) -> Iterator[int]:
+        # Mixed, not added: seed 1 in epoch 1 would repeat the order of seed 2 in epoch 0.
+        (mixed,) = np.random.SeedSequence((self.seed, self.epoch)).generate_state(1)
+        generator = torch.Generator().manual_seed(int(mixed))
+        return iter(get_length_grouped_indices(self.sizes, self.batch_size, generator=generator))

@@ -1,0 +1,142 @@
+"""The tables that flow between the stages: columns, types, reading, checking.
+
+One row per utterance, keyed by `FileName`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from abhinaya.labels import CLASSES, LETTERS
+from abhinaya.runtime.errors import UserError
+from abhinaya.runtime.files import existing, parquet_errors, write_csv, write_parquet
+
+KEY = "FileName"
+SPLITS = ("train", "validation", "test")
+VOTES = tuple(f"votes_{letter}" for letter in CLASSES)
+PROBABILITIES = tuple(f"p_{letter}" for letter in CLASSES)
+MANIFEST = pa.schema(
+    [
+        pa.field(KEY, pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        ("Split_Set", pa.string()),  # as the corpus names it
+        ("split", pa.string()),  # train, validation, test; null where unused
+        ("EmoClass", pa.string()),  # one letter; null when unknown
+        ("SpkrID", pa.string()),
+        ("Gender", pa.string()),
+        ("EmoAct", pa.float64()),
+        ("EmoVal", pa.float64()),
+        ("EmoDom", pa.float64()),
+        ("duration", pa.float64()),  # seconds
+        *[(column, pa.int64()) for column in VOTES],  # individual annotators' votes, where the corpus has them
+    ]
+)
+TRANSCRIPTS = pa.schema(
+    [
+        pa.field(KEY, pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),  # "" for silence
+        ("language", pa.string()),
+        ("avg_logprob", pa.float64()),
+        ("no_speech_prob", pa.float64()),
+        ("compression_ratio", pa.float64()),
+    ]
+)
+PREDICTIONS = (KEY, "Split", "EmoClass", *PROBABILITIES)
+
+
+def read_parquet(path: str | Path, schema: pa.Schema, required: tuple[str, ...]) -> pd.DataFrame:
+    """Read a table whose `required` columns are present; further columns of `schema` are filled with nulls.
+
+    Raises:
+        UserError: absent, not Parquet, a required column missing, of the wrong type or null, a `FileName` twice.
+    """
+    path = existing(path)
+    with parquet_errors(path):
+        arrow = pq.read_table(path, columns=[name for name in pq.read_schema(path).names if name in schema.names])
+    missing = [name for name in required if name not in arrow.column_names]
+    if missing:
+        raise UserError(f"{path}: no column {', '.join(missing)}; it needs {', '.join(required)}")
+    for field in schema:
+        if field.name not in arrow.column_names:
+            arrow = arrow.append_column(field, pa.nulls(len(arrow), field.type))
+    try:
+        arrow = arrow.select(schema.names).cast(schema.remove_metadata())
+    except (pa.ArrowException, ValueError) as error:
+        raise UserError(f"{path}: a column has the wrong type or nulls ({error}); expected {schema.names}") from None
+    table = arrow.to_pandas()
+    check_unique(table, path)
+    return table
+
+
+def check_unique(table: pd.DataFrame, source: str | Path) -> None:
+    """Raise a `UserError` that names the first repeated `FileName`."""
+    repeated = table[KEY][table[KEY].duplicated()]
+    if len(repeated):
+        raise UserError(
+            f"{source}: {KEY} {repeated.iloc[0]!r} stands twice ({len(repeated)} repeats); keep one row each"
+        )
+
+
+def write_manifest(manifest: pd.DataFrame, target: str | Path, metadata: dict | None = None) -> None:
+    write_parquet(manifest, MANIFEST, target, metadata)
+
+
+def read_manifest(path: str | Path) -> pd.DataFrame:
+    """Read and check a manifest (columns: `MANIFEST`).
+
+    Raises:
+        UserError: as `read_parquet`; an unknown split or emotion letter.
+    """
+    table = read_parquet(path, MANIFEST, required=(KEY, "path", "split", "EmoClass", "duration"))
+    for column, allowed in (("split", SPLITS), ("EmoClass", LETTERS)):
+        wrong = table[table[column].notna() & ~table[column].isin(allowed)]
+        if len(wrong):
+            row = wrong.iloc[0]
+            raise UserError(f"{path}: {column} {row[column]!r} of {row[KEY]} is none of {', '.join(allowed)}")
+    return table
+
+
+def read_transcripts(path: str | Path) -> pd.DataFrame:
+    return read_parquet(path, TRANSCRIPTS, required=(KEY, "text"))
+
+
+def write_predictions(predictions: pd.DataFrame, target: str | Path) -> None:
+    """Write a `preds.csv`, sorted by `FileName`; further columns (an ensemble's votes) follow the fixed ones."""
+    further = [column for column in predictions.columns if column not in PREDICTIONS]
+    write_csv(predictions[[*PREDICTIONS, *further]].sort_values(KEY), target)
+
+
+def read_predictions(path: str | Path) -> pd.DataFrame:
+    """Read and check a `preds.csv` (columns: `PREDICTIONS`, perhaps more).
+
+    Raises:
+        UserError: absent, a wrong header, a repeated file, an unknown letter or split, probabilities outside [0, 1] or
+            not summing to 1 (tolerance 1e-3).
+    """
+    try:
+        table = pd.read_csv(
+            existing(path),
+            dtype={KEY: str, "Split": str, "EmoClass": str},
+            keep_default_na=False,
+            float_precision="round_trip",
+        )
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a readable CSV ({str(error).splitlines()[0]}); make it again") from None
+    if tuple(table.columns[: len(PREDICTIONS)]) != PREDICTIONS:
+        raise UserError(f"{path}: the header is {','.join(table.columns)}; it must begin {','.join(PREDICTIONS)}")
+    check_unique(table, path)
+    for column, allowed in (("Split", SPLITS), ("EmoClass", CLASSES)):
+        wrong = table[~table[column].isin(allowed)]
+        if len(wrong):
+            row = wrong.iloc[0]
+            raise UserError(f"{path}: {column} {row[column]!r} of {row[KEY]} is none of {', '.join(allowed)}")
+    values = table[list(PROBABILITIES)].apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    bad = ~(np.isfinite(values).all(1) & (values >= 0).all(1) & (abs(values.sum(1) - 1) <= 1e-3))
+    if bad.any():
+        name = table[KEY][bad].iloc[0]
+        raise UserError(f"{path}: the probabilities of {name} are not eight numbers >= 0 that sum to 1; predict again")
+    table[list(PROBABILITIES)] = values
+    return table

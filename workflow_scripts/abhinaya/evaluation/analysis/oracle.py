@@ -1,0 +1,34 @@
+"""How much do the members know together? An oracle that knows whom to believe."""
+
+import numpy as np
+import pandas as pd
+
+from abhinaya.evaluation.analysis.predictions import Evaluation
+
+COLUMNS = ["ensemble", "split", "n", "vote", "oracle", "unanimous", "all_wrong"]
+
+
+def oracle(evaluation: Evaluation) -> pd.DataFrame:
+    """Compare each ensemble with an oracle, which takes the truth wherever some member has it, else the vote.
+
+    Returns:
+        A row for each ensemble and split (COLUMNS): macro-F1 of the `vote` and of the `oracle`; the shares of
+        utterances on which the members are `unanimous` and on which they are `all_wrong`.
+    """
+    rows = []
+    for name, ensemble in evaluation.ensembles.items():
+        for split in evaluation.splits:
+            labels = np.stack([split.predicted[member] for member in ensemble.members])
+            known = (labels == split.truth).any(axis=0)
+            best = np.where(known, split.truth, split.predicted[name])
+            row = {
+                "ensemble": name,
+                "split": split.name,
+                "n": len(best),
+                "vote": split.macro_f1(split.predicted[name]),
+                "oracle": split.macro_f1(best),
+                "unanimous": float(np.mean((labels == labels[0]).all(axis=0))),
+                "all_wrong": float(np.mean(~known)),
+            }
+            rows.append(row)
+    return pd.DataFrame(rows, columns=COLUMNS)

@@ -1,0 +1,156 @@
+"""Systems and ensembles side by side: the labelled utterances of each split and everybody's predictions for them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from abhinaya.data.schemas import KEY, PROBABILITIES, read_manifest, read_transcripts
+from abhinaya.evaluation import metrics, voting
+from abhinaya.labels import CLASSES, INDEX
+from abhinaya.runtime.errors import UserError
+
+# To draw speakers from: of 150 pairs of equally good systems, each with speakers that it understands better, 51 % had
+# p < 0.05 on two speakers, 18 % on four (as many as with utterances drawn), 9 % on eight, 7 % on twelve, 3 % on thirty.
+FEWEST_SPEAKERS = 10
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Who votes, and how a tie is decided (`voting.vote`)."""
+
+    members: list[str]
+    tie_break: str
+    tie_rule: voting.TieRule = "label"
+
+    def vote(self, predictions: dict[str, pd.DataFrame]) -> pd.DataFrame:
+        """The members' vote (`voting.vote`) on aligned `predictions`, which may hold others' too."""
+        return voting.vote({name: predictions[name] for name in self.members}, self.tie_break, self.tie_rule)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The utterances of a split that bear one of the eight labels.
+
+    Args:
+        name: ``validation`` or ``test``.
+        utterances: their rows of the manifest and their `text` (null without a transcript), by `FileName`, sorted.
+        predictions: the predictions of each system and ensemble, by name; the same rows in the same order.
+    """
+
+    name: str
+    utterances: pd.DataFrame
+    predictions: dict[str, pd.DataFrame]
+
+    @cached_property
+    def truth(self) -> np.ndarray:
+        """(utterances,) the index of the true class."""
+        return encode(self.utterances["EmoClass"])
+
+    @cached_property
+    def predicted(self) -> dict[str, np.ndarray]:
+        """(utterances,) the index of the predicted class, by system."""
+        return {name: encode(table["EmoClass"]) for name, table in self.predictions.items()}
+
+    @cached_property
+    def speakers(self) -> np.ndarray | None:
+        """(utterances,) an index of the speaker, from 0; None where fewer than `FEWEST_SPEAKERS` are known.
+
+        An utterance of an unknown speaker counts as somebody else's than all others.
+        """
+        speakers, known = pd.factorize(self.utterances["SpkrID"])
+        if len(known) < FEWEST_SPEAKERS:
+            return None
+        unknown = speakers < 0
+        speakers[unknown] = len(known) + np.arange(unknown.sum())
+        return speakers
+
+    def probability(self, name: str, classes: np.ndarray) -> np.ndarray:
+        """(utterances,) the probability that `name` gives to the class of that index; 1 at most, also when rounded."""
+        table = self.predictions[name][list(PROBABILITIES)].to_numpy(float)
+        return np.minimum(table[np.arange(len(table)), classes], 1)
+
+    def macro_f1(self, predicted: np.ndarray) -> float:
+        """Macro-F1 of (utterances,) predicted classes, as in scores.json."""
+        return float(metrics.score_confusion(confusion(self.truth, predicted))["macro_f1"])
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The splits that have labels, and the ensembles among the systems."""
+
+    splits: list[Split]
+    ensembles: dict[str, Ensemble]
+
+
+def read(
+    manifest: Path,
+    transcripts: Path | None,
+    preds: dict[str, Path],
+    ties: dict[str, tuple[str, voting.TieRule]] | None = None,
+) -> Evaluation:
+    """Read and check what is to be analysed.
+
+    Args:
+        manifest: manifest.parquet.
+        transcripts: transcripts.parquet, which may lack utterances.
+        preds: preds.csv of each system and ensemble, by name, in the order to show.
+        ties: the tie-breaker and tie rule of those that are ensembles.
+
+    Raises:
+        UserError: a file that is not what it should be; predictions that do not match the manifest or each other; an
+            ensemble whose votes are not in its file, whose voters are not given or do not vote that way.
+    """
+    rows = read_manifest(manifest)
+    texts = read_transcripts(transcripts).set_index(KEY)["text"] if transcripts else pd.Series(dtype=object)
+    tables = voting.read_members(preds)
+    for name, table in tables.items():
+        metrics.score(rows, table.reset_index(), resamples=1, source=preds[name])  # for its checks
+    ensembles = {name: _ensemble(name, tables, preds[name], *tie) for name, tie in (ties or {}).items()}
+    labelled = rows[rows["EmoClass"].isin(CLASSES)].set_index(KEY).sort_index()
+    labelled["text"] = texts.reindex(labelled.index)
+    splits = []
+    for split in metrics.SCORED:
+        utterances = labelled[labelled["split"] == split]
+        if len(utterances):
+            predictions = {name: table.loc[utterances.index] for name, table in tables.items()}
+            splits.append(Split(split, utterances, predictions))
+    return Evaluation(splits, ensembles)
+
+
+def encode(letters: pd.Series) -> np.ndarray:
+    """Emotion letters as indices into `CLASSES`."""
+    return letters.map(INDEX).to_numpy(int)
+
+
+def confusion(truth: np.ndarray, *predicted: np.ndarray) -> np.ndarray:
+    """Counts of true classes (first axis) and predicted ones; one more axis for each further array of predictions.
+
+    Args:
+        truth, predicted: (utterances,) class indices.
+    """
+    shape = (len(CLASSES),) * (1 + len(predicted))
+    cells = np.ravel_multi_index((truth, *predicted), shape)
+    return np.bincount(cells, minlength=np.prod(shape)).reshape(shape)
+
+
+def _ensemble(
+    name: str, tables: dict[str, pd.DataFrame], path: Path, tie_break: str, tie_rule: voting.TieRule
+) -> Ensemble:
+    members = voting.voters(tables[name])
+    if not members:
+        raise UserError(f"{path}: it holds no votes; make it with vote.py, or leave {name} out of --votes")
+    absent = [member for member in members if member not in tables]
+    if absent:
+        raise UserError(f"--names: {name} has voters of whom nothing is given: {', '.join(absent)}; add their --preds")
+    ensemble = Ensemble(members, tie_break, tie_rule)
+    table = tables[name]
+    differ = table.index[table["EmoClass"].to_numpy() != ensemble.vote(tables)["EmoClass"].to_numpy()]
+    if len(differ):
+        raise UserError(
+            f"{path}: {voting.some(differ)} not as {', '.join(members)} vote with tie-breaker {tie_break} and rule "
+            f"{tie_rule}; vote again, or correct --tie-breaks and --tie-rules"
+        )
+    return ensemble

@@ -1,0 +1,96 @@
+"""Is one system better than another? A paired bootstrap of macro-F1 and McNemar's test for each pair."""
+
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+
+from abhinaya.evaluation.analysis.bootstrap import Bootstrap, interval, p_value
+from abhinaya.evaluation.analysis.predictions import Evaluation, Split
+from abhinaya.evaluation.metrics import LEVEL
+
+TESTS = ("p_bootstrap", "p_speakers", "p_mcnemar")
+COLUMNS = [
+    "split", "a", "b", "n", "difference", "low", "high", "p_bootstrap", "p_bootstrap_holm",
+    "speakers_low", "speakers_high", "p_speakers", "p_speakers_holm",
+    "only_a_right", "only_b_right", "p_mcnemar", "p_mcnemar_holm",
+]  # fmt: skip
+
+
+def compare(evaluation: Evaluation, bootstrap: Bootstrap) -> pd.DataFrame:
+    """Compare all systems and ensembles pairwise on each split.
+
+    Args:
+        bootstrap: how to draw; more often than it says where there are so many pairs that its smallest p-value would
+            be no finding (`_enough`), so how often depends on the number of systems, for all pairs alike.
+
+    Returns:
+        A row for each split and pair (COLUMNS): `difference` of macro-F1, a - b, with its 95 % interval and p-value
+        (`bootstrap.p_value`), once with utterances drawn, once with whole speakers (``speakers``; NaN where
+        `Split.speakers` is None); how many utterances `only_a_right` and `only_b_right`, with the p-value of McNemar's
+        exact test. ``…_holm`` is the p-value after Holm's correction for all pairs of the split.
+    """
+    tables = []
+    for split in evaluation.splits:
+        pairs = list(combinations(split.predictions, 2))
+        draws = _enough(bootstrap, len(pairs))
+        speakers = _speakers_drawn(split, draws)
+        tables.append(_adjust([_pair(split, *pair, draws) | _other_speakers(speakers, *pair) for pair in pairs]))
+    tables = [table for table in tables if len(table)]
+    return pd.concat(tables, ignore_index=True)[COLUMNS] if tables else pd.DataFrame(columns=COLUMNS)
+
+
+def _enough(bootstrap: Bootstrap, pairs: int) -> Bootstrap:
+    """Resamples B with which the smallest p-value after Holm, 2 / (B + 1) · `pairs`, is half of 5 % at most."""
+    needed = pairs * 2 * 2 * 100 // (100 - LEVEL) - 1
+    return replace(bootstrap, resamples=max(bootstrap.resamples, needed))
+
+
+def _pair(split: Split, a: str, b: str, bootstrap: Bootstrap) -> dict:
+    of_a, of_b = split.predicted[a], split.predicted[b]
+    difference, drawn = bootstrap.difference(split.truth, of_a, of_b, "comparison", split.name, a, b)
+    low, high = interval(drawn)
+    right_a, right_b = of_a == split.truth, of_b == split.truth
+    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    both, none = int((right_a & right_b).sum()), int((~right_a & ~right_b).sum())
+    test = mcnemar(np.array([[both, only_a], [only_b, none]]), exact=True)
+    return {
+        "split": split.name,
+        "a": a,
+        "b": b,
+        "n": len(split.truth),
+        "difference": difference,
+        "low": low,
+        "high": high,
+        "p_bootstrap": p_value(drawn),
+        "only_a_right": only_a,
+        "only_b_right": only_b,
+        "p_mcnemar": float(test.pvalue),
+    }
+
+
+def _speakers_drawn(split: Split, bootstrap: Bootstrap) -> dict[str, np.ndarray]:
+    """(resamples,) macro-F1 by system with whole speakers drawn; nothing where they are not known."""
+    if split.speakers is None:
+        return {}
+    return bootstrap.by_speaker(split.speakers, split.truth, split.predicted, "speakers", split.name)
+
+
+def _other_speakers(drawn: dict[str, np.ndarray], a: str, b: str) -> dict[str, float]:
+    if not drawn:
+        return dict.fromkeys(("speakers_low", "speakers_high", "p_speakers"), np.nan)
+    difference = drawn[a] - drawn[b]
+    low, high = interval(difference)
+    return {"speakers_low": low, "speakers_high": high, "p_speakers": p_value(difference)}
+
+
+def _adjust(rows: list[dict]) -> pd.DataFrame:
+    """The rows with Holm's p-values beside those of each test."""
+    table = pd.DataFrame(rows)
+    for test in TESTS if rows else ():
+        known = table[test].notna().all()  # of a split, that of all pairs or of none
+        table[f"{test}_holm"] = multipletests(table[test], method="holm")[1] if known else np.nan
+    return table

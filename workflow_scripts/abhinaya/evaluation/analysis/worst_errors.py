@@ -1,0 +1,49 @@
+"""Which utterances went most wrong? The wrong labels that were given with most confidence."""
+
+import pandas as pd
+
+from abhinaya.data.schemas import KEY
+from abhinaya.evaluation.analysis.predictions import Evaluation, Split
+from abhinaya.labels import CLASSES
+
+MOST = 20
+COLUMNS = [
+    "system", "split", KEY, "truth", "predicted", "confidence", "p_truth", "votes", "text", "path", "duration",
+]  # fmt: skip
+
+
+def mistakes(evaluation: Evaluation, most: int = MOST) -> pd.DataFrame:
+    """The `most` confident mistakes of each ensemble, or of each system if there is no ensemble.
+
+    Returns:
+        A row for each (COLUMNS), the most confident first, `FileName` deciding between equals: the probabilities of the
+        predicted label (`confidence`) and of the true one (`p_truth`); the `votes` of an ensemble's members, such as
+        "s1:H s2:N"; the transcript, empty where there is none; the audio's `path` and `duration` (s).
+    """
+    names = evaluation.ensembles or list(
+        dict.fromkeys(name for split in evaluation.splits for name in split.predictions)
+    )
+    tables = []
+    for name in names:
+        members = evaluation.ensembles[name].members if name in evaluation.ensembles else []
+        wrong = [_wrong(split, name, members) for split in evaluation.splits]
+        if wrong:
+            ranked = pd.concat(wrong).sort_values(["confidence", KEY], ascending=[False, True])
+            tables.append(ranked.head(most))
+    return pd.concat(tables, ignore_index=True)[COLUMNS] if tables else pd.DataFrame(columns=COLUMNS)
+
+
+def _wrong(split: Split, name: str, members: list[str]) -> pd.DataFrame:
+    predicted = split.predicted[name]
+    letters = pd.Series(CLASSES)
+    votes = [f"{member}:" + split.predictions[member]["EmoClass"] for member in members]
+    table = split.utterances.assign(
+        system=name,
+        truth=split.utterances["EmoClass"],
+        predicted=letters[predicted].to_numpy(),
+        confidence=split.probability(name, predicted),
+        p_truth=split.probability(name, split.truth),
+        votes=votes[0].str.cat(votes[1:], sep=" ") if votes else "",
+        text=split.utterances["text"].fillna(""),
+    )
+    return table[predicted != split.truth].reset_index()

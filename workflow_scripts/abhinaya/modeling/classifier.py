@@ -1,0 +1,65 @@
+"""The classifier that S1, S2, T2 and ST1 share: encoder -> attentive statistics pooling -> head -> eight logits."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from abhinaya.config import Head
+from abhinaya.labels import CLASSES
+from abhinaya.modeling.pooling import AttentiveStatisticsPooling
+
+
+class Classifier(nn.Module):
+    """An encoder under pooling and head.
+
+    The encoder is a module with `width`, the size H of its vectors, `drawn`, the prefixes of frozen weights that are
+    nowhere else, and a forward that maps its own inputs to vectors (B, T, H) and lengths (B,). Names of the head's
+    weights: those of the authors' checkpoints.
+    """
+
+    def __init__(self, encoder: nn.Module, head: Head, counts: Sequence[int]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.norm = head.norm
+        self.ln = nn.LayerNorm(encoder.width if head.norm == "frames" else head.hidden)
+        self.pool = AttentiveStatisticsPooling(encoder.width, head.attention_init)
+        self.fc = nn.Linear(2 * encoder.width, head.hidden)
+        self.dropout = nn.Dropout(head.dropout)
+        self.out = nn.Linear(head.hidden, len(CLASSES))
+        self.register_buffer("untrained", torch.as_tensor(counts) == 0, persistent=False)
+
+    def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
+        """`logits` (B, 8) in class order; minus infinity for a class that training never saw.
+
+        Either the encoder's own inputs, or `vectors` (B, T, H) and `lengths` (B,) that it made before.
+        """
+        vectors, lengths = (inputs["vectors"], inputs["lengths"]) if "vectors" in inputs else self.encoder(**inputs)
+        if self.norm == "frames":
+            vectors = self.ln(vectors)
+        hidden = self.fc(self.pool(vectors, lengths))
+        if self.norm == "hidden":
+            hidden = self.ln(hidden)
+        logits = self.out(self.dropout(torch.relu(hidden)))
+        return {"logits": logits.float().masked_fill(self.untrained, float("-inf"))}  # a dict, as Trainer expects
+
+    def saved(self) -> dict[str, Tensor]:
+        """What a checkpoint must hold: the weights that cannot be had elsewhere."""
+        drawn = tuple(f"encoder.{prefix}" for prefix in self.encoder.drawn)
+        return {
+            name: parameter.detach()
+            for name, parameter in self.named_parameters()
+            if parameter.requires_grad or name.startswith(drawn)
+        }
+
+    def restore(self, weights: dict[str, Tensor]) -> None:
+        """Load what `saved` gave.
+
+        Raises:
+            KeyError: a weight is missing or unknown.
+        """
+        expected = self.saved().keys()
+        if weights.keys() != expected:
+            odd = sorted(expected ^ weights.keys())
+            raise KeyError(f"{len(odd)} weights missing or unknown, {odd[0]} for one")
+        self.load_state_dict(weights, strict=False)

@@ -1,0 +1,102 @@
+"""The frozen half of SALMONN: Whisper's encoder and BEATs, and the loader of their inputs."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from abhinaya.config import Hearing, SpeechEncoder
+from abhinaya.data.audio import RATE
+from abhinaya.modeling.encoders import speech
+from abhinaya.modeling.encoders.salmonn import beats
+from abhinaya.modeling.encoders.salmonn.qformer import HOP, WINDOW, WINDOWS, covered
+from abhinaya.modeling.precision import half
+from abhinaya.runtime.errors import UserError
+
+SEED = 1234  # of random BEATs, whatever the training's: trainings with other seeds share what was heard
+SECONDS = 30  # that SALMONN's Whisper hears at once
+
+
+class Ears(nn.Module):
+    """Whisper's encoder and BEATs: frozen, in evaluation mode, without gradients.
+
+    They compute in bf16 on a GPU and in fp32 on a CPU, whatever the system around them does, so that a cache holds
+    what would be heard on the fly.
+    """
+
+    def __init__(self, whisper: speech.WhisperSpeechEncoder, hears: beats.Beats, settings: Hearing) -> None:
+        super().__init__()
+        self.whisper, self.beats = whisper, hears
+        self.widths = {"heard": whisper.width, "sounds": hears.width}
+        self.dtype = torch.float16 if settings.precision == "fp16" else torch.float32
+        self.clip_alone = settings.speech_window == "clip"
+        self.requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(
+        self, mels: Tensor, mels_lengths: Tensor, waveform: Tensor, waveform_lengths: Tensor
+    ) -> dict[str, Tensor]:
+        """Log-mel frames (B, T, mels) and waveforms (B, N) as batches of vectors and of lengths: `heard` (Whisper's)
+        and `sounds` (BEATs')."""
+        with half(mels.device):
+            vectors, _ = self.whisper(mels, mels_lengths)
+            sounds, sounds_lengths = self.beats(waveform, waveform_lengths)
+        windows = covered(waveform_lengths) if self.clip_alone else torch.full_like(waveform_lengths, WINDOWS)
+        return {
+            "heard": vectors[:, : WINDOW * int(windows.max())].to(self.dtype),
+            "heard_lengths": WINDOW * windows,
+            "sounds": sounds.to(self.dtype),
+            "sounds_lengths": sounds_lengths,
+        }
+
+    def train(self, mode: bool = True) -> "Ears":
+        return super().train(False)
+
+
+class Clips:
+    """Loads clips for `Ears`."""
+
+    def __init__(self, settings: Hearing, clips: speech.MelClips) -> None:
+        self.settings, self.clips = settings, clips
+
+    def prepare(self, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+        return rows, []
+
+    def load(self, row: dict[str, Any], generator: np.random.Generator | None) -> dict[str, Tensor]:
+        """`waveform` (N,) and `mels` (T, mels) of it."""
+        waveform = self.clips.waveform(row["path"], generator)
+        span = covered(len(waveform)) * WINDOW * HOP if self.settings.window == "clip" else len(waveform)
+        mels = self.clips.mels(np.pad(waveform, (0, max(0, span - len(waveform)))))
+        return {"waveform": torch.from_numpy(waveform), "mels": mels}
+
+    def size(self, row: dict[str, Any]) -> float:
+        return self.clips.size(row)
+
+
+def build(settings: Hearing) -> tuple[Clips, Ears, str | None]:
+    """The loader, the ears, and Whisper's commit if it is a published one.
+
+    Raises:
+        UserError: a part is absent or of another kind.
+    """
+    whisper = SpeechEncoder(
+        model=settings.whisper,
+        revision=settings.revision,
+        freeze="all",
+        layer=settings.layer,
+        window=settings.window,
+        max_seconds=settings.max_seconds,
+        min_seconds=settings.min_seconds,
+    )
+    clips, encoder = speech.build(whisper, SEED)
+    if not isinstance(clips, speech.MelClips):
+        raise UserError(f"encoder {settings.whisper!r}: is no Whisper; name one for `hearing.whisper`")
+    if clips.window != SECONDS * RATE:
+        raise UserError(
+            f"encoder {settings.whisper!r}: hears {clips.window / RATE:g} s at once, and SALMONN's hears {SECONDS}; "
+            "name one of OpenAI's for `hearing.whisper`"
+        )
+    hears = beats.random(settings.beats_config, SEED) if settings.drawn else beats.load(settings.beats)
+    return Clips(settings, clips), Ears(encoder, hears, settings).eval(), encoder.revisions.get("revision")

@@ -1,0 +1,21 @@
+"""The arithmetic of a forward pass: bf16 or fp32."""
+
+import torch
+
+from abhinaya.config import TrainedSystem
+
+
+def is_bf16(settings: TrainedSystem, device: torch.device) -> bool:
+    """bf16 on a GPU, fp32 on a CPU, unless the configuration says so (docs/fidelity.md, 12)."""
+    precision = settings.training.precision
+    return precision == "bf16" or (precision == "auto" and device.type != "cpu")
+
+
+def autocast(settings: TrainedSystem, device: torch.device) -> torch.autocast:
+    """The arithmetic of a forward pass, as Trainer does it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=is_bf16(settings, device))
+
+
+def half(device: torch.device) -> torch.autocast:
+    """bf16 on a GPU, fp32 on a CPU, for what no system's `precision` governs."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type != "cpu")

@@ -1,0 +1,72 @@
+"""Predicting with a trained classifier."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from abhinaya.config import SalmonnSystem, TrainedSystem
+from abhinaya.data import schemas
+from abhinaya.data.dataset import Utterances, by_size, collate
+from abhinaya.labels import CLASSES
+from abhinaya.modeling.checkpoint import load_model
+from abhinaya.modeling.classifier import Classifier
+from abhinaya.modeling.precision import autocast
+from abhinaya.runtime.devices import claim
+from abhinaya.runtime.errors import UserError
+from abhinaya.transcription.transcripts import check_text
+
+
+def predict(
+    folder: Path, manifest: pd.DataFrame, cpus: int = 2, gpus: int = 0, heard: Sequence[Path] = ()
+) -> pd.DataFrame:
+    """Label every validation and test utterance of `manifest` with the model in `folder`.
+
+    Args:
+        manifest: all utterances, with `text` for a system that reads transcripts.
+        heard: shards of what a speech LLM heard before.
+
+    Returns:
+        a table with the columns `tables.PREDICTIONS`; probabilities are those of the softmax over the classes that
+        training had.
+
+    Raises:
+        UserError: as `load_model`; nothing to predict; too few GPUs; `heard` for a system that is no speech LLM.
+    """
+    device, workers = claim(cpus, min(gpus, 1))
+    rows = manifest[manifest["split"].isin(("validation", "test"))].reset_index(drop=True)
+    if rows.empty:
+        raise UserError("manifest: no validation or test utterance to predict; check the corpus's partitions")
+    classifier, loader, settings = load_model(folder, device, heard)
+    if heard and not isinstance(settings, SalmonnSystem):
+        raise UserError(f"--heard: {folder} is no speech LLM and hears nothing before; leave --heard out")
+    check_text(settings, rows)
+    utterances = Utterances(rows, loader)
+    for remark in utterances.remarks:
+        print(remark, file=sys.stderr)
+    probabilities = _probabilities(classifier, utterances, settings, device, workers)
+    table = pd.DataFrame(probabilities.numpy(), columns=list(schemas.PROBABILITIES))
+    table.insert(0, schemas.KEY, rows[schemas.KEY])
+    table.insert(1, "Split", rows["split"])
+    table.insert(2, "EmoClass", [CLASSES[index] for index in probabilities.argmax(-1)])
+    return table
+
+
+def _probabilities(
+    classifier: Classifier, utterances: Utterances, settings: TrainedSystem, device: torch.device, workers: int
+) -> torch.Tensor:
+    """(n, 8) float64, in the order of `utterances`."""
+    batches = by_size(utterances.sizes, settings.training.eval_batch_size)
+    batched = DataLoader(utterances, batch_sampler=batches, collate_fn=collate, num_workers=workers)
+    found = torch.empty(len(utterances), len(CLASSES), dtype=torch.float64)
+    with torch.inference_mode():
+        for indices, batch in zip(batches, tqdm(batched, desc="predicting", unit="batch", mininterval=5), strict=True):
+            batch.pop("labels")
+            with autocast(settings, device):  # not around the loading: its arithmetic stays exact
+                logits = classifier(**{name: value.to(device) for name, value in batch.items()})["logits"]
+            found[indices] = logits.double().softmax(-1).cpu()
+    return found

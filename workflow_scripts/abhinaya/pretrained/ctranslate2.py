@@ -1,0 +1,148 @@
+"""Whisper's encoder out of a CTranslate2 model, the layout that WhisperX and faster-whisper read.
+
+The file `model.bin` (format version 6): u32 version, string spec, u32 revision, u32 count, then for each tensor its
+name, u8 rank, u32 dimensions, u8 type, u32 bytes, data. A string is u16 length and that many bytes, the last a NUL.
+"""
+
+import math
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import WhisperConfig
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from abhinaya.runtime.errors import UserError
+
+TYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
+FLOATS = (np.float32, np.float16)
+NORM = {"gamma": "weight", "beta": "bias"}
+
+
+def is_ctranslate2(folder: str | Path) -> bool:
+    return (
+        Path(folder, "model.bin").is_file()
+        and Path(folder, "vocabulary.txt").is_file() | Path(folder, "vocabulary.json").is_file()
+    )
+
+
+def whisper_encoder(folder: str | Path) -> WhisperEncoder:
+    """transformers' Whisper encoder (float32) with the weights of a CTranslate2 folder.
+
+    Raises:
+        UserError: the file is cut off, of another version, quantised, or not a Whisper model.
+    """
+    tensors = _tensors(folder)
+    config = _architecture(tensors, folder)
+    try:
+        encoder = WhisperEncoder(config)
+        encoder.load_state_dict(_renamed(tensors, config.d_model, config.encoder_layers), strict=True)
+        return encoder
+    except (KeyError, RuntimeError):  # a tensor is missing or has another shape
+        raise _foreign(folder) from None
+
+
+def architecture(folder: str | Path) -> WhisperConfig:
+    """That of the encoder; no weights are read.
+
+    Raises:
+        UserError: as `whisper_encoder`.
+    """
+    return _architecture(_tensors(folder), folder)
+
+
+def _tensors(folder: str | Path) -> dict[str, np.ndarray]:
+    path = Path(folder, "model.bin")
+    tensors = {name: value for name, value in _read(path).items() if name.startswith("encoder/")}
+    if any(name.endswith("/weight") and value.dtype not in FLOATS for name, value in tensors.items()):
+        raise UserError(f"{path}: quantised weights cannot be trained on; give a float16 or float32 conversion")
+    return tensors
+
+
+def _foreign(folder: str | Path) -> UserError:
+    return UserError(f"{Path(folder, 'model.bin')}: not a Whisper model; give a folder that faster-whisper can read")
+
+
+def _architecture(tensors: dict[str, np.ndarray], folder: str | Path) -> WhisperConfig:
+    try:
+        return _shapes(tensors)
+    except KeyError:
+        raise _foreign(folder) from None
+
+
+def _shapes(tensors: dict[str, np.ndarray]) -> WhisperConfig:
+    width, mels, _ = tensors["encoder/conv1/weight"].shape
+    layers = len({name.split("/")[1] for name in tensors if name.startswith("encoder/layer_") and "norm" not in name})
+    return WhisperConfig(
+        d_model=width,
+        num_mel_bins=mels,
+        encoder_layers=layers,
+        encoder_attention_heads=int(tensors["encoder/num_heads"]),
+        encoder_ffn_dim=len(tensors["encoder/layer_0/ffn/linear_0/bias"]),
+        max_source_positions=len(tensors["encoder/position_encodings/encodings"]),
+    )
+
+
+def _renamed(tensors: dict[str, np.ndarray], width: int, layers: int) -> dict[str, Tensor]:
+    """CTranslate2's names and fused projections as transformers has them."""
+
+    def tensor(name: str) -> Tensor:
+        return torch.from_numpy(tensors[f"encoder/{name}"].astype(np.float32))
+
+    state = {"embed_positions.weight": tensor("position_encodings/encodings")}
+    for module in ("conv1", "conv2"):
+        state |= {f"{module}.{part}": tensor(f"{module}/{part}") for part in ("weight", "bias")}
+    state |= {f"layer_norm.{NORM[part]}": tensor(f"layer_norm/{part}") for part in NORM}
+    for index in range(layers):
+        old, new = f"layer_{index}", f"layers.{index}"
+        for part in ("weight", "bias"):
+            query, key, value = tensor(f"{old}/self_attention/linear_0/{part}").split(width)
+            state[f"{new}.self_attn.q_proj.{part}"] = query
+            state[f"{new}.self_attn.v_proj.{part}"] = value
+            if part == "weight":  # Whisper's keys have no bias; the fused layer holds zeros there
+                state[f"{new}.self_attn.k_proj.weight"] = key
+            state[f"{new}.self_attn.out_proj.{part}"] = tensor(f"{old}/self_attention/linear_1/{part}")
+            state[f"{new}.fc1.{part}"] = tensor(f"{old}/ffn/linear_0/{part}")
+            state[f"{new}.fc2.{part}"] = tensor(f"{old}/ffn/linear_1/{part}")
+        for part, ours in NORM.items():
+            state[f"{new}.self_attn_layer_norm.{ours}"] = tensor(f"{old}/self_attention/layer_norm/{part}")
+            state[f"{new}.final_layer_norm.{ours}"] = tensor(f"{old}/ffn/layer_norm/{part}")
+    return state
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """All tensors of a `model.bin`, mapped rather than read."""
+    try:
+        with path.open("rb") as file:
+            version = _number(file, "I")
+            if version != 6:
+                raise UserError(f"{path}: CTranslate2 format {version}, not 6; convert the model again")
+            _string(file), _number(file, "I")
+            return dict(_tensor(file) for _ in range(_number(file, "I")))
+    except (struct.error, ValueError, KeyError, UnicodeDecodeError):
+        raise UserError(f"{path}: cut off or not a CTranslate2 model; copy it again") from None
+
+
+def _tensor(file: BinaryIO) -> tuple[str, np.ndarray]:
+    name, rank = _string(file), _number(file, "B")
+    shape = [_number(file, "I") for _ in range(rank)]
+    kind, size = _number(file, "B"), _number(file, "I")
+    start, type_ = file.tell(), np.dtype(TYPES[kind])
+    if not shape:
+        return name, np.frombuffer(file.read(size), type_).reshape(())
+    if size != type_.itemsize * math.prod(shape):
+        raise ValueError(f"{name}: {size} bytes for the shape {shape}")
+    mapped = np.memmap(file, type_, "r", start, tuple(shape))
+    file.seek(start + size)  # mapping moves to the end
+    return name, mapped
+
+
+def _number(file: BinaryIO, kind: str) -> int:
+    return struct.unpack(f"<{kind}", file.read(struct.calcsize(kind)))[0]
+
+
+def _string(file: BinaryIO) -> str:
+    return file.read(_number(file, "H")).decode().rstrip("\0")

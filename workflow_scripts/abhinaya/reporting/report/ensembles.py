@@ -1,0 +1,95 @@
+"""What the analysis found on the ensembles: what each member adds, the ceiling, ties, how alike the members are."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from abhinaya.evaluation.voting import VOTE, count_ties, voters
+from abhinaya.reporting.report import figures
+from abhinaya.reporting.report.findings import Figures, by_split, in_order, square
+from abhinaya.reporting.report.inputs import Inputs
+from abhinaya.reporting.report.wording import between, signed_points
+from abhinaya.reporting.report.wording import percent as in_words
+from abhinaya.reporting.table import Cell, Table, percent, vote_table
+
+
+def ensembles(inputs: Inputs) -> list[dict]:
+    """For each ensemble: what an oracle could make of its members, their bars, effects and ties."""
+    return [
+        {
+            "name": name,
+            "sentences": [_ceiling(row) for _, row in _where(inputs, "oracle", name)],
+            "figures": _ensemble_figures(inputs, name),
+            "ties": _ties(inputs.votes.get(name)),
+            "members": [(split, _members(rows)) for split, rows in by_split(inputs, "members", ensemble=name)],
+        }
+        for name in inputs.members()
+    ]
+
+
+def alike(inputs: Inputs) -> Figures:
+    """Cohen's kappa of the voters, a heat map for each split."""
+    return [(split, _kappa_map(inputs, rows, split)) for split, rows in by_split(inputs, "agreement")]
+
+
+def agreement(voted: pd.DataFrame) -> dict[str, float]:
+    """The share of utterances (0 to 1) on which each member's label is the vote."""
+    return {name: float((voted[f"{VOTE}{name}"] == voted["EmoClass"]).mean()) for name in voters(voted)}
+
+
+def _where(inputs: Inputs, table: str, ensemble: str) -> Iterator[tuple[str, pd.Series]]:
+    for split, rows in by_split(inputs, table, ensemble=ensemble):
+        yield split, rows.iloc[0]
+
+
+def _ties(voted: pd.DataFrame | None) -> Table | None:
+    return None if voted is None else vote_table(count_ties(voted), agreement(voted))
+
+
+def _ceiling(row: pd.Series) -> str:
+    gap = row["oracle"] - row["vote"]
+    return (
+        f"On {row['split']}, an oracle that takes the right label wherever a member gives it would reach "
+        f"{in_words(row['oracle'])}, {signed_points(gap).lstrip('+')} points above the vote. All members agree on "
+        f"{in_words(row['unanimous'])} of the utterances; all are wrong on {in_words(row['all_wrong'])}."
+    )
+
+
+def _ensemble_figures(inputs: Inputs, name: str) -> Figures:
+    drawn: Figures = []
+    ceilings = dict(_where(inputs, "oracle", name))
+    for split, rows in by_split(inputs, "members", ensemble=name):
+        if split in ceilings:
+            bars = dict(zip(rows["member"], rows["macro_f1"], strict=True))
+            title = f"macro-F1 (%) of {name}'s members, vote and oracle on {split}"
+            bars_figure = figures.ceiling_bars(bars, ceilings[split]["vote"], ceilings[split]["oracle"], title)
+            drawn.append((f"Members, vote and ceiling on {split}: macro-F1 (%)", bars_figure))
+        effects = list(zip(rows["effect"], rows["low"], rows["high"], strict=True))
+        title = f"what each member adds to {name} on {split}, in points of macro-F1"
+        label = "points of macro-F1 that the vote gains by it"
+        effects_figure = figures.dots(list(rows["member"]), {"effect": effects}, label, title, signed=True)
+        drawn.append((f"What each member adds on {split}", effects_figure))
+    return drawn
+
+
+def _members(rows: pd.DataFrame) -> Table:
+    body = [
+        [
+            Cell(row["member"]),
+            *[Cell(percent(row[column])) for column in ("macro_f1", "agrees", "changed", "without")],
+            Cell(signed_points(row["effect"]), between(row["low"], row["high"])),
+        ]
+        for _, row in rows.iterrows()
+    ]
+    return Table(
+        ["member", "macro-F1", "agrees with the vote", "vote changed by it", "vote without it", "effect"], body
+    )
+
+
+def _kappa_map(inputs: Inputs, rows: pd.DataFrame, split: str) -> Markup:
+    names = in_order(inputs, pd.concat([rows["a"], rows["b"]]))
+    kappas = square(names, rows, "kappa", 1)
+    texts = [["" if np.isnan(value) else f"{value:.2f}".replace("-", "−") for value in line] for line in kappas]
+    return figures.heat_map(kappas, names, texts, f"Cohen's kappa of the voters on {split}")

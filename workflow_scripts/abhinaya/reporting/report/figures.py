@@ -1,0 +1,252 @@
+"""The report's figures: inline SVG with the page's own colours and font, so that it follows light and dark."""
+
+import hashlib
+import html
+import io
+import re
+from typing import NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from abhinaya.labels import CLASSES
+from abhinaya.reporting.report.wording import signed_points
+
+Interval = tuple[float, float, float]  # a value, and the ends of its interval
+
+# Placeholders that the SVG writer prints and `svg` exchanges for the page's own colours (report.html, `:root`).
+INK, FAINT, BLUE, ORANGE, GREY = "#010101", "#020202", "#030303", "#040404", "#050505"
+COLOURS = {INK: "--ink", FAINT: "--rule", BLUE: "--blue", ORANGE: "--orange", GREY: "--grey"}
+STYLE = {
+    "svg.hashsalt": "abhinaya",  # the same figure gives the same bytes
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a name with two $ is no formula
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.color": FAINT,
+    "ytick.labelcolor": INK,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+MARKS = ((BLUE, "o"), (GREY, "D"), (ORANGE, "s"), (INK, "^"))  # colour and shape, for those who see no colours
+SMALLEST, LARGEST = 0.7, 1.1  # of its own size, at which a figure's text is still read, and not yet shouted
+WIDE = 4.4  # inches: a column of the page, and a phone's whole width
+DARKEST = 0.65  # opacity of a full cell: the ink stays readable on it in light and dark
+
+
+class Bin(NamedTuple):
+    """The utterances whose confidence lies between `low` and `high`, and the means over them (0 to 1)."""
+
+    low: float
+    high: float
+    n: float
+    confidence: float
+    accuracy: float
+
+
+def class_bars(values: dict[str, float | None], title: str) -> Markup:
+    """One bar for each system: its F1 (0 to 1, None where undefined) on one class. The best bar is blue."""
+    best = max((value for value in values.values() if value), default=None)
+    return _bars(values, {name: BLUE for name, value in values.items() if value == best}, 2.6, title)
+
+
+def ceiling_bars(members: dict[str, float | None], vote: float, oracle: float, title: str) -> Markup:
+    """Macro-F1 (0 to 1) of an ensemble's members, of their vote (blue) and of the oracle above it (orange)."""
+    values = {**members, "the vote": vote, "an oracle": oracle}
+    return _bars(values, {"the vote": BLUE, "an oracle": ORANGE}, WIDE, title)
+
+
+def dots(
+    rows: list[str], series: dict[str, list[Interval | None]], label: str, title: str, signed: bool = False
+) -> Markup:
+    """Values as dots on their intervals (value, low, high; fractions): a line for each of `rows`, a colour a series.
+
+    `signed` values are differences: they get a sign, and a line at 0.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDE, 0.75 + (0.12 + 0.17 * len(series)) * len(rows)))
+        axes = figure.subplots()
+        step = 0.8 / max(len(series), 1)
+        for index, (name, values) in enumerate(series.items()):
+            colour, shape = MARKS[index % len(MARKS)]
+            offset = (index - (len(series) - 1) / 2) * step
+            drawn = [(row + offset, *found) for row, found in enumerate(values) if found is not None]
+            for row, value, low, high in drawn:
+                axes.plot([100 * low, 100 * high], [row, row], color=colour, linewidth=1.6, solid_capstyle="round")
+                text = signed_points(value) if signed else f"{100 * value:.1f}"
+                axes.annotate(
+                    text, (100 * max(high, value), row), (5, 0), textcoords="offset points", va="center", fontsize=8
+                )
+            places = [place for place, *_ in drawn], [100 * value for _, value, *_ in drawn]
+            axes.plot(places[1], places[0], shape, color=colour, markersize=5, label=name)
+        if signed:
+            axes.axvline(0, color=INK, linewidth=0.8, linestyle=":")
+        axes.set_yticks(range(len(rows)), rows)
+        axes.set(xlabel=label, ylim=(len(rows) - 0.4, -0.6))
+        axes.margins(x=0.12)
+        axes.grid(axis="x")
+        axes.set_axisbelow(True)
+        axes.tick_params(length=0)
+        axes.spines[["left", "bottom"]].set_visible(False)
+        if len(series) > 1:
+            axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0, fontsize=8, handlelength=1)
+        return svg(figure, title)
+
+
+def heat_map(values: np.ndarray, names: list[str], texts: list[list[str]], title: str, full: float = 1) -> Markup:
+    """A square of cells, blue where `values` are above 0 and orange below, the fuller the nearer to ±`full`.
+
+    Args:
+        values: (names, names); NaN stays empty of colour.
+        texts: (names, names); what stands in the cells.
+    """
+    side = 0.9 + max(0.44 * len(names), 1.4)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(side, side))
+        axes = figure.subplots()
+        for (row, column), value in np.ndenumerate(values):
+            strength = 0.0 if np.isnan(value) else DARKEST * min(abs(value) / full, 1)
+            face = (BLUE if value > 0 else ORANGE, strength)
+            axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=face, edgecolor=FAINT, linewidth=0.6))
+            axes.text(column, row, texts[row][column], ha="center", va="center", fontsize=8)
+        end = len(names) - 0.47
+        axes.set(xlim=(-0.53, end), ylim=(end, -0.53), aspect="equal")
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(names)), names)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        return svg(figure, title)
+
+
+def reliability(bins: list[Bin], title: str) -> Markup:
+    """Accuracy over confidence: a dot for each bin, its area by the bin's share; the bars are these shares."""
+    total = sum(found.n for found in bins)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(2.6, 2.6))
+        axes = figure.subplots()
+        axes.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle=":")
+        lefts, widths = [100 * found.low for found in bins], [100 * (found.high - found.low) for found in bins]
+        axes.bar(lefts, [100 * found.n / total for found in bins], widths, align="edge", color=GREY, alpha=0.6)
+        confidence, accuracy = ([100 * getattr(found, kind) for found in bins] for kind in ("confidence", "accuracy"))
+        axes.plot(confidence, accuracy, color=BLUE, linewidth=1)
+        axes.scatter(
+            confidence, accuracy, [10 + 140 * found.n / total for found in bins], color=BLUE, linewidth=0, clip_on=False
+        )
+        axes.set(xlim=(0, 101), ylim=(0, 101), aspect="equal", xlabel="confidence (%)", ylabel="accuracy (%)")
+        axes.set(xticks=range(0, 101, 25), yticks=range(0, 101, 25))
+        axes.grid()
+        axes.set_axisbelow(True)
+        return svg(figure, title)
+
+
+def confusion(matrix: list[list[int]], title: str) -> Markup:
+    """A confusion matrix (rows are the truth): each cell holds the row's percentage and the count."""
+    counts = np.array(matrix)
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.4, 4.1))
+        axes = figure.subplots()
+        for (row, column), share in np.ndenumerate(shares):
+            corner, face = (column - 0.5, row - 0.5), (BLUE, DARKEST * share)
+            axes.add_patch(Rectangle(corner, 1, 1, facecolor=face, edgecolor=FAINT, linewidth=0.6))
+            if counts[row, column]:
+                axes.text(column, row - 0.12, f"{100 * share:.0f}", ha="center", va="center", fontsize=9)
+                axes.text(column, row + 0.25, counts[row, column], ha="center", va="center", fontsize=6.5, alpha=0.75)
+        axes.set(xlim=(-0.53, 7.53), ylim=(7.53, -0.53), aspect="equal", xlabel="predicted", ylabel="true")
+        axes.set_xticks(range(len(CLASSES)), CLASSES)
+        axes.set_yticks(range(len(CLASSES)), CLASSES)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        return svg(figure, title)
+
+
+def training_curves(epochs: list[dict], best_epoch: int | None, title: str) -> Markup:
+    """Training and validation loss above, validation macro-F1 below, by epoch; the chosen epoch is marked."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.4, 3.6))
+        above, below = figure.subplots(2, 1, sharex=True)
+        _line(above, epochs, "loss", BLUE, "-", "training")
+        _line(above, epochs, "validation_loss", ORANGE, "--", "validation")
+        _line(below, epochs, "macro_f1", ORANGE, "--", "validation", scale=100)
+        above.set_ylabel("loss")
+        below.set(ylabel="macro-F1 (%)", xlabel="epoch")
+        below.xaxis.set_major_locator(MaxNLocator(integer=True))
+        for axes in (above, below):
+            axes.grid(axis="y")
+            if best_epoch is not None:
+                axes.axvline(best_epoch, color=INK, linewidth=0.8, linestyle=":", label="chosen")
+        if above.get_legend_handles_labels()[0]:
+            above.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderaxespad=0, fontsize=8)
+        return svg(figure, title)
+
+
+def histogram(values: np.ndarray, label: str, title: str) -> Markup:
+    """How `values` are spread, as counts in 40 bins."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6, 2.2))
+        axes = figure.subplots()
+        axes.hist(values, bins=40, color=BLUE)
+        axes.set(xlabel=label, ylabel="utterances")
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
+        return svg(figure, title)
+
+
+def _bars(values: dict[str, float | None], colours: dict[str, str], width: float, title: str) -> Markup:
+    """Horizontal bars with their value in per cent; grey where `colours` names none, a dash for None."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, 0.35 + 0.24 * len(values)))
+        axes = figure.subplots()
+        lengths = [100 * (value or 0.0) for value in values.values()]
+        positions = range(len(values))
+        axes.barh(positions, lengths, color=[colours.get(name, GREY) for name in values], height=0.7)
+        for position, (length, value) in enumerate(zip(lengths, values.values(), strict=True)):
+            label = "–" if value is None else f"{length:.1f}"
+            axes.text(length + 2, position, label, va="center", fontsize=8)
+        axes.set_yticks(positions, list(values))
+        axes.set(xlim=(0, 115), xticks=[])
+        axes.spines["bottom"].set_visible(False)
+        axes.tick_params(left=False)
+        axes.invert_yaxis()
+        return svg(figure, title)
+
+
+def _line(axes: Axes, epochs: list[dict], key: str, colour: str, style: str, label: str, scale: float = 1) -> None:
+    points = [(epoch["epoch"], scale * epoch[key]) for epoch in epochs if epoch.get(key) is not None]
+    if points:
+        axes.plot(*zip(*points, strict=True), color=colour, linestyle=style, marker="o", markersize=3, label=label)
+
+
+def svg(figure: Figure, title: str) -> Markup:
+    """`figure` as an element of the page: its colours are the page's, its ids its own, its `title` read aloud."""
+    buffer = io.StringIO()
+    figure.savefig(
+        buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    )
+    text = buffer.getvalue()[buffer.getvalue().index("<svg") :]
+    text = re.sub(r"<!--.*?-->|<style.*?</style>", "", text, flags=re.DOTALL)  # its style would be the whole page's
+    text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
+    for placeholder, variable in COLOURS.items():
+        text = text.replace(placeholder, f"var({variable})")
+    width = figure.get_figwidth() * 72
+    size = f'style="max-width: {width * LARGEST:.0f}pt; min-width: {width * SMALLEST:.0f}pt"'
+    text = re.sub(r'(<svg [^>]*?)height="[^"]*" ', r"\1", text, count=1)
+    text = re.sub(r'(<svg [^>]*?)width="[^"]*"', rf"\1{size}", text, count=1)
+    key = hashlib.sha256((title + text).encode()).hexdigest()[:8]  # several figures share one page
+    text = re.sub(r'\bid="', f'id="f{key}-', text)
+    text = re.sub(r'(url\(|href=")#', rf"\1#f{key}-", text)
+    return Markup(text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(title)}" ', 1))

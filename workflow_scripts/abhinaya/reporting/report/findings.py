@@ -1,0 +1,224 @@
+"""What the analysis found on single systems and pairs: significance, calibration, subgroups."""
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from abhinaya.evaluation.metrics import SCORED
+from abhinaya.reporting.report import figures
+from abhinaya.reporting.report.inputs import Inputs
+from abhinaya.reporting.report.summary import ALPHA, best, headline
+from abhinaya.reporting.report.wording import between, count, probability, signed_points
+from abhinaya.reporting.table import NOTHING, Cell, Table, number, percent
+
+Figures = list[tuple[str, Markup]]  # caption, drawing
+
+
+def significance(inputs: Inputs) -> list[dict]:
+    """For each split, the one that counts first: a sentence, the differences as a heat map, all pairs and intervals.
+
+    With one system there are no pairs, with few speakers no intervals by speaker: None.
+    """
+    pairs, speakers = dict(by_split(inputs, "comparisons")), dict(by_split(inputs, "speakers"))
+    return [
+        {
+            "split": split,
+            "sentence": _differing(pairs[split]) if split in pairs else None,
+            "map": _difference_map(inputs, pairs[split], split) if split in pairs else None,
+            "pairs": _pairs(pairs[split]) if split in pairs else None,
+            "speakers": _speakers(inputs, speakers[split]) if split in speakers else None,
+        }
+        for split in reversed(SCORED)
+        if split in pairs or split in speakers
+    ]
+
+
+def calibration(inputs: Inputs) -> dict | None:
+    """A sentence, the calibration errors in a table, and reliability diagrams by split."""
+    splits = by_split(inputs, "calibration")
+    if not splits:
+        return None
+    return {
+        "sentence": _overconfident(*splits[0]),
+        "table": _calibration_table(inputs, dict(splits)),
+        "diagrams": [(split, _reliability(inputs, rows, split)) for split, rows in by_split(inputs, "reliability")],
+    }
+
+
+def subgroups(inputs: Inputs) -> list[dict]:
+    """For each variable: the best system's macro-F1 by group, drawn, and everyone's in tables by split."""
+    split = headline(inputs.scores)
+    if split is None:
+        return []
+    shown = best(inputs.scores, split)
+    rows = inputs.found("subgroups")
+    return [
+        {
+            "variable": variable,
+            "system": shown,
+            "split": split,
+            "figure": _groups_figure(found[(found["system"] == shown) & (found["split"] == split)], shown, variable),
+            "tables": [(part, _groups_table(inputs, of_split)) for part, of_split in splits_of(found)],
+        }
+        for variable, found in rows.groupby("variable", sort=False)
+    ]
+
+
+def by_split(inputs: Inputs, table: str, **where: str) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of a table of the analysis where columns have the given values, by split as `splits_of`."""
+    return splits_of(inputs.found(table, **where))
+
+
+def splits_of(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of each split that has some; the test split, which counts, before validation."""
+    return [(split, found) for split in reversed(SCORED) if len(found := rows[rows["split"] == split])]
+
+
+def in_order(inputs: Inputs, names: pd.Series) -> list[str]:
+    """The different `names` in the order of the scores; strangers follow."""
+    different = list(dict.fromkeys(names))
+    known = [name for name in inputs.scores if name in different]
+    return known + [name for name in different if name not in known]
+
+
+def square(names: list[str], pairs: pd.DataFrame, column: str, mirrored: int) -> np.ndarray:
+    """(names, names) values of `pairs`; the lower triangle is `mirrored` times the upper one, the diagonal NaN."""
+    square = np.full((len(names), len(names)), np.nan)
+    places = {name: place for place, name in enumerate(names)}
+    for a, b, value in zip(pairs["a"].map(places), pairs["b"].map(places), pairs[column], strict=True):
+        square[a, b], square[b, a] = value, mirrored * value
+    return square
+
+
+def _differing(rows: pd.DataFrame) -> str:
+    significant = int((rows["p_bootstrap_holm"] < ALPHA).sum())
+    among_speakers = int((rows["p_speakers_holm"] < ALPHA).sum()) if _speakers_drawn(rows) else None
+    if len(rows) == 1:
+        so = {None: "", significant: ", also with whole speakers drawn"}
+        otherwise = ", but not with whole speakers drawn" if significant else ", but by more with whole speakers drawn"
+        more = "more than" if significant else "no more than"
+        return f"The two differ by {more} chance explains{so.get(among_speakers, otherwise)}."
+    many = {0: "none differs", 1: "1 differs"}.get(significant, f"{number(significant)} differ")
+    so = "" if among_speakers is None else f"; with whole speakers drawn, {number(among_speakers)}"
+    return f"Of {number(len(rows))} pairs, {many} by more than chance explains, after Holm's correction{so}."
+
+
+def _speakers_drawn(rows: pd.DataFrame) -> bool:
+    return bool(rows["p_speakers_holm"].notna().all())
+
+
+def _speakers(inputs: Inputs, rows: pd.DataFrame) -> dict:
+    """How many are known, and everyone's interval with utterances and with speakers drawn."""
+    split, body = rows["split"].iloc[0], []
+    for _, row in rows.iterrows():
+        scores = inputs.scores.get(row["system"], {}).get(split)
+        of_utterances = _range(*scores["macro_f1_interval"]) if scores else NOTHING
+        cells = [percent(row["macro_f1"]), of_utterances, _range(row["low"], row["high"])]
+        body.append([Cell(row["system"]), *map(Cell, cells)])
+    columns = ["system", "macro-F1", "utterances drawn", "speakers drawn"]
+    return {"known": count(int(rows["speakers"].iloc[0]), "speaker"), "table": Table(columns, body)}
+
+
+def _range(low: float, high: float) -> str:
+    return f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def _difference_map(inputs: Inputs, rows: pd.DataFrame, split: str) -> Markup:
+    names = in_order(inputs, pd.concat([rows["a"], rows["b"]]))
+    differences = square(names, rows, "difference", -1)
+    significant = square(names, rows, "p_bootstrap_holm", 1) < ALPHA
+    texts = [["" if np.isnan(value) else signed_points(value) for value in line] for line in differences]
+    largest = max(np.nanmax(np.abs(differences)), 1e-9)
+    title = f"differences of macro-F1 on {split}, row minus column, in points"
+    return figures.heat_map(np.where(significant, differences, np.nan), names, texts, title, largest)
+
+
+def _pairs(rows: pd.DataFrame) -> Table:
+    drawn, body = _speakers_drawn(rows), []
+    for _, row in rows.iterrows():
+        significant = row["p_bootstrap_holm"] < ALPHA
+        of_speakers = [
+            Cell(probability(row["p_speakers"])),
+            Cell(probability(row["p_speakers_holm"]), best=row["p_speakers_holm"] < ALPHA),
+        ]
+        body.append(
+            [
+                Cell(f"{row['a']} – {row['b']}"),
+                Cell(signed_points(row["difference"]), between(row["low"], row["high"]), best=significant),
+                Cell(probability(row["p_bootstrap"])),
+                Cell(probability(row["p_bootstrap_holm"]), best=significant),
+                *(of_speakers if drawn else ()),
+                Cell(number(int(row["only_a_right"]))),
+                Cell(number(int(row["only_b_right"]))),
+                Cell(probability(row["p_mcnemar"])),
+                Cell(probability(row["p_mcnemar_holm"]), best=row["p_mcnemar_holm"] < ALPHA),
+            ]
+        )
+    tests = ["p", "p, Holm"]
+    columns = ["pair", "difference", *tests * (1 + drawn), "only first right", "only second right", *tests]
+    speakers = [("speakers drawn", 2)] if drawn else []
+    return Table(columns, body, [("", 1), ("macro-F1, utterances drawn", 3), *speakers, ("accuracy, McNemar", 4)])
+
+
+def _overconfident(split: str, rows: pd.DataFrame) -> str:
+    over, all_of_them = int((rows["confidence"] > rows["accuracy"]).sum()), len(rows)
+    if all_of_them == 1:
+        return f"On {split}, {rows['system'].iloc[0]} is {'more' if over else 'no more'} confident than right."
+    who = {0: f"none of {all_of_them} is", 1: f"1 of {all_of_them} is", all_of_them: f"all {all_of_them} are"}
+    return f"On {split}, {who.get(over, f'{over} of {all_of_them} are')} more confident than right."
+
+
+def _calibration_table(inputs: Inputs, splits: dict[str, pd.DataFrame]) -> Table:
+    names = in_order(inputs, pd.concat([rows["system"] for rows in splits.values()]))
+    body = [[Cell(name)] for name in names]
+    for rows in splits.values():
+        found = rows.drop_duplicates("system").set_index("system")
+        least = found["ece"].min()
+        for line, name in zip(body, names, strict=True):
+            if name not in found.index:
+                line += [Cell(NOTHING)] * 3
+                continue
+            row = found.loc[name]
+            line.append(Cell(percent(row["ece"]), best=len(found) > 1 and row["ece"] == least))
+            line += [Cell(percent(row["confidence"])), Cell(percent(row["accuracy"]))]
+    groups = [(split, 3) for split in splits]
+    return Table(["system", *["calibration error", "confidence", "accuracy"] * len(splits)], body, [("", 1), *groups])
+
+
+def _reliability(inputs: Inputs, rows: pd.DataFrame, split: str) -> Figures:
+    columns = list(figures.Bin._fields)
+    return [
+        (
+            name,
+            figures.reliability(
+                [figures.Bin(*values) for values in rows.loc[rows["system"] == name, columns].to_numpy(float)],
+                f"reliability of {name} on {split}",
+            ),
+        )
+        for name in in_order(inputs, rows["system"])
+    ]
+
+
+def _groups_figure(rows: pd.DataFrame, system: str, variable: str) -> Markup | None:
+    if rows.empty:
+        return None
+    names = [f"{group} ({number(int(n))})" for group, n in zip(rows["group"], rows["n"], strict=True)]
+    measured = list(zip(rows["macro_f1"], rows["low"], rows["high"], strict=True))
+    return figures.dots(names, {system: measured}, "macro-F1 (%)", f"macro-F1 of {system} by {variable}")
+
+
+def _groups_table(inputs: Inputs, rows: pd.DataFrame) -> Table:
+    """Groups by systems."""
+    systems = in_order(inputs, rows["system"])
+    found = rows.drop_duplicates(["system", "group"]).set_index(["group", "system"])
+    body = []
+    for group, n in dict(zip(rows["group"], rows["n"], strict=True)).items():
+        line = [Cell(group, count(int(n), "utterance"))]
+        for system in systems:
+            if (group, system) in found.index:
+                row = found.loc[(group, system)]
+                line.append(Cell(percent(row["macro_f1"]), f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]"))
+            else:
+                line.append(Cell(NOTHING))
+        body.append(line)
+    return Table(["group", *systems], body)

@@ -1,0 +1,331 @@
+"""The report's tables, each once: for the page, Markdown, LaTeX, CSV and the terminal."""
+
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+import pandas as pd
+
+from abhinaya.evaluation.metrics import SCORED
+from abhinaya.labels import CLASSES, EMOTIONS
+
+MEASURES = {"macro_f1": "macro-F1", "uar": "UAR", "accuracy": "accuracy"}
+NOTHING = "–"
+NARROW = 12  # characters of a heading on one line of a LaTeX table
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "`": r"\textasciigrave{}",
+    "-": "-{}",  # only before another hyphen, with which it would make a dash
+    "–": r"\textendash{}",
+    "—": r"\textemdash{}",
+    "−": "$-$",
+    "±": r"$\pm$",
+}
+SPECIAL = re.compile(r"-(?=-)|[^\w\s\-]|_")
+
+
+@dataclass
+class Cell:
+    """What a table shows in one place; `detail` is smaller, `best` is bold."""
+
+    text: str
+    detail: str = ""
+    best: bool = False
+
+
+@dataclass
+class Table:
+    """Rows of cells; the first column holds the rows' names.
+
+    `groups` are (heading, number of columns) above `columns`.
+    """
+
+    columns: list[str]
+    rows: list[list[Cell]]
+    groups: list[tuple[str, int]] = field(default_factory=list)
+
+    def headings(self) -> list[str]:
+        """The columns' names with their group's in front."""
+        groups = [name for name, width in self.groups for _ in range(width)] or [""] * len(self.columns)
+        return [f"{group} {column}".strip() for group, column in zip(groups, self.columns, strict=True)]
+
+    def markdown(self) -> str:
+        """The table in Markdown; the best cells are bold."""
+
+        def line(texts: list[str]) -> str:
+            escaped = (text.replace("\\", "\\\\").replace("|", "\\|") for text in texts)
+            return "| " + " | ".join(" ".join(text.split()) for text in escaped) + " |\n"
+
+        def plain(cell: Cell) -> str:
+            text = f"**{cell.text}**" if cell.best else cell.text
+            return f"{text} {cell.detail}".strip()
+
+        rule = line(["---", *["---:"] * (len(self.columns) - 1)])
+        return line(self.headings()) + rule + "".join(line([plain(cell) for cell in row]) for row in self.rows)
+
+    def latex(self, caption: str, label: str, notes: Sequence[str] = ()) -> str:
+        """The table as a LaTeX float, as wide as the page; its document needs the package booktabs.
+
+        The best cells are bold. A row's details stand below it, small. `notes` follow the table. All text is escaped,
+        `label` is not.
+        """
+
+        def line(text: str) -> str:
+            """What may follow a line break, which would take [ and * for its own."""
+            return f"{{}}{text}" if text.startswith(("[", "*")) else text
+
+        def row(texts: list[str]) -> str:
+            first, *others = texts
+            return " & ".join([line(first), *others]) + r" \\"
+
+        def heading(text: str) -> str:
+            first, *others = textwrap.wrap(text, NARROW) or [""]
+            lines = r" \\ ".join([latex(first), *[line(latex(part)) for part in others]])
+            return rf"\shortstack[r]{{{lines}}}" if others else lines
+
+        def bold(cell: Cell) -> str:
+            return rf"\textbf{{{latex(cell.text)}}}" if cell.best else latex(cell.text)
+
+        body = []
+        for cells in self.rows:
+            body.append(row([bold(cell) for cell in cells]))
+            if any(cell.detail for cell in cells):
+                body.append(row([rf"{{\scriptsize {latex(cell.detail)}}}" if cell.detail else "" for cell in cells]))
+        return "\n".join(
+            [
+                r"% \usepackage{booktabs}",
+                r"\begin{table*}",
+                r"\centering",
+                rf"\caption{{{latex(caption)}}}",
+                rf"\label{{{label}}}\par\smallskip",
+                r"\footnotesize\setlength{\tabcolsep}{3pt}",
+                rf"\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}",
+                r"\toprule",
+                *self._latex_groups(),
+                row([heading(column) for column in self.columns]),
+                r"\midrule",
+                *body,
+                r"\bottomrule",
+                r"\end{tabular}",
+                *[rf"\par\smallskip {latex(note)}" for note in notes],
+                r"\end{table*}",
+                "",
+            ]
+        )
+
+    def _latex_groups(self) -> list[str]:
+        """The line of the groups' headings, and the rules beneath those that have one."""
+        if not self.groups:
+            return []
+        rules, column = [], 1
+        for heading, width in self.groups:
+            if heading:
+                rules.append(rf"\cmidrule(lr){{{column}-{column + width - 1}}}")
+            column += width
+        headings = [rf"\multicolumn{{{width}}}{{c}}{{{latex(heading)}}}" for heading, width in self.groups]
+        return [" & ".join(headings) + r" \\", *([" ".join(rules)] if rules else [])]
+
+    def to_dict(self) -> dict:
+        """The table in JSON's own types; `from_dict` gives it back."""
+        return asdict(self) | {"groups": [list(group) for group in self.groups]}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "Table":
+        """The table that `to_dict` described.
+
+        Raises:
+            KeyError, TypeError: `values` are not such a description.
+        """
+        return cls(
+            columns=list(values["columns"]),
+            rows=[[Cell(**cell) for cell in row] for row in values["rows"]],
+            groups=[(heading, width) for heading, width in values["groups"]],
+        )
+
+
+def latex(text: str) -> str:
+    """`text` with what LaTeX would take for commands escaped, on one line, without control characters."""
+    line = "".join(character for character in " ".join(text.split()) if character.isprintable())
+    return SPECIAL.sub(lambda match: LATEX.get(match[0], match[0]), line)
+
+
+def percent(value: float | None) -> str:
+    """0.4402 as 44.02, the way papers print it."""
+    return NOTHING if value is None else f"{100 * value:.2f}"
+
+
+def number(value: float | None) -> str:
+    """An integer with thousands apart, anything else with two decimals."""
+    if value is None:
+        return NOTHING
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+
+
+def scored_splits(scores: dict[str, dict]) -> list[str]:
+    """The splits that at least one system has scores on."""
+    return [split for split in SCORED if any(system.get(split) for system in scores.values())]
+
+
+def scored(scores: dict[str, dict]) -> list[tuple[str, str, dict]]:
+    """(system, split, its scores) for each split that a system has scores on."""
+    return [(name, split, system[split]) for name, system in scores.items() for split in SCORED if system.get(split)]
+
+
+def scores_csv(scores: dict[str, dict]) -> pd.DataFrame:
+    """A row for each system and scored split: `n`, each measure (0 to 1) and its interval's ends."""
+    rows = []
+    for system, split, found in scored(scores):
+        row = {"system": system, "split": split, "n": found["n"]}
+        for measure in MEASURES:
+            row[measure] = found[measure]
+            row[f"{measure}_low"], row[f"{measure}_high"] = found[f"{measure}_interval"]
+        rows.append(row)
+    ends = [f"{measure}{end}" for measure in MEASURES for end in ("", "_low", "_high")]
+    return pd.DataFrame(rows, columns=["system", "split", "n", *ends])
+
+
+def per_class_csv(scores: dict[str, dict]) -> pd.DataFrame:
+    """A row for each system, scored split and class: `f1`, `precision`, `recall` (0 to 1), `support`.
+
+    A measure that is undefined (its denominator is 0) is empty.
+    """
+    rows = [
+        {
+            "system": system,
+            "split": split,
+            "class": letter,
+            "emotion": EMOTIONS[letter],
+            **{name: found[f"per_class_{name}"][letter] for name in ("f1", "precision", "recall")},
+            "support": found["support"][letter],
+        }
+        for system, split, found in scored(scores)
+        for letter in CLASSES
+    ]
+    return pd.DataFrame(rows, columns=["system", "split", "class", "emotion", "f1", "precision", "recall", "support"])
+
+
+def score_table(scores: dict[str, dict], about: dict[str, str]) -> Table:
+    """Systems by measures, in per cent, with the interval as detail; `about` says what a system is."""
+    splits = scored_splits(scores)
+    rows = [[Cell(system, about.get(system, ""))] for system in scores]
+    for split in splits:
+        for measure in MEASURES:
+            _add_column(rows, [_measured(system.get(split), measure) for system in scores.values()])
+    return Table(
+        ["system", *list(MEASURES.values()) * len(splits)],
+        rows,
+        [("", 1), *[(_heading(scores, split), len(MEASURES)) for split in splits]],
+    )
+
+
+def per_class_table(scores: dict[str, dict], split: str) -> Table:
+    """Systems by classes: F1 in per cent on `split`; the last row counts the utterances."""
+    found = {name: system[split] for name, system in scores.items() if system.get(split)}
+    rows = [[Cell(name)] for name in found]
+    for letter in CLASSES:
+        _add_column(rows, [(system["per_class_f1"][letter], "") for system in found.values()])
+    supports = {tuple(system["support"].values()) for system in found.values()}
+    if len(supports) == 1:
+        rows.append([Cell("utterances"), *[Cell(number(count)) for count in supports.pop()]])
+    return Table(["system", *[f"{EMOTIONS[letter]} ({letter})" for letter in CLASSES]], rows)
+
+
+def vote_table(counts: dict[str, int], agreement: dict[str, float]) -> Table:
+    """An ensemble's ties, and the share of utterances on which each member agrees with the vote."""
+    total = max(counts["utterances"], 1)
+    rows = [
+        [Cell("utterances"), Cell(number(counts["utterances"]))],
+        [Cell("ties"), Cell(number(counts["ties"]), f"{percent(counts['ties'] / total)} %")],
+        [Cell("ties decided outside the tied labels"), Cell(number(counts["outside"]))],
+        *[[Cell(f"{name} agrees with the vote"), Cell(f"{percent(share)} %")] for name, share in agreement.items()],
+    ]
+    return Table(["", ""], rows)
+
+
+def corpus_tables(summary: dict) -> list[Table]:
+    """Splits by size, speakers, gender and imbalance; and splits by class. Missing numbers show as a dash."""
+    splits = summary.get("splits", {})
+    genders = sorted({gender for split in splits.values() for gender in split.get("gender") or {}})
+    columns = ["utterances", "hours", "speakers", "imbalance"]
+    sizes = [
+        [Cell(name), *[Cell(number(split.get(key))) for key in columns]]
+        + [Cell(number((split.get("gender") or {}).get(gender))) for gender in genders]
+        for name, split in splits.items()
+    ]
+    letters = list(CLASSES) + sorted(
+        {letter for split in splits.values() for letter in split.get("classes", {})} - set(CLASSES)
+    )
+    classes = [
+        [Cell(name), *[Cell(number(split.get("classes", {}).get(letter))) for letter in letters]]
+        for name, split in splits.items()
+    ]
+    names = [f"{EMOTIONS[letter]} ({letter})" if letter in EMOTIONS else letter for letter in letters]
+    return [Table(["split", *columns, *genders], sizes), Table(["split", *names], classes)]
+
+
+def facts(pairs: dict[str, object]) -> Table:
+    """Two columns: what, and how much."""
+    return Table(["", ""], [[Cell(name), Cell(str(value))] for name, value in pairs.items()])
+
+
+def labelling_table(labellings: dict[str, dict]) -> Table:
+    """A row for each system that was asked: whom, what became of its utterances, and what it cost."""
+    columns = ["system", "utterances", "labelled", "empty", "unparsable", "refused", "labels / s", "tokens / label"]
+    rows = []
+    for name, found in labellings.items():
+        counts, settings = found.get("counts", {}), found.get("settings", {})
+        encoder = settings.get("encoder", {})  # of a model that hears
+        model = ", ".join(
+            filter(None, (settings.get("model"), encoder.get("language_model"), encoder.get("checkpoint")))
+        )
+        told = ", ".join(text for text in (model, f"prompt {found.get('prompt')}", f"mode {found.get('mode')}") if text)
+        numbers = [
+            found.get("utterances"),
+            *[counts.get(status) for status in columns[2:6]],
+            found.get("labels_per_second"),
+            found.get("tokens", {}).get("generated_per_label"),
+        ]
+        rows.append([Cell(name, told), *[Cell(number(value)) for value in numbers]])
+    return Table(columns, rows)
+
+
+def versions_table(models: dict[str, dict]) -> Table:
+    """Packages and the version that each system was made with; one entry where all agree that have the package."""
+    packages = sorted({package for config in models.values() for package in config.get("versions", {})})
+    rows = []
+    for package in packages:
+        users: dict[str, list[str]] = {}
+        for name, config in models.items():
+            if package in config.get("versions", {}):
+                users.setdefault(str(config["versions"][package]), []).append(name)
+        same = len(users) == 1
+        text = ", ".join(version if same else f"{version} ({' '.join(names)})" for version, names in users.items())
+        rows.append([Cell(package), Cell(text)])
+    return Table(["package", "version"], rows)
+
+
+def _heading(scores: dict[str, dict], split: str) -> str:
+    sizes = {system[split]["n"] for system in scores.values() if system.get(split)}
+    return f"{split} (n = {number(sizes.pop())})" if len(sizes) == 1 else split
+
+
+def _measured(found: dict | None, measure: str) -> tuple[float | None, str]:
+    if not found:
+        return None, ""
+    low, high = found[f"{measure}_interval"]
+    return found[measure], f"[{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _add_column(rows: list[list[Cell]], column: list[tuple[float | None, str]]) -> None:
+    """Append values and their details to `rows`; the best value is marked, all of them if several are equal."""
+    best = max((value for value, _ in column if value is not None), default=None)
+    for row, (value, detail) in zip(rows, column, strict=True):
+        row.append(Cell(percent(value), detail, best=len(rows) > 1 and value is not None and value == best > 0))

@@ -1,0 +1,4 @@
+"""What every job needs and no other package knows of: files, errors, locks, signals, processes, devices.
+
+Nothing here knows of speech, emotions or the configuration.
+"""

@@ -1,0 +1,182 @@
+"""Labelling transcripts with a language model that was not trained for it (the paper's T1).
+
+Each distinct transcript is asked on its own, so no answer depends on order, concurrency, restarts or other transcripts;
+with one reservation. On GPUs in bf16 the logits that vLLM computes vary in their last bits with the batch, so close
+calls may fall differently, unless VLLM_BATCH_INVARIANT=1 is in the environment, which is passed on to the server and
+works on some GPUs only.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from abhinaya.config import ZeroShotSystem
+from abhinaya.runtime.errors import UserError
+from abhinaya.zero_shot import prompts
+from abhinaya.zero_shot.client import Asker, Unanswered
+from abhinaya.zero_shot.predictions import audited, check_fallback, check_labelled, counted, fallback_notes, predicted
+from abhinaya.zero_shot.response_store import Answers
+from abhinaya.zero_shot.server import Backend
+from abhinaya.zero_shot.tasks import Outcome, Question, Task, refusal
+
+READ = ("request", "software", "answer", "finish_reason", "letters", "prompt_tokens", "generated_tokens")
+
+
+def label(
+    rows: pd.DataFrame,
+    settings: ZeroShotSystem,
+    classes: Sequence[str],
+    store: Path,
+    connect: Callable[[], AbstractContextManager[Backend]],
+    concurrency: int,
+    request_seconds: int,
+    few: bool = False,
+) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
+    """Label every row of `rows` (`FileName`, `split`, `text`) with one of `classes`.
+
+    Args:
+        store: folder of raw answers; what is there is not asked again.
+        connect: opens the server to ask; not called when `store` has all answers.
+        concurrency: requests under way at once.
+        request_seconds: after which a request is sent again.
+        few: too few rows to tell from no label that something is wrong.
+
+    Returns:
+        the predictions (columns `tables.PREDICTIONS`), the same with answers (`AUDIT`), and a summary in JSON's types.
+
+    Raises:
+        UserError: the server refuses the key, the way of asking or most transcripts, or does not answer; no transcript
+            can be labelled; another job uses the store.
+    """
+    check_fallback(settings.fallback, classes)
+    sent = [prompts.sanitised(text, settings.max_characters) for text in rows["text"]]
+    texts = list(dict.fromkeys(text for text, _ in sent if prompts.says_something(text)))
+    task, answers = Task(settings, classes, texts), Answers(store)
+    questions = task.all()
+    refused: dict[str, str] = {}
+    with answers.alone():
+        stored = set(answers.read(("request",))["request"])
+        left = {key: question for key, question in questions.items() if key not in stored}
+        effort = {"asked": len(left), "labels": sum(any(q.key in left for q in task.questions[text]) for text in texts)}
+        if left:
+            effort |= _ask(task, left, len(questions), refused, answers, connect, concurrency, request_seconds)
+        records = answers.read(READ).set_index("request")
+    records = records[records.index.isin(questions)]
+    by_key = records.to_dict("index")
+    if not few:
+        refusals = [reason for asked in task.questions.values() if (reason := refusal(asked, refused))]
+        _check_refusals(refusals, len(texts))
+    prior = task.prior(by_key, refused)
+    mean = None if prior is None else prior.mean(0)
+    outcomes = {text: task.outcome(text, by_key, refused, mean) for text in texts}
+    if not few:
+        check_labelled(list(outcomes.values()), "transcripts", "correct `prompt` or ask another `model`")
+    found = [outcomes.get(text, Outcome("empty")) for text, _ in sent]
+    audit = audited(rows, found, [cut for _, cut in sent], settings.fallback)
+    return predicted(audit), audit, _summary(task, audit, records, prior, effort)
+
+
+def notes(summary: dict, settings: ZeroShotSystem) -> list[str]:
+    """What a reader of the scores must know."""
+    found = fallback_notes(summary["counts"], settings.fallback)
+    if summary["cut"]:
+        found.append(f"Transcripts cut to {settings.max_characters} characters: {summary['cut']}.")
+    texts = summary["prior_texts"]
+    if texts and texts["used"] < texts["given"]:
+        found.append(f"Texts of `prompt.prior` that were answered with a letter: {texts['used']} of {texts['given']}.")
+    return found
+
+
+def _ask(
+    task: Task,
+    left: dict[str, Question],
+    total: int,
+    refused: dict[str, str],
+    answers: Answers,
+    connect: Callable[[], AbstractContextManager[Backend]],
+    concurrency: int,
+    request_seconds: int,
+) -> dict:
+    """Ask what is `left`, which gets empty; the seconds it took, the server's start apart, and the server."""
+    seconds = 0.0
+    with (
+        answers.keeping() as keep,
+        connect() as backend,
+        tqdm(total=total, initial=total - len(left), desc="labelling", unit="answer", mininterval=5) as progress,
+    ):
+
+        def kept(question: Question, row: dict) -> None:
+            keep(row)
+            settle(question)
+
+        def refuse(question: Question, reason: str) -> None:
+            refused[question.key] = reason
+            settle(question)
+
+        def settle(question: Question) -> None:
+            del left[question.key]
+            progress.update()
+
+        while left:
+            # A stored answer shows that the server takes such requests: no need for a probe.
+            answered = len(left) < total
+            asker = Asker(backend, task.settings, task.body, kept, refuse, concurrency, request_seconds, answered)
+            begin = time.monotonic()
+            try:
+                asyncio.run(asker.ask(list(left.values())))
+            except Unanswered as error:
+                if backend.alive():
+                    raise UserError(
+                        f"{asker.place}: does not answer ({error}); answers so far are kept, start again to go on"
+                    ) from None
+                backend.restart()
+            finally:
+                seconds += time.monotonic() - begin
+        return {"seconds": seconds, "backend": backend.describe()}
+
+
+def _check_refusals(reasons: list[str], texts: int) -> None:
+    if 2 * len(reasons) > texts:
+        ((reason, _),) = Counter(reasons).most_common(1)
+        raise UserError(
+            f"{len(reasons)} of {texts} transcripts were refused ({reason}); correct `prompt` or `max_characters`"
+        )
+
+
+def _summary(task: Task, audit: pd.DataFrame, records: pd.DataFrame, prior: np.ndarray | None, effort: dict) -> dict:
+    """Counts, cost and speed; the closing line tells the most important of them."""
+    texts, seconds = len(task.questions), effort.get("seconds", 0.0)
+    prompt, generated = (_total(records[column]) for column in ("prompt_tokens", "generated_tokens"))
+    speed = effort["labels"] / seconds if seconds else None
+    return {
+        "mode": task.prompt.mode,
+        "prompt": task.prompt.version,
+        "utterances": len(audit),
+        "counts": counted(audit, speed),
+        "cut": int(audit["cut"].sum()),
+        "transcripts": texts,  # distinct ones that say something
+        "requests": {"asked": effort["asked"], "stored": len(task.all()) - effort["asked"]},
+        "tokens": {
+            "prompt": prompt,
+            "generated": generated,
+            "generated_per_label": generated / texts if texts and generated is not None else None,
+        },
+        "seconds": seconds,  # of asking; the server's start is apart
+        "labels_per_second": speed,
+        "prior": None if prior is None else dict(zip(task.classes, prior.mean((0, 1)).tolist(), strict=True)),
+        "prior_texts": None if prior is None else {"used": len(prior), "given": len(task.prior_questions)},
+        "answered_by": sorted(set(records["software"])),  # also when nothing had to be asked
+        "backend": effort.get("backend"),  # null then
+    }
+
+
+def _total(counts: pd.Series) -> int | None:
+    """None where a server does not tell one of them."""
+    return None if counts.isna().any() else int(counts.sum())
