@@ -19,7 +19,7 @@ include: "rules/common.smk"
 include: "rules/preflight.smk"
 include: "rules/corpus.smk"
 include: "rules/transcripts.smk"
-include: "rules/hearing.smk"
+include: "rules/features.smk"
 include: "rules/training.smk"
 include: "rules/zero_shot.smk"
 include: "rules/ensemble.smk"
@@ -35,7 +35,7 @@ localrules:
 rule all:
     default_target: True
     input:
-        expand("results/{name}/preds.csv", name=configuration.runs.of_all(CONFIG)),
+        expand("results/{name}/preds.csv", name=runs.of_all(CONFIG)),
         expand("results/{ensemble}/submission.csv", ensemble=CONFIG.ensembles),
         "results/corpus/transcripts.parquet",
         "results/report/report.html",

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from abhinaya.config import ZeroShotSystem, load, parse
+from abhinaya.config import load, parse
+from abhinaya.config.zero_shot import ZeroShotSystem
 from abhinaya.data import schemas
 from abhinaya.data.corpora import sentences
 from abhinaya.labels import CLASSES

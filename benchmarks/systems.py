@@ -2,8 +2,8 @@
 
 Noise of uneven lengths stands for the clips and sentences of the synthetic corpus for their transcripts: what is said
 does not change how long it takes. Each way is `train.py` itself, a process of its own, for a few epochs; figures are
-those of its `metrics.json`. A system that hears by SALMONN's ears is measured four ways: all 88 windows of 30 s or the
-clip's own (`speech_window`), heard anew in each epoch or once before (`cache`, by `hear.py`).
+those of its `metrics.json`. A speech LLM is measured four ways: all 88 windows of 30 s or the clip's own
+ (`speech_window`), features extracted in each epoch or once before (`cache`, by `extract_features.py`).
 
 With `--config config/paper.yaml --gpus 1` the paper's systems are measured at their own size, on their own weights.
 """
@@ -20,7 +20,9 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from abhinaya.config import Config, Hearing, SalmonnSystem, TrainedSystem, load, settings_json
+from abhinaya.config import Config, load
+from abhinaya.config.base import settings_json
+from abhinaya.config.system import AudioEncoder, SalmonnSystem, TrainedSystem
 from abhinaya.data import schemas
 from abhinaya.data.audio import RATE
 from abhinaya.data.corpora import sentences
@@ -96,41 +98,50 @@ def ways(settings: TrainedSystem) -> dict[str, TrainedSystem]:
     if not isinstance(settings, SalmonnSystem):
         return {"": settings}
     return {
-        f"{window}, {'cached' if cache else 'heard anew'}": _heard(settings, speech_window=window, cache=cache)
+        f"{window}, {'cached' if cache else 'on the fly'}": _heard(settings, speech_window=window, cache=cache)
         for window in ("full", "clip")
         for cache in (False, True)
     }
 
 
 def _heard(settings: SalmonnSystem, **changed: object) -> SalmonnSystem:
-    window = "full" if changed["speech_window"] == "full" else settings.encoder.hearing.window
-    hearing = settings.encoder.hearing.model_copy(update=changed | {"window": window})
-    return settings.model_copy(update={"encoder": settings.encoder.model_copy(update={"hearing": hearing})})
+    window = "full" if changed["speech_window"] == "full" else settings.encoder.audio_encoder.window
+    audio_encoder = settings.encoder.audio_encoder.model_copy(update=changed | {"window": window})
+    return settings.model_copy(update={"encoder": settings.encoder.model_copy(update={"audio_encoder": audio_encoder})})
 
 
 def measure(name: str, settings: TrainedSystem, corpus: Path, options: argparse.Namespace) -> Found:
-    """Seconds and memory of a step, and what hearing before cost, a clip."""
+    """Seconds and memory of a step, and what audio_encoder before cost, a clip."""
     training = settings.training.model_copy(update={"epochs": options.epochs})
     settings = settings.model_copy(update={"training": training})
     with tempfile.TemporaryDirectory(dir=corpus) as folder:
         found: Found = {}
-        heard: list[str | Path] = []
-        if isinstance(settings, SalmonnSystem) and settings.encoder.hearing.cache:
-            index = Path(folder, "heard.parquet")
-            found |= hear(settings.encoder.hearing, corpus, index, options)
-            heard = ["--heard", index]
+        features: list[str | Path] = []
+        if isinstance(settings, SalmonnSystem) and settings.encoder.audio_encoder.cache:
+            index = Path(folder, "features.parquet")
+            found |= extract_features(settings.encoder.audio_encoder, corpus, index, options)
+            features = ["--features", index]
         reads = ["--transcripts", corpus / "transcripts.parquet"] if settings.reads_transcripts else []
         model = Path(folder, "model")
         places = ["--checkpoints", Path(folder, "checkpoints"), "--output", model]
         script(
-            "train.py", corpus, options, "--name", name, "--settings", settings_json(settings), *reads, *heard, *places
+            "train.py",
+            corpus,
+            options,
+            "--name",
+            name,
+            "--settings",
+            settings_json(settings),
+            *reads,
+            *features,
+            *places,
         )
         metrics = files.read_json(model / "metrics.json")
     keys = ("seconds_per_step", "utterances_per_second", "peak_memory_mb", "peak_gpu_memory_mb", "trainable_parameters")
     return found | {key: metrics[key] for key in keys}
 
 
-def hear(settings: Hearing, corpus: Path, index: Path, options: argparse.Namespace) -> Found:
+def extract_features(settings: AudioEncoder, corpus: Path, index: Path, options: argparse.Namespace) -> Found:
     """Hear the corpus once: seconds and MB of a clip.
 
     The seconds are what all clips take longer than one alone: the process's start and loading the models are apart.
@@ -140,7 +151,7 @@ def hear(settings: Hearing, corpus: Path, index: Path, options: argparse.Namespa
     for target, shards in ((index.with_stem("one"), clips), (index, 1)):
         started = time.perf_counter()
         given = ["--settings", settings_json(settings), "--shards", str(shards), "--output", target]
-        script("hear.py", corpus, options, *given)
+        script("extract_features.py", corpus, options, *given)
         seconds.append(time.perf_counter() - started)
     stored = sum(path.stat().st_size for path in index.parent.glob(f"{index.stem}.*.bin"))
     return {
@@ -160,7 +171,7 @@ def script(name: str, corpus: Path, options: argparse.Namespace, *more: str | Pa
 def show(found: dict[str, Found], options: argparse.Namespace) -> None:
     print(f"{options.clips} clips of {options.shortest} to {options.longest} s, the median of {options.epochs} epochs")
     width = max(map(len, found))
-    print(f"{'':{width}}{'s/step':>9}{'clips/s':>9}{'memory':>10}{'hear s/clip':>13}{'MB/clip':>9}")
+    print(f"{'':{width}}{'s/step':>9}{'clips/s':>9}{'memory':>10}{'extract_features s/clip':>13}{'MB/clip':>9}")
     for way, values in found.items():
         memory = values["peak_gpu_memory_mb"] or values["peak_memory_mb"]
         once = [values.get("hearing_seconds_per_clip"), values.get("stored_mb_per_clip")]

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from abhinaya.config import Head, SpeechEncoder, SpeechSystem, Wfl
+from abhinaya.config.system import Head, SpeechEncoder, SpeechSystem, Wfl
 from abhinaya.data.audio import RATE
 from abhinaya.data.dataset import LengthGrouped, collate
 from abhinaya.labels import CLASSES
@@ -52,7 +52,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--layers", type=int, default=6, help="its layers")
     parser.add_argument("--channels", type=int, default=128, help="channels of its seven convolutions")
     parser.add_argument("--repeats", type=int, default=3, help="epochs of each way")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads")
+    parser.add_argument("--cpus", type=int, default=os.cpu_count(), help="CPU threads")
     parser.add_argument("--output", type=Path, default=RESULTS / "training_step.json", help="JSON to write")
     return parser.parse_args()
 
@@ -198,7 +198,7 @@ def train(
 
 
 def grouped(sizes: list[int], effective: int, epoch: int) -> list[int]:
-    """Clips of like length side by side, as our training takes them."""
+    """WaveformLoader of like length side by side, as our training takes them."""
     sampler = LengthGrouped(sizes, effective, SEED)
     sampler.epoch = epoch
     return list(sampler)

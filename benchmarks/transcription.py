@@ -22,7 +22,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from abhinaya.config import Synthetic, Transcripts, parse
+from abhinaya.config import parse
+from abhinaya.config.corpus import Synthetic
+from abhinaya.config.transcripts import Transcripts
 from abhinaya.data import schemas
 from abhinaya.data.corpora import synthetic
 from abhinaya.labels import CLASSES
@@ -42,7 +44,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--beam-size", type=int, default=5, help="as `transcripts.beam_size`")
     parser.add_argument("--batch-size", type=int, default=16, help="as `transcripts.batch_size`")
     parser.add_argument("--repeats", type=int, default=3, help="turns of each way")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads")
+    parser.add_argument("--cpus", type=int, default=os.cpu_count(), help="CPU threads")
     parser.add_argument("--gpus", type=int, default=0, help="1 measures on a GPU")
     parser.add_argument("--output", type=Path, default=RESULTS / "transcription.json", help="JSON to write")
     return parser.parse_args()
@@ -145,13 +147,13 @@ def build(options: argparse.Namespace) -> dict[str, Callable[[pd.DataFrame], dic
     return {"clip": ours("clip"), "full": ours("full"), "single": single}
 
 
-def word_error_rate(said: list[str], heard: list[str]) -> float:
+def word_error_rate(said: list[str], features: list[str]) -> float:
     """Words wrong, missing or too many, by words said, after the normalisation that Whisper's authors used."""
     import jiwer
     from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
     normalise = EnglishTextNormalizer({})  # British and American spellings count as different
-    return jiwer.wer([normalise(text) for text in said], [normalise(text) for text in heard])
+    return jiwer.wer([normalise(text) for text in said], [normalise(text) for text in features])
 
 
 if __name__ == "__main__":

@@ -5,6 +5,10 @@ import os
 import shlex
 
 from abhinaya import config as configuration
+from abhinaya.config import paper_runs, runs
+from abhinaya.config.base import settings_json
+from abhinaya.config.system import SalmonnSystem, TrainedSystem
+from abhinaya.config.zero_shot import SalmonnZeroShot
 from abhinaya.runtime import snakemake_sigterm
 from abhinaya.runtime.errors import UserError
 
@@ -26,9 +30,9 @@ if CONFIG.transcripts.path and not Path(CONFIG.transcripts.path).is_file():
 
 CONDA = f"../envs/{CONFIG.environment}.yaml"
 # By run, which is a folder of results: what the configuration gives, and the same with other losses and seeds.
-SYSTEMS = configuration.runs.systems(CONFIG)
-VOTES = configuration.runs.ensembles(CONFIG)
-SEEDS = configuration.runs.seeds(CONFIG)
+SYSTEMS = runs.systems(CONFIG)
+VOTES = runs.ensembles(CONFIG)
+SEEDS = runs.seeds(CONFIG)
 ANALYSES = (
     "comparisons",
     "speakers",
@@ -40,25 +44,21 @@ ANALYSES = (
     "subgroups",
     "mistakes",
 )
-TABLES = configuration.paper_runs.tables(CONFIG)
+TABLES = paper_runs.tables(CONFIG)
 FIGURES = ("figure2",)
 TRAINED = [
-    name
-    for name, system in SYSTEMS.items()
-    if isinstance(system, configuration.TrainedSystem)
+    name for name, system in SYSTEMS.items() if isinstance(system, TrainedSystem)
 ]
-SPEECH_LLMS = (configuration.SalmonnSystem, configuration.SalmonnZeroShot)
-# The cached ways of hearing, by key; systems that hear alike share one.
-EARS = {
-    system.encoder.hearing.key: system.encoder.hearing
+SPEECH_LLMS = (SalmonnSystem, SalmonnZeroShot)
+# Settings of the cached features, by key; systems with the same settings share them.
+FEATURES = {
+    system.encoder.audio_encoder.key: system.encoder.audio_encoder
     for system in SYSTEMS.values()
-    if isinstance(system, SPEECH_LLMS) and system.encoder.hearing.cache
+    if isinstance(system, SPEECH_LLMS) and system.encoder.audio_encoder.cache
 }
 ZERO_SHOT = [name for name in SYSTEMS if name not in TRAINED]
-BY_EAR = [
-    name
-    for name in ZERO_SHOT
-    if isinstance(SYSTEMS[name], configuration.SalmonnZeroShot)
+ZERO_SHOT_SPEECH = [
+    name for name in ZERO_SHOT if isinstance(SYSTEMS[name], SalmonnZeroShot)
 ]
 SHARDS = [f"{shard:03}" for shard in range(CONFIG.transcripts.shards)]
 
@@ -82,7 +82,7 @@ wildcard_constraints:
     ensemble=alternatives(VOTES),
     name=alternatives([*SYSTEMS, *VOTES]),
     table=alternatives(TABLES),
-    ears=alternatives(EARS),
+    features=alternatives(FEATURES),
     shard="[0-9]+",
 
 
@@ -91,7 +91,7 @@ def settings_of(section):
 
     A function, for Snakemake would take braces in a plain text for wildcards.
     """
-    return lambda wildcards: configuration.settings_json(getattr(CONFIG, section))
+    return lambda wildcards: settings_json(getattr(CONFIG, section))
 
 
 def corpus_tables(wildcards):
@@ -136,21 +136,21 @@ def system_digests(part):
     return digests
 
 
-def system_heard(wildcards):
-    """What was heard before, for a system with `hearing.cache`: indices, and the numbers that a job finds by them."""
-    hearing = getattr(SYSTEMS[wildcards.system].encoder, "hearing", None)
-    if hearing is None or not hearing.cache:
+def system_features(wildcards):
+    """The cached features of a system with `audio_encoder.cache`: indices, and the files that they point into."""
+    audio_encoder = getattr(SYSTEMS[wildcards.system].encoder, "audio_encoder", None)
+    if audio_encoder is None or not audio_encoder.cache:
         return []
     return [
-        f"results/hearing/{hearing.key}/{shard:03}.{end}"
-        for shard in range(hearing.shards)
-        for end in ("parquet", "heard.bin", "sounds.bin")
+        f"results/features/{audio_encoder.key}/{shard:03}.{end}"
+        for shard in range(audio_encoder.shards)
+        for end in ("parquet", "speech.bin", "audio.bin")
     ]
 
 
-def heard_option(wildcards, input):
-    indices = [path for path in input.heard if path.endswith(".parquet")]
-    return f"--heard {' '.join(indices)}" if indices else ""
+def features_option(wildcards, input):
+    indices = [path for path in input.features if path.endswith(".parquet")]
+    return f"--features {' '.join(indices)}" if indices else ""
 
 
 def asked(resources, key, attempt=1):
@@ -160,14 +160,14 @@ def asked(resources, key, attempt=1):
     return getattr(resources, key) * (attempt if key == "mem_mb" else 1)
 
 
-def hearing_resource(key):
+def features_resource(key):
     return lambda wildcards, attempt=1: asked(
-        EARS[wildcards.ears].resources, key, attempt
+        FEATURES[wildcards.features].resources, key, attempt
     )
 
 
-def hearing_gpu(wildcards):
-    return min(1, EARS[wildcards.ears].resources.gpu)
+def features_gpu(wildcards):
+    return min(1, FEATURES[wildcards.features].resources.gpu)
 
 
 def transcripts_option(wildcards, input):
@@ -175,7 +175,7 @@ def transcripts_option(wildcards, input):
 
 
 def system_settings(wildcards):
-    return configuration.settings_json(SYSTEMS[wildcards.system])
+    return settings_json(SYSTEMS[wildcards.system])
 
 
 def system_resource(key):
@@ -233,10 +233,14 @@ def transcript_digests(wildcards):
     ]
 
 
-def systems_in_words(wildcards):
+def system_descriptions(wildcards):
     """What the configuration says of each system, for the report."""
     return json.dumps(
-        {name: system.about for name, system in CONFIG.systems.items() if system.about}
+        {
+            name: system.description
+            for name, system in CONFIG.systems.items()
+            if system.description
+        }
     )
 
 

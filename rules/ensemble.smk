@@ -25,6 +25,6 @@ rule vote:
     message:
         "Voting: {wildcards.ensemble}"
     shell:
-        'python "$scripts"/vote.py --preds {input.members} --members {params.members} --tiebreak {params.tie_break}'
+        'python "$scripts"/vote.py --preds {input.members} --members {params.members} --tie-break {params.tie_break}'
         " --tie-rule {params.tie_rule} --manifest {input.manifest} --rejected {params.rejected} --output {output.preds} --submission {output.submission}"
         " --description {output.description} 2>&1 | tee {log}"

@@ -78,7 +78,7 @@ rule report:
         votes=expand("results/{ensemble}/preds.csv", ensemble=CONFIG.ensembles),
         manifest=ancient(MANIFEST),
         analysis=expand("results/analysis/{table}.csv", table=ANALYSES),
-        tables=tables_made(configuration.paper_runs.in_report(CONFIG), "json"),
+        tables=tables_made(paper_runs.in_report(CONFIG), "json"),
         summary="results/corpus/summary.json",
         transcripts=ancient(TRANSCRIPTS),
         references=ancient("results/corpus/references.parquet"),
@@ -112,7 +112,7 @@ rule report:
     params:
         names=[*CONFIG.systems, *CONFIG.ensembles],
         title=lambda wildcards: CONFIG.report.title,
-        about=systems_in_words,
+        descriptions=system_descriptions,
         analysis=lambda wildcards, input: str(Path(input.analysis[0]).parent),
         models=lambda wildcards, input: [
             str(Path(path).parent)
@@ -126,6 +126,6 @@ rule report:
     shell:
         'python "$scripts"/report.py --names {params.names} --scores {input.scores}'
         " --models {params.models} --labellings {input.labellings} --votes {input.votes} --summary {input.summary}"
-        " --transcripts {input.transcripts} --references {input.references} --title={params.title:q} --about={params.about:q}"
+        " --transcripts {input.transcripts} --references {input.references} --title={params.title:q} --descriptions={params.descriptions:q}"
         " --manifest {input.manifest} --analysis {params.analysis} --tables {input.tables}"
         " --rejected {params.rejected} --output-dir $(dirname {output.html}) 2>&1 | tee {log}"

@@ -5,7 +5,14 @@ rule paper_table:
     input:
         scores=table_scores,
         summary="results/corpus/summary.json",
-        published=Path(workflow.basedir, "workflow_scripts", "abhinaya", "reporting", "paper", "paper.csv"),
+        published=Path(
+            workflow.basedir,
+            "workflow_scripts",
+            "abhinaya",
+            "reporting",
+            "paper",
+            "paper.csv",
+        ),
     output:
         csv=report(
             "results/tables/{table}.csv",
@@ -24,7 +31,7 @@ rule paper_table:
     conda:
         CONDA
     params:
-        settings=lambda wildcards: configuration.paper_runs.settings(CONFIG),
+        settings=lambda wildcards: paper_runs.settings(CONFIG),
         names=table_runs,
         votes=table_votes,
     message:

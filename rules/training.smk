@@ -6,7 +6,7 @@ rule train:
         manifest=ancient(MANIFEST),
         transcripts=ancient(system_transcripts),
         digests=system_digests("training"),
-        heard=system_heard,
+        features=system_features,
     output:
         weights="results/{system}/model/model.safetensors",
         config="results/{system}/model/config.json",
@@ -34,7 +34,7 @@ rule train:
         settings=system_settings,
         seed=lambda wildcards: SEEDS[wildcards.system],
         transcripts=transcripts_option,
-        heard=heard_option,
+        features=features_option,
         # Not declared: Snakemake deletes declared outputs of a killed job, and these are what it resumes from.
         checkpoints="results/{system}/checkpoints",
     message:
@@ -43,7 +43,7 @@ rule train:
         # SLURM signals every process of a job: train.py saves a checkpoint, and the shell and tee wait for it.
         "trap '' TERM USR1; "
         'python "$scripts"/train.py --name {wildcards.system} --settings {params.settings:q} --seed {params.seed}'
-        " --manifest {input.manifest} {params.transcripts} {params.heard} --checkpoints {params.checkpoints} --output $(dirname {output.weights})"
+        " --manifest {input.manifest} {params.transcripts} {params.features} --checkpoints {params.checkpoints} --output $(dirname {output.weights})"
         " --cpus {threads} --gpus {resources.gpu} --nodes {resources.nodes} 2>&1 | tee --append {log}"
 
 
@@ -52,7 +52,7 @@ rule predict:
         manifest=ancient(MANIFEST),
         transcripts=ancient(system_transcripts),
         digests=system_digests("evaluation"),
-        heard=system_heard,
+        features=system_features,
         weights="results/{system}/model/model.safetensors",
         config="results/{system}/model/config.json",
     output:
@@ -73,9 +73,9 @@ rule predict:
         runtime=system_resource("predict_runtime"),
     params:
         transcripts=transcripts_option,
-        heard=heard_option,
+        features=features_option,
     message:
         "Predicting with {wildcards.system}"
     shell:
-        'python "$scripts"/predict.py --model $(dirname {input.weights}) --manifest {input.manifest} {params.transcripts} {params.heard} --output {output}'
+        'python "$scripts"/predict.py --model $(dirname {input.weights}) --manifest {input.manifest} {params.transcripts} {params.features} --output {output}'
         " --cpus {threads} --gpus {resources.gpu} 2>&1 | tee {log}"

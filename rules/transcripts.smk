@@ -26,7 +26,7 @@ rule transcribe:
         "Transcribing shard {wildcards.shard} with WhisperX"
     shell:
         'python "$scripts"/transcribe.py --manifest {input.manifest} --settings {params.settings:q}'
-        " --shard $((10#{wildcards.shard})) --seed {params.seed} --threads {threads} --gpus {resources.gpu}"
+        " --shard $((10#{wildcards.shard})) --seed {params.seed} --cpus {threads} --gpus {resources.gpu}"
         " --output {output} 2>&1 | tee {log}"
 
 

@@ -8,7 +8,7 @@ rule label_zero_shot:
         digests=[digest("evaluation"), digest("transcripts")],
     output:
         preds="results/{system}/preds.csv",
-        answers="results/{system}/answers.parquet",
+        answers="results/{system}/responses.parquet",
         summary="results/{system}/labelling.json",
     log:
         job="logs/label_zero_shot/{system}.log",
@@ -16,7 +16,9 @@ rule label_zero_shot:
     benchmark:
         "logs/benchmarks/label_zero_shot/{system}.tsv"
     wildcard_constraints:
-        system=alternatives([name for name in ZERO_SHOT if name not in BY_EAR]),
+        system=alternatives(
+            [name for name in ZERO_SHOT if name not in ZERO_SHOT_SPEECH]
+        ),
     conda:
         CONDA
     threads: system_resource("cpus")
@@ -34,13 +36,13 @@ rule label_zero_shot:
         settings=system_settings,
         classes=CONFIG.corpus.classes,
         # Not declared: Snakemake deletes declared outputs of a killed job, and these answers need not be asked again.
-        store="results/{system}/asked",
+        store="results/{system}/responses",
     message:
         "Labelling with {wildcards.system}, which was never trained for it"
     shell:
         'python "$scripts"/label_zero_shot.py --name {wildcards.system} --settings {params.settings:q}'
         " --classes {params.classes} --manifest {input.manifest} --transcripts {input.transcripts}"
-        " --store {params.store} --output {output.preds} --answers {output.answers} --summary {output.summary}"
+        " --response-dir {params.store} --output {output.preds} --responses {output.answers} --summary {output.summary}"
         " --server-log {log.server} --cpus {threads} --gpus {resources.gpu} --concurrency {resources.concurrency}"
         " --request-seconds {resources.request_seconds} --start-minutes {resources.start_minutes} 2>&1 | tee {log.job}"
 
@@ -49,17 +51,17 @@ rule label_by_ear:
     input:
         manifest=ancient(MANIFEST),
         digest=digest("evaluation"),
-        heard=system_heard,
+        features=system_features,
     output:
         preds="results/{system}/preds.csv",
-        answers="results/{system}/answers.parquet",
+        answers="results/{system}/responses.parquet",
         summary="results/{system}/labelling.json",
     log:
         "logs/label_by_ear/{system}.log",
     benchmark:
         "logs/benchmarks/label_by_ear/{system}.tsv"
     wildcard_constraints:
-        system=alternatives(BY_EAR),
+        system=alternatives(ZERO_SHOT_SPEECH),
     conda:
         CONDA
     threads: system_resource("cpus")
@@ -72,13 +74,13 @@ rule label_by_ear:
         settings=system_settings,
         classes=CONFIG.corpus.classes,
         seed=CONFIG.seed,
-        heard=heard_option,
+        features=features_option,
         # Not declared: Snakemake deletes declared outputs of a killed job, and these answers need not be asked again.
-        store="results/{system}/asked",
+        store="results/{system}/responses",
     message:
         "Labelling by ear with {wildcards.system}, which was never trained for it"
     shell:
         'python "$scripts"/label_by_ear.py --name {wildcards.system} --settings {params.settings:q}'
-        " --classes {params.classes} --manifest {input.manifest} {params.heard} --store {params.store}"
-        " --output {output.preds} --answers {output.answers} --summary {output.summary} --seed {params.seed}"
+        " --classes {params.classes} --manifest {input.manifest} {params.features} --response-dir {params.store}"
+        " --output {output.preds} --responses {output.answers} --summary {output.summary} --seed {params.seed}"
         " --cpus {threads} --gpus {resources.gpu} 2>&1 | tee {log}"

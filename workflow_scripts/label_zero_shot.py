@@ -4,7 +4,9 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from abhinaya.config import ZeroShotSystem, deciding, parse
+from abhinaya.config import parse
+from abhinaya.config.base import result_settings
+from abhinaya.config.zero_shot import ZeroShotSystem
 from abhinaya.data import schemas
 from abhinaya.labels import CLASSES
 from abhinaya.runtime import errors, files
@@ -25,17 +27,17 @@ def main() -> None:
     machine = (options.cpus, options.gpus, options.start_minutes)
     connect = partial(server.connect, settings, options.server_log, *machine)
     predictions, audit, found = text.label(
-        rows, settings, options.classes, options.store, connect, options.concurrency, options.request_seconds
+        rows, settings, options.classes, options.response_dir, connect, options.concurrency, options.request_seconds
     )
     summary = {
         "name": options.name,
-        "settings": deciding(settings),
+        "settings": result_settings(settings),
         "classes": list(options.classes),
         "versions": versions(("openai", "pandas")),
         "notes": text.notes(found, settings),
         **found,
     }
-    files.write_parquet(audit, AUDIT, options.answers, {"name": options.name, "settings": summary["settings"]})
+    files.write_parquet(audit, AUDIT, options.responses, {"name": options.name, "settings": summary["settings"]})
     files.write_json(summary, options.summary)
     schemas.write_predictions(predictions, options.output)
 
@@ -49,9 +51,14 @@ def arguments() -> argparse.Namespace:
     add("--manifest", type=Path, required=True, help="manifest.parquet")
     add("--transcripts", type=Path, required=True, help="transcripts.parquet")
     add("--output", type=Path, required=True, help="preds.csv to write, after all else")
-    add("--answers", type=Path, required=True, help="Parquet to write: each utterance's raw answer, for an audit")
+    add("--responses", type=Path, required=True, help="Parquet to write: each utterance's raw answer, for an audit")
     add("--summary", type=Path, required=True, help="JSON to write: settings, counts, cost, speed")
-    add("--store", type=Path, required=True, help="folder that keeps raw answers: what is there is not asked again")
+    add(
+        "--response-dir",
+        type=Path,
+        required=True,
+        help="folder that keeps raw answers: what is there is not asked again",
+    )
     add("--server-log", type=Path, required=True, help="file for the output of our own server")
     add("--cpus", type=int, default=2, help="CPU cores of our own server (default: %(default)s)")
     add("--gpus", type=int, default=0, help="GPUs of our own server (default: %(default)s)")

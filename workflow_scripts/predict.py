@@ -8,7 +8,10 @@ from abhinaya.prediction import new_audio, systems
 from abhinaya.runtime import errors, files
 from abhinaya.transcription import transcripts
 
-ONLY_WITH = {"manifest": ("transcripts", "heard"), "audio": ("segment_seconds", "transcripts_settings", "like")}
+ONLY_WITH = {
+    "manifest": ("transcripts", "features"),
+    "audio": ("segment_seconds", "transcripts_settings", "transcribe_like"),
+}
 
 
 def arguments() -> argparse.Namespace:
@@ -24,7 +27,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--gpus", type=int, default=0, help="1 predicts on a GPU, 0 on the CPU (default: %(default)s)")
     corpus = parser.add_argument_group("with --manifest")
     corpus.add_argument("--transcripts", type=Path, help="transcripts.parquet, for a system that reads them")
-    corpus.add_argument("--heard", nargs="*", type=Path, default=[], help="what hear.py wrote, for a speech LLM")
+    corpus.add_argument(
+        "--features", nargs="*", type=Path, default=[], help="indices that extract_features.py wrote, for a speech LLM"
+    )
     new_audio.add_options(parser.add_argument_group("with --audio"))
     options = parser.parse_args()
     absent = "audio" if options.manifest else "manifest"
@@ -39,7 +44,7 @@ def main() -> None:
     if options.audio:
         label_new_audio(options)
         return
-    read = [options.manifest, options.transcripts, *options.heard, *of_model(options.model)]
+    read = [options.manifest, options.transcripts, *options.features, *of_model(options.model)]
     files.check_targets([options.output], filter(None, read))
     manifest = schemas.read_manifest(options.manifest)
     if options.transcripts:
@@ -47,7 +52,7 @@ def main() -> None:
     from abhinaya.prediction.predict import predict  # torch; not for --help
 
     schemas.write_predictions(
-        predict(options.model, manifest, options.cpus, options.gpus, options.heard), options.output
+        predict(options.model, manifest, options.cpus, options.gpus, options.features), options.output
     )
 
 

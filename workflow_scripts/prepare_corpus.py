@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from abhinaya import config
+from abhinaya.config.corpus import AnyCorpus
 from abhinaya.data import schemas
 from abhinaya.data.corpora import TooManyRejected, digests, prepare, summary
 from abhinaya.runtime import files
@@ -36,7 +37,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
-    corpus = config.parse(config.AnyCorpus, args.settings, "corpus")
+    corpus = config.parse(AnyCorpus, args.settings, "corpus")
     try:
         prepared = prepare(corpus, args.seed, args.audio, args.workers)
     except TooManyRejected as error:

@@ -22,7 +22,7 @@ def main() -> None:
         args.summary,
         args.transcripts,
         args.references,
-        args.about,
+        args.descriptions,
         manifest=args.manifest,
         analysis=args.analysis,
         paper=args.tables,
@@ -40,7 +40,9 @@ def texts_by_name(value: str) -> dict[str, str]:
     except ValueError:
         texts = None
     if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
-        raise UserError(f"--about: {value!r} is no JSON object of texts; write it like " + '\'{"s1": "what it is"}\'')
+        raise UserError(
+            f"--descriptions: {value!r} is no JSON object of texts; write it like " + '\'{"s1": "what it is"}\''
+        )
     return texts
 
 
@@ -58,7 +60,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--rejected", type=Path, help="rejected.csv: utterances that preparing the corpus left out")
     parser.add_argument("--transcripts", type=Path, help="transcripts.parquet")
     parser.add_argument("--references", type=Path, help="Parquet with FileName, text: what was really said")
-    parser.add_argument("--about", type=texts_by_name, default={}, help="JSON: what to say of each system, by name")
+    parser.add_argument(
+        "--descriptions", type=texts_by_name, default={}, help="JSON: what to say of each system, by name"
+    )
     parser.add_argument("--title", default="Speech emotion recognition by vote", help="heading of the report")
     parser.add_argument("--output-dir", type=Path, default=Path("results/report"), help="folder to write into")
     return parser.parse_args()

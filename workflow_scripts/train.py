@@ -7,7 +7,8 @@ import argparse
 import contextlib
 from pathlib import Path
 
-from abhinaya.config import Trained, parse
+from abhinaya.config import parse
+from abhinaya.config.system import Trained
 from abhinaya.data import schemas
 from abhinaya.runtime import errors, launch, locks, signals
 from abhinaya.transcription import transcripts
@@ -19,7 +20,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--settings", required=True, help="its section of the configuration: JSON, or a JSON/YAML file")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest.parquet")
     parser.add_argument("--transcripts", type=Path, help="transcripts.parquet, for a system that reads them")
-    parser.add_argument("--heard", nargs="*", type=Path, default=[], help="what hear.py wrote, for a speech LLM")
+    parser.add_argument(
+        "--features", nargs="*", type=Path, default=[], help="indices that extract_features.py wrote, for a speech LLM"
+    )
     parser.add_argument("--seed", type=int, default=1234, help="of weights, crops and batches")
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder for a run in progress")
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
@@ -59,7 +62,7 @@ def main() -> None:
             options.output,
             options.cpus,
             gpus,
-            options.heard,
+            options.features,
         )
 
 

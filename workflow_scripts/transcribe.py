@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from abhinaya.config import Transcripts, parse
+from abhinaya.config import parse
+from abhinaya.config.transcripts import Transcripts
 from abhinaya.data import schemas
 from abhinaya.runtime import errors, library_logging
 
@@ -14,7 +15,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--settings", default="{}", help="the `transcripts` section: JSON, or a JSON/YAML file")
     parser.add_argument("--shard", type=int, default=0, help="which shard, from 0")
     parser.add_argument("--seed", type=int, default=1234, help="of decoding again at a temperature")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--cpus", type=int, default=2, help="CPU threads")
     parser.add_argument("--gpus", type=int, default=0, help="1 transcribes on a GPU, 0 on the CPU")
     parser.add_argument("--output", type=Path, required=True, help="Parquet of this shard to write")
     return parser.parse_args()

@@ -25,20 +25,20 @@ def main() -> None:
         for member, name in error.missing:  # perhaps thousands: too many for the error's line
             print(f"missing: {member} {name}", file=sys.stderr)
         raise
-    voted = voting.vote(members, args.tiebreak, args.tie_rule)
+    voted = voting.vote(members, args.tie_break, args.tie_rule)
     submitted = voting.submission(voted)
     if args.manifest:
         check(submitted, args)
     write_predictions(voted, args.output)
     counts = voting.count_ties(voted)
     print(f"utterances: {counts['utterances']}")
-    print(f"ties: {counts['ties']}, decided by {args.tiebreak}")
+    print(f"ties: {counts['ties']}, decided by {args.tie_break}")
     print(f"ties decided outside the tied labels: {counts['outside']}")
     if args.submission:
         write_csv(submitted, args.submission)
         print(f"submitted test utterances: {len(submitted)}")
     if args.description:
-        described = {"members": args.members, "tie_break": args.tiebreak, "tie_rule": args.tie_rule}
+        described = {"members": args.members, "tie_break": args.tie_break, "tie_rule": args.tie_rule}
         write_json(described, args.description)
 
 
@@ -55,7 +55,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preds", nargs="+", type=Path, required=True, help="the members' preds.csv")
     parser.add_argument("--members", nargs="+", required=True, help="the members' names, in the order of --preds")
-    parser.add_argument("--tiebreak", required=True, help="the member that decides when no label has most votes")
+    parser.add_argument("--tie-break", required=True, help="the member that decides when no label has most votes")
     parser.add_argument(
         "--tie-rule",
         choices=get_args(voting.TieRule),

@@ -28,7 +28,7 @@ class Reply:
 
 
 @dataclass
-class Asked:
+class ReceivedRequest:
     """A request as it arrived."""
 
     body: dict[str, Any]
@@ -50,9 +50,9 @@ class Asked:
 class ChatServer:
     """Serves on a free port of loopback while its block runs; `asked` holds all requests in the order of arrival."""
 
-    def __init__(self, rule: Callable[[Asked], Reply]) -> None:
+    def __init__(self, rule: Callable[[ReceivedRequest], Reply]) -> None:
         self.rule = rule
-        self.asked: list[Asked] = []
+        self.asked: list[ReceivedRequest] = []
         self.open = self.most_open = 0
         self.lock = threading.Lock()
 
@@ -65,7 +65,7 @@ class ChatServer:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                chat._answer(self, Asked(body, {name.lower(): value for name, value in self.headers.items()}))
+                chat._answer(self, ReceivedRequest(body, {name.lower(): value for name, value in self.headers.items()}))
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -96,7 +96,7 @@ class ChatServer:
     def texts(self) -> list[str]:
         return [asked.text for asked in self.asked]
 
-    def _answer(self, handler: BaseHTTPRequestHandler, asked: Asked) -> None:
+    def _answer(self, handler: BaseHTTPRequestHandler, asked: ReceivedRequest) -> None:
         with self.lock:
             self.asked.append(asked)
             self.open += 1
@@ -127,7 +127,7 @@ def letters(probabilities: dict[str, float]) -> Reply:
     return Reply(max(probabilities, key=probabilities.get), logprobs)
 
 
-def _completion(asked: Asked, reply: Reply) -> dict[str, Any]:
+def _completion(asked: ReceivedRequest, reply: Reply) -> dict[str, Any]:
     if reply.status != 200:
         return {"error": {"message": reply.message, "type": "error", "code": reply.status}}
     listed = None

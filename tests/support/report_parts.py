@@ -92,10 +92,10 @@ def make_inputs(root: Path) -> dict[str, Path]:
         "splits": {"train": {"classes": {"A": 1234, "X": 7}}, "test": {"gender": {EVIL: 3}}},
     }
     write_json(summary, root / "summary.json")
-    heard = pd.DataFrame({"FileName": names, "text": "Hello, world!", "avg_logprob": -rng.random(len(names))})
-    heard.loc[:2, "text"] = ""
+    features = pd.DataFrame({"FileName": names, "text": "Hello, world!", "avg_logprob": -rng.random(len(names))})
+    features.loc[:2, "text"] = ""
     metadata = {"model": EVIL, "counts": {"redecoded": 4321}}
-    files.write_parquet(heard, schemas.TRANSCRIPTS, root / "transcripts.parquet", metadata)
+    files.write_parquet(features, schemas.TRANSCRIPTS, root / "transcripts.parquet", metadata)
     known = pd.DataFrame({"FileName": names, "text": "hello world"})
     files.write_parquet(known, report.REFERENCES, root / "references.parquet")
     return {"root": root, **{path.stem: path for path in root.glob("*.*")}}

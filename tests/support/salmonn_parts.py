@@ -7,7 +7,8 @@ import soundfile
 import torch
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
-from abhinaya.config import SalmonnSystem, parse
+from abhinaya.config import parse
+from abhinaya.config.system import SalmonnSystem
 from abhinaya.data.schemas import KEY
 from support import golden
 from support.text_corpus import save_llama
@@ -45,8 +46,8 @@ def save(folder: Path) -> None:
     special = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 1)
     decoder = {"decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 64, "vocab_size": 64}
     whisper = WhisperModel(WhisperConfig(**decoder, **special, **facts["config"]))
-    heard = {name.removeprefix("model."): weight for name, weight in tensors(facts).items()}
-    unused = whisper.load_state_dict(heard, strict=False)
+    features = {name.removeprefix("model."): weight for name, weight in tensors(facts).items()}
+    unused = whisper.load_state_dict(features, strict=False)
     assert not unused.unexpected_keys and all(name.startswith("decoder.") for name in unused.missing_keys)
     whisper.save_pretrained(folder / "whisper")
     WhisperFeatureExtractor().save_pretrained(folder / "whisper")
@@ -60,11 +61,15 @@ def save(folder: Path) -> None:
 
 
 def system(
-    folder: Path, encoder: dict | None = None, hearing: dict | None = None, head: dict | None = None, **training: object
+    folder: Path,
+    encoder: dict | None = None,
+    audio_encoder: dict | None = None,
+    head: dict | None = None,
+    **training: object,
 ) -> SalmonnSystem:
     defaults = {"epochs": 2, "learning_rate": 0.001, "effective_batch": 4, "batch_size": 2, "eval_batch_size": 4}
-    hears = {"whisper": str(folder / "whisper"), "beats": str(folder / "beats.pt")} | (hearing or {})
-    parts = {"hearing": hears, "language_model": str(folder / "llama"), "checkpoint": str(folder / "salmonn.pth")}
+    hears = {"whisper": str(folder / "whisper"), "beats": str(folder / "beats.pt")} | (audio_encoder or {})
+    parts = {"audio_encoder": hears, "language_model": str(folder / "llama"), "checkpoint": str(folder / "salmonn.pth")}
     return parse(
         SalmonnSystem,
         {

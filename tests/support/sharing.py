@@ -16,16 +16,16 @@ import torch
 from accelerate import Accelerator
 from torch.distributed.tensor import DTensor
 
-from abhinaya.config import TrainedSystem
+from abhinaya.config.system import TrainedSystem
 from abhinaya.runtime import files
 from abhinaya.training import train as training
 from support import salmonn_parts, speech_corpus, text_corpus
 
 RUNS = {  # what each goes through: options of `training`, and whether it is broken off in between
     "whole": [({}, False)],
-    "shared": [({"shard": True}, False)],
-    "recomputed": [({"shard": True, "gradient_checkpointing": True}, False)],
-    "resumed": [({"shard": True}, True), ({"shard": True}, False)],
+    "shared": [({"fsdp": True}, False)],
+    "recomputed": [({"fsdp": True, "gradient_checkpointing": True}, False)],
+    "resumed": [({"fsdp": True}, True), ({"fsdp": True}, False)],
 }
 
 
@@ -38,7 +38,7 @@ def made(family: str, models: Path, **options: object) -> tuple[TrainedSystem, p
     if family == "text":
         return text_corpus.system(models / "llama", **options), text_corpus.make_manifest(models)
     clip = {"speech_window": "clip", "window": "clip", "max_seconds": 2.0}
-    return salmonn_parts.system(models, hearing=clip, **options), salmonn_parts.make_manifest(models)
+    return salmonn_parts.system(models, audio_encoder=clip, **options), salmonn_parts.make_manifest(models)
 
 
 def held(model: torch.nn.Module) -> dict[str, int]:
@@ -67,7 +67,7 @@ def train(settings: TrainedSystem, manifest: pd.DataFrame, folder: Path, broken_
 
     training.Epochs.on_epoch_begin = watched
     # As on GPUs, where accelerate does not let DDP have a model with shares.
-    Accelerator.multi_device = property(lambda _: settings.training.shard)
+    Accelerator.multi_device = property(lambda _: settings.training.fsdp)
     try:
         speech_corpus.run(settings, manifest, folder)
     except Stop:

@@ -8,7 +8,8 @@ import pandas as pd
 import soundfile
 import torch
 
-from abhinaya.config import SpeechSystem, TrainedSystem, parse
+from abhinaya.config import parse
+from abhinaya.config.system import SpeechSystem, TrainedSystem
 from abhinaya.data import schemas
 from abhinaya.data.schemas import KEY
 from abhinaya.runtime import files

@@ -6,7 +6,8 @@ import pandas as pd
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from abhinaya.config import TextSystem, parse
+from abhinaya.config import parse
+from abhinaya.config.system import TextSystem
 from abhinaya.data.schemas import KEY
 from support import golden
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from abhinaya.config import Hearing
+from abhinaya.config.system import AudioEncoder
 from support.chat_server import ChatServer, Reply
 
 ROOT = Path(__file__).parents[2]
@@ -104,7 +104,7 @@ def test_systems(tmp_path: Path) -> None:
     done = run("systems.py", "--systems", "baseline", "st1", *small, "--output", output)
     assert done.returncode == 0, done.stderr
     found = json.loads(output.read_text())["ways"]
-    ways = [f"st1 {window}, {how}" for window in ("full", "clip") for how in ("heard anew", "cached")]
+    ways = [f"st1 {window}, {how}" for window in ("full", "clip") for how in ("on the fly", "cached")]
     assert list(found) == ["baseline", *ways]
     for way, values in found.items():
         assert f"{way} " in done.stdout
@@ -121,18 +121,18 @@ def test_hearing_is_measured_without_the_start(tmp_path: Path, monkeypatch: pyte
     systems = importlib.import_module("systems")
     clock = [0.0]
 
-    def hear(name: str, corpus: Path, options: SimpleNamespace, *more: object) -> None:
-        assert name == "hear.py"
+    def extract_features(name: str, corpus: Path, options: SimpleNamespace, *more: object) -> None:
+        assert name == "extract_features.py"
         given = dict(zip(more[::2], more[1::2], strict=True))
-        heard = options.clips + len(systems.CLASSES)
-        assert int(given.get("--shard", 0)) == 0 and int(given.get("--shards", 1)) in (1, heard)
-        clock[0] += 100 + 2 * heard / int(given.get("--shards", 1))
-        Path(given["--output"]).with_suffix(".heard.bin").write_bytes(bytes(1000 * heard))
+        features = options.clips + len(systems.CLASSES)
+        assert int(given.get("--shard", 0)) == 0 and int(given.get("--shards", 1)) in (1, features)
+        clock[0] += 100 + 2 * features / int(given.get("--shards", 1))
+        Path(given["--output"]).with_suffix(".speech.bin").write_bytes(bytes(1000 * features))
 
-    monkeypatch.setattr(systems, "script", hear)
+    monkeypatch.setattr(systems, "script", extract_features)
     monkeypatch.setattr(systems.time, "perf_counter", lambda: clock[0])
-    settings = Hearing(whisper="w", beats="b.pt")
-    found = systems.hear(settings, tmp_path, tmp_path / "heard.parquet", SimpleNamespace(clips=8))
+    settings = AudioEncoder(whisper="w", beats="b.pt")
+    found = systems.extract_features(settings, tmp_path, tmp_path / "features.parquet", SimpleNamespace(clips=8))
     assert found == {"hearing_seconds_per_clip": 2.0, "stored_mb_per_clip": 0.001}
 
 

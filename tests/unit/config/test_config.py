@@ -16,6 +16,10 @@ from snakemake.utils import update_config
 
 from abhinaya import config
 from abhinaya.config import reference
+from abhinaya.config.base import Section, settings_json
+from abhinaya.config.corpus import AnyCorpus
+from abhinaya.config.system import SpeechSystem
+from abhinaya.config.transcripts import Transcripts
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
 
@@ -33,7 +37,7 @@ BASE = {
         "baseline": SPEECH,
         "s1": {
             "family": "speech",
-            "about": "listens",
+            "description": "listens",
             "encoder": {"model": "/models/wavlm", "max_seconds": 10.0},
             "loss": {"name": "wfl", "gamma": 2.0},
             "training": {"batch_size": 8},
@@ -88,7 +92,7 @@ MISTAKES = {
     "systems.s1.encoder.min_second": (1.0, "unknown key; did you mean `min_seconds`?"),
     "systems.s1.loss.gama": (1.0, "unknown key; did you mean `gamma`?"),
     "systems.s1.loss.tau": (1.0, "unknown key; choose from name, gamma, reduction"),
-    "systems.s1.epochs": (3, "unknown key; choose from about, loss, training, resources, family, encoder, head"),
+    "systems.s1.epochs": (3, "unknown key; choose from description, loss, training, resources, family, encoder, head"),
     "ensembles.vote.tiebreak": ("s1", "unknown key; did you mean `tie_break`?"),
     "corpus.train.Z": (3, f"unknown key; choose from {CHOICE}"),
     # wrong types
@@ -353,27 +357,25 @@ def test_a_file_that_is_absent_or_no_yaml(tmp_path: Path) -> None:
 def test_a_section_is_read_from_json_or_a_file(tmp_path: Path) -> None:
     path = tmp_path / "t.yaml"
     path.write_text("{source: corpus, shards: 2}")
-    assert config.parse(config.Transcripts, str(path)) == config.parse(
-        config.Transcripts, '{"source": "corpus", "shards": 2}'
-    )
+    assert config.parse(Transcripts, str(path)) == config.parse(Transcripts, '{"source": "corpus", "shards": 2}')
     for settings, fix in {
         "absent.yaml": "neither JSON nor a file",
         "{": "not JSON or YAML",
         '{"shard": 2}': "`shard`: unknown key; did you mean `shards`?",
     }.items():
         with pytest.raises(UserError, match=re.escape(fix)) as raised:
-            config.parse(config.Transcripts, settings, "transcripts")
+            config.parse(Transcripts, settings, "transcripts")
         assert str(raised.value).startswith("transcripts: ")
     with pytest.raises(UserError, match=r"^corpus: `tabel`: unknown key; did you mean `table`\?$"):
-        config.parse(config.AnyCorpus, {"kind": "csv", "table": "t.csv", "tabel": "t.csv"}, "corpus")
+        config.parse(AnyCorpus, {"kind": "csv", "table": "t.csv", "tabel": "t.csv"}, "corpus")
 
 
 def test_settings_for_a_rule_come_back_whole_but_for_what_is_left_out() -> None:
     system = config.validate(BASE).systems["s1"]
-    text = config.settings_json(system)
-    assert "about" not in text and "resources" not in text
-    assert config.parse(config.SpeechSystem, text) == system.model_copy(
-        update={"about": "", "resources": type(system.resources)()}
+    text = settings_json(system)
+    assert "description" not in text and "resources" not in text
+    assert config.parse(SpeechSystem, text) == system.model_copy(
+        update={"description": "", "resources": type(system.resources)()}
     )
 
 
@@ -384,18 +386,18 @@ def configurations() -> list[Path]:
     return [ROOT / "config.yaml", *sorted((ROOT / "config").glob("*.yaml"))]
 
 
-def sections() -> list[type[config.Section]]:
-    def below(section: type[config.Section]) -> Iterator[type[config.Section]]:
+def sections() -> list[type[Section]]:
+    def below(section: type[Section]) -> Iterator[type[Section]]:
         for child in section.__subclasses__():
             yield child
             yield from below(child)
 
-    return list(below(config.Section))
+    return list(below(Section))
 
 
 def paths(annotation: Any, prefix: str = "") -> Iterator[str]:
     """Every dotted key under a model; NAME stands for a name of the user's."""
-    if isinstance(annotation, type) and issubclass(annotation, config.Section):
+    if isinstance(annotation, type) and issubclass(annotation, Section):
         for key, field in annotation.model_fields.items():
             path = f"{prefix}.{key}" if prefix else key
             yield path
@@ -435,7 +437,7 @@ def test_manual_has_the_current_table_of_every_section() -> None:
 
 
 @pytest.mark.parametrize("section", sections(), ids=lambda section: section.__name__)
-def test_documented_defaults_mean_in_yaml_what_they_are(section: type[config.Section]) -> None:
+def test_documented_defaults_mean_in_yaml_what_they_are(section: type[Section]) -> None:
     (found,) = (found[0] for found in reference.MARKED.finditer(README) if found[2] == section.__name__)
     rows = [re.split(r"\s*\|\s*", line)[1:-1] for line in found.splitlines()[3:-1]]
     assert [row[0].strip("`") for row in rows] == [
@@ -446,7 +448,7 @@ def test_documented_defaults_mean_in_yaml_what_they_are(section: type[config.Sec
         assert meaning
         if field.is_required():
             assert default == "required"
-        elif isinstance(field.default, config.Section):
+        elif isinstance(field.default, Section):
             given = {} if default == "–" else yaml.safe_load(default.strip("`"))
             assert type(field.default)(**given) == field.default
         else:
@@ -574,14 +576,18 @@ def test_a_mistake_in_a_prompt_is_told(prompt: dict, key: str, text: str, fix: s
 
 
 def test_systems_that_share_a_cache_make_it_alike() -> None:
-    def speech_llm(**hearing: Any) -> dict:
-        heard = {"whisper": "w", "beats": "b.pt", "cache": True} | hearing
-        return {"family": "salmonn", "encoder": {"hearing": heard, "language_model": "l"}, "loss": {"name": "vs"}}
+    def speech_llm(**audio_encoder: Any) -> dict:
+        features = {"whisper": "w", "beats": "b.pt", "cache": True} | audio_encoder
+        return {
+            "family": "salmonn",
+            "encoder": {"audio_encoder": features, "language_model": "l"},
+            "loss": {"name": "vs"},
+        }
 
     config.validate(changed(("systems.s2", speech_llm()), ("systems.st1", speech_llm())))
     config.validate(changed(("systems.s2", speech_llm()), ("systems.st1", speech_llm(max_seconds=5.0, shards=2))))
     for other in ({"shards": 2}, {"resources": {"gpu": 1}}):
         assert told(changed(("systems.s2", speech_llm()), ("systems.st1", speech_llm(**other)))) == (
-            "configuration: `systems.st1.encoder.hearing`: shares its cache with s2, but differs in `shards` or "
+            "configuration: `systems.st1.encoder.audio_encoder`: shares its cache with s2, but differs in `shards` or "
             "`resources`; make them equal"
         )

@@ -58,7 +58,7 @@ def test_an_unknown_key_is_told_wherever_it_stands(path: Path) -> None:
         ("tables.zero_shot", "model", "did you mean `models`?"),
         ("tables.losses", "system", "did you mean `systems`?"),
         ("tables.losses.losses.1", "gama", "did you mean `gamma`?"),
-        ("systems.t9.endpoint", "api_key", "choose from url, key_variable, constrained, parameters"),
+        ("systems.t9.endpoint", "api_key", "choose from url, key_variable, structured_output, parameters"),
     ],
 )
 def test_sections_that_may_be_left_out_or_stand_in_lists_know_their_keys(key: str, wrong: str, fix: str) -> None:
@@ -74,8 +74,16 @@ def test_sections_that_may_be_left_out_or_stand_in_lists_know_their_keys(key: st
 @pytest.mark.parametrize(
     ("key", "value", "fix"),
     [
-        ("modalities", ["st1", "s2_7b"], "the first is to hear alone, the second to read, too; order them so"),
-        ("modalities", ["s2", "s2_7b"], "the first is to hear alone, the second to read, too; order them so"),
+        (
+            "modalities",
+            ["st1", "s2_7b"],
+            "the first must take speech alone, the second speech and transcript; put them in this order",
+        ),
+        (
+            "modalities",
+            ["s2", "s2_7b"],
+            "the first must take speech alone, the second speech and transcript; put them in this order",
+        ),
         ("modalities", ["s1", "st1"], "'s1' is none of s2, st1, s2_7b"),
         ("modalities", ["s2_7b", "salmonn_zero_shot"], "'salmonn_zero_shot' is none of s2, st1, s2_7b"),
         ("speech_zero_shot", "t1", "'t1' is none of salmonn_zero_shot"),

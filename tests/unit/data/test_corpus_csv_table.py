@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from abhinaya import config
+from abhinaya.config.corpus import AnyCorpus, Csv
 from abhinaya.data import schemas
 from abhinaya.data.corpora import TooManyRejected, csv_table, prepare
 from abhinaya.runtime import files
@@ -39,9 +40,9 @@ def save(root: Path, rows: list[tuple], columns: tuple[str, ...] = ("path", "Emo
     pd.DataFrame(rows, columns=list(columns)).to_csv(root / "corpus.csv", index=False)
 
 
-def corpus(folder: Path, **settings) -> config.Csv:
+def corpus(folder: Path, **settings) -> Csv:
     defaults = {"kind": "csv", "table": str(folder / "corpus.csv"), "classes": ["A", "H"]}
-    return config.parse(config.AnyCorpus, defaults | settings)
+    return config.parse(AnyCorpus, defaults | settings)
 
 
 def test_a_plain_table_becomes_a_manifest(root: Path) -> None:

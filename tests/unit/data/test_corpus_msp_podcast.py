@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from abhinaya import config
+from abhinaya.config.corpus import AnyCorpus, MspPodcast
 from abhinaya.data.corpora import msp_podcast, prepare
 from abhinaya.labels import CLASSES
 from abhinaya.runtime.errors import UserError
@@ -15,8 +16,8 @@ from support.msp_layout import DEVELOPMENT, HIDDEN_TESTS, TEST1, TRAIN, write
 LABELS = "Labels/labels_consensus.csv"
 
 
-def corpus(root: Path, **settings) -> config.MspPodcast:
-    return config.parse(config.AnyCorpus, {"kind": "msp_podcast", "root": str(root), **settings})
+def corpus(root: Path, **settings) -> MspPodcast:
+    return config.parse(AnyCorpus, {"kind": "msp_podcast", "root": str(root), **settings})
 
 
 @pytest.fixture(scope="module")

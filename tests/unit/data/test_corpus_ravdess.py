@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from abhinaya import config
+from abhinaya.config.corpus import AnyCorpus, Ravdess
 from abhinaya.data.corpora import prepare, ravdess
 from abhinaya.runtime.errors import UserError
 
@@ -35,13 +36,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     record(root, "03-01-03-01-01-02-01", suffix="WAV")
     (root / "Actor_01" / "._03-01-03-01-01-01-01.wav").write_bytes(b"junk")
     (root / "Actor_01" / "notes.txt").write_text("notes")
-    (root / "README.md").write_text("about")
+    (root / "README.md").write_text("description")
     return root
 
 
-def corpus(folder: Path, **settings) -> config.Ravdess:
+def corpus(folder: Path, **settings) -> Ravdess:
     actors = {"train_actors": [1, 2, 3], "validation_actors": [4], "test_actors": [5, 6]}
-    return config.parse(config.AnyCorpus, {"kind": "ravdess", "root": str(folder), **actors, **settings})
+    return config.parse(AnyCorpus, {"kind": "ravdess", "root": str(folder), **actors, **settings})
 
 
 def test_names_become_labels(root: Path) -> None:

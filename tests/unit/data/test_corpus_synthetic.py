@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from abhinaya import config
+from abhinaya.config.corpus import Synthetic
 from abhinaya.data.corpora import espeak, sentences, synthetic
 from abhinaya.data.corpora.espeak import Prosody, Request
 from abhinaya.labels import CLASSES
@@ -27,8 +28,8 @@ USUAL = Prosody(pitch=50, range=50, rate=160, volume=80, word_gap=2)
 SMALL = {"train": dict.fromkeys(CLASSES, 2), "validation_per_class": 1, "test_per_class": 1, "speakers": 16}
 
 
-def corpus(**settings) -> config.Synthetic:
-    return config.parse(config.Synthetic, {"kind": "synthetic", **settings})
+def corpus(**settings) -> Synthetic:
+    return config.parse(Synthetic, {"kind": "synthetic", **settings})
 
 
 def digests(folder: Path) -> dict[str, str]:

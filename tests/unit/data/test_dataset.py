@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from abhinaya.config import SpeechEncoder
+from abhinaya.config.system import SpeechEncoder
 from abhinaya.data.dataset import UNKNOWN, LengthGrouped, Utterances, Vectors, by_size, collate
 from abhinaya.labels import CLASSES
 from abhinaya.modeling.encoders import speech
@@ -27,7 +27,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
 
 def utterances(manifest: pd.DataFrame, seed: int | None = None, epoch: int = 0) -> Utterances:
-    made = Utterances(manifest, speech.Clips(SETTINGS), seed)
+    made = Utterances(manifest, speech.WaveformLoader(SETTINGS), seed)
     made.epoch = epoch
     return made
 

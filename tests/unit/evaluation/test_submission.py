@@ -10,7 +10,8 @@ import pytest
 
 import check_submission
 import vote
-from abhinaya.config import Ensemble, parse
+from abhinaya.config import parse
+from abhinaya.config.ensemble import Ensemble
 from abhinaya.data import schemas
 from abhinaya.data.schemas import KEY, PROBABILITIES
 from abhinaya.evaluation import submission
@@ -174,7 +175,7 @@ def voting(corpus: Path, names: list[str]) -> list[object]:
     for member in ("s1", "t2"):
         schemas.write_predictions(table, corpus / member / "preds.csv")
     return [
-        *("--preds", corpus / "s1/preds.csv", corpus / "t2/preds.csv", "--members", "s1", "t2", "--tiebreak", "t2"),
+        *("--preds", corpus / "s1/preds.csv", corpus / "t2/preds.csv", "--members", "s1", "t2", "--tie-break", "t2"),
         *("--output", corpus / "vote/preds.csv", "--submission", corpus / "vote/submission.csv"),
     ]
 

@@ -157,7 +157,7 @@ def test_the_script_replaces_nothing_that_it_reads_or_writes(tmp_path, monkeypat
     with pytest.raises(UserError, match=message):
         run_script(
             monkeypatch,
-            *("--preds", "s1.csv", "s2.csv", "--members", "s1", "s2", "--tiebreak", "s1"),
+            *("--preds", "s1.csv", "s2.csv", "--members", "s1", "s2", "--tie-break", "s1"),
             *("--output", output, "--submission", submission),
         )
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -167,7 +167,7 @@ def test_a_list_of_rejected_audio_goes_with_a_manifest(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         run_script(
             monkeypatch,
-            *("--preds", "a.csv", "--members", "s1", "--tiebreak", "s1", "--output", "o.csv", "--rejected", "r.csv"),
+            *("--preds", "a.csv", "--members", "s1", "--tie-break", "s1", "--output", "o.csv", "--rejected", "r.csv"),
         )
     assert "argument --rejected: goes with --manifest" in capsys.readouterr().err
 
@@ -181,7 +181,7 @@ def test_the_script_writes_votes_and_submission(tmp_path, monkeypatch, capsys):
     output, submission = tmp_path / "vote" / "preds.csv", tmp_path / "vote" / "submission.csv"
     run_script(
         monkeypatch,
-        *("--preds", *files.values(), "--members", *files, "--tiebreak", "s2"),
+        *("--preds", *files.values(), "--members", *files, "--tie-break", "s2"),
         *("--output", output, "--submission", submission),
     )
     voted = read_predictions(output)
@@ -201,7 +201,7 @@ def test_the_script_lists_every_missing_prediction_before_its_error(tmp_path, mo
     with pytest.raises(UserError, match=r"no prediction of s1 for 5 utterances .* same manifest$"):
         run_script(
             monkeypatch,
-            *("--preds", *files.values(), "--members", *files, "--tiebreak", "s2", "--output", output),
+            *("--preds", *files.values(), "--members", *files, "--tie-break", "s2", "--output", output),
         )
     listed = capsys.readouterr().err.splitlines()
     assert listed == [*[f"missing: s1 000{index}.wav" for index in range(3, 8)], "missing: t1 0000.wav"]
@@ -214,5 +214,5 @@ def test_the_script_wants_one_name_for_each_file(tmp_path, monkeypatch, names):
     with pytest.raises(UserError, match="--members"):
         run_script(
             monkeypatch,
-            *("--preds", *files.values(), "--members", *names, "--tiebreak", "s1", "--output", tmp_path / "preds.csv"),
+            *("--preds", *files.values(), "--members", *names, "--tie-break", "s1", "--output", tmp_path / "preds.csv"),
         )

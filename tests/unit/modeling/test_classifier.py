@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from abhinaya.config import Head
+from abhinaya.config.system import Head
 from abhinaya.modeling.classifier import Classifier
 from support import golden as golden_numbers
 
@@ -19,7 +19,7 @@ class Given(nn.Module):
 
     def __init__(self, width: int, random: bool = False) -> None:
         super().__init__()
-        self.width, self.drawn = width, ("",) if random else ()
+        self.width, self.random_parts = width, ("",) if random else ()
         self.scale = nn.Parameter(torch.ones(1))
         self.frozen = nn.Parameter(torch.ones(1), requires_grad=False)
 

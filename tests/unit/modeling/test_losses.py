@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from abhinaya.config import Vs, Wce, Wfl
+from abhinaya.config.system import Vs, Wce, Wfl
 from abhinaya.labels import CLASSES
 from abhinaya.modeling import losses
 from abhinaya.modeling.losses import VectorScaling, WeightedCrossEntropy, WeightedFocal

@@ -13,13 +13,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
-from abhinaya.config import Hearing, SalmonnSystem, parse, settings_json
+from abhinaya.config import parse
+from abhinaya.config.base import settings_json
+from abhinaya.config.system import AudioEncoder, SalmonnSystem
 from abhinaya.data import schemas
 from abhinaya.data.dataset import collate
 from abhinaya.data.schemas import PROBABILITIES
 from abhinaya.modeling import checkpoint
 from abhinaya.modeling.encoders.salmonn import audio_encoders, speech_llm
-from abhinaya.modeling.encoders.salmonn.feature_cache import INDEX, Heard, hear
+from abhinaya.modeling.encoders.salmonn.feature_cache import INDEX, CachedFeatures, extract_features
 from abhinaya.prediction import predict
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
@@ -32,7 +34,7 @@ CPU = torch.device("cpu")
 ANEW = {"speech_window": "clip", "window": "clip"}
 CLIP = ANEW | {"cache": True}
 COMMITS = ("a" * 40, "b" * 40)
-SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "hear.py"
+SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "extract_features.py"
 
 
 @pytest.fixture(scope="module")
@@ -51,41 +53,41 @@ def cached(settings: SalmonnSystem, manifest: pd.DataFrame, folder: Path, shards
     paths = []
     for shard in range(shards):
         paths.append(folder / f"{shard:03}.parquet")
-        hear(manifest.iloc[shard::shards], settings.encoder.hearing, paths[-1], CPU, 0)
+        extract_features(manifest.iloc[shard::shards], settings.encoder.audio_encoder, paths[-1], CPU, 0)
     return paths
 
 
-def trained(settings: SalmonnSystem, manifest: pd.DataFrame, folder: Path, heard: list[Path]) -> Path:
-    train("tiny", settings, manifest, 7, folder / "checkpoints", folder / "model", cpus=1, heard=heard)
+def trained(settings: SalmonnSystem, manifest: pd.DataFrame, folder: Path, features: list[Path]) -> Path:
+    train("tiny", settings, manifest, 7, folder / "checkpoints", folder / "model", cpus=1, features=features)
     return folder / "model"
 
 
-def predicted(model: Path, manifest: pd.DataFrame, heard: list[Path] | tuple = ()) -> pd.DataFrame:
-    return predict.predict(model, manifest, cpus=1, heard=heard)[list(PROBABILITIES)]
+def predicted(model: Path, manifest: pd.DataFrame, features: list[Path] | tuple = ()) -> pd.DataFrame:
+    return predict.predict(model, manifest, cpus=1, features=features)[list(PROBABILITIES)]
 
 
 @pytest.fixture(scope="module")
 def shards(parts: Path, manifest: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return cached(system(parts, hearing=CLIP), manifest, tmp_path_factory.mktemp("heard"))
+    return cached(system(parts, audio_encoder=CLIP), manifest, tmp_path_factory.mktemp("speech"))
 
 
 def test_golden_clips_are_heard_as_in_the_reference(parts: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
     """Whisper's and BEATs' vectors, from the audio to the cache; Whisper's last 4 frames make no token."""
     rows = manifest.assign(clip=[Path(path).stem for path in manifest["path"]]).drop_duplicates("clip")
-    settings = system(parts, hearing={"cache": True})
-    heard = Heard(cached(settings, rows, tmp_path, shards=1), settings.encoder.hearing)
+    settings = system(parts, audio_encoder={"cache": True})
+    features = CachedFeatures(cached(settings, rows, tmp_path, shards=1), settings.encoder.audio_encoder)
     expected = golden.arrays("salmonn")
     for name, clip in rows[rows["clip"].isin(("a", "b"))][[schemas.KEY, "clip"]].itertuples(index=False):
-        found = heard.load(name)
-        np.testing.assert_allclose(found["heard"], expected[f"whisper_{clip}"][: 88 * 17], atol=1e-4)
-        np.testing.assert_allclose(found["sounds"], expected[f"beats_{clip}"], atol=1e-4)
+        found = features.load(name)
+        np.testing.assert_allclose(found["speech"], expected[f"whisper_{clip}"][: 88 * 17], atol=1e-4)
+        np.testing.assert_allclose(found["audio"], expected[f"beats_{clip}"], atol=1e-4)
 
 
 @pytest.mark.slow
 def test_cached_equals_uncached(parts: Path, manifest: pd.DataFrame, shards: list[Path], tmp_path: Path) -> None:
-    """Clips below `max_seconds` are never cropped, so that training is the same, too."""
-    whole = run(system(parts, hearing=ANEW, head={"dropout": 0.0}), manifest, tmp_path / "uncached")
-    model = trained(system(parts, hearing=CLIP, head={"dropout": 0.0}), manifest, tmp_path / "cached", shards)
+    """AudioLoader below `max_seconds` are never cropped, so that training is the same, too."""
+    whole = run(system(parts, audio_encoder=ANEW, head={"dropout": 0.0}), manifest, tmp_path / "uncached")
+    model = trained(system(parts, audio_encoder=CLIP, head={"dropout": 0.0}), manifest, tmp_path / "cached", shards)
     names = load_file(whole / checkpoint.WEIGHTS).keys()
     assert load_file(model / checkpoint.WEIGHTS).keys() == names
     on_the_fly = predicted(whole, manifest)
@@ -96,28 +98,28 @@ def test_cached_equals_uncached(parts: Path, manifest: pd.DataFrame, shards: lis
 @pytest.mark.slow
 def test_longer_clips_are_cropped_in_the_middle(parts: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
     """What is cached is what prediction hears on the fly, even of clips that training would crop at random."""
-    settings = system(parts, hearing=CLIP | {"max_seconds": 1.5}, epochs=1)
+    settings = system(parts, audio_encoder=CLIP | {"max_seconds": 1.5}, epochs=1)
     shards = cached(settings, manifest, tmp_path, shards=1)
-    heard = Heard(shards, settings.encoder.hearing)
-    loader, ears, _ = audio_encoders.build(settings.encoder.hearing)
+    features = CachedFeatures(shards, settings.encoder.audio_encoder)
+    loader, audio_encoder, _ = audio_encoders.build(settings.encoder.audio_encoder)
     assert (manifest["duration"] > 1.5).any()
     for row in manifest.drop_duplicates("path").to_dict("records"):
         batch = collate([loader.load(row, None) | {"labels": 0}])
         del batch["labels"]
-        for kind, vectors in heard.load(row[schemas.KEY]).items():
-            np.testing.assert_allclose(vectors, ears(**batch)[kind][0], atol=1e-4)
+        for kind, vectors in features.load(row[schemas.KEY]).items():
+            np.testing.assert_allclose(vectors, audio_encoder(**batch)[kind][0], atol=1e-4)
     model = trained(settings, manifest, tmp_path / "run", shards)
     np.testing.assert_allclose(predicted(model, manifest, shards), predicted(model, manifest), atol=1e-4)
 
 
 def test_ears_keep_to_their_own_arithmetic(parts: Path, manifest: pd.DataFrame) -> None:
-    """A system's `precision` changes nothing of what is heard, so that a cache serves it, too."""
-    loader, ears, _ = audio_encoders.build(system(parts, hearing=ANEW).encoder.hearing)
+    """A system's `precision` does not change the features, so that a cache serves it, too."""
+    loader, audio_encoder, _ = audio_encoders.build(system(parts, audio_encoder=ANEW).encoder.audio_encoder)
     batch = collate([loader.load(manifest.iloc[0].to_dict(), None) | {"labels": 0}])
     del batch["labels"]
-    expected = ears(**batch)
+    expected = audio_encoder(**batch)
     with torch.autocast("cpu", torch.bfloat16):
-        found = ears(**batch)
+        found = audio_encoder(**batch)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
@@ -125,11 +127,11 @@ def test_a_cache_and_its_key_come_together(
     parts: Path, manifest: pd.DataFrame, shards: list[Path], tmp_path: Path
 ) -> None:
     """Otherwise training would crop at random where `cache` promises the middle, or the other way round."""
-    told = r"`hearing.cache` is true: give --heard what hear.py wrote, or set it to false"
+    told = r"`audio_encoder.cache` is true: give --features what extract_features.py wrote, or set it to false"
     with pytest.raises(UserError, match=told):
-        run(system(parts, hearing=CLIP), manifest, tmp_path)
-    with pytest.raises(UserError, match=r"--heard: given, but `hearing.cache` is false; set it to true"):
-        trained(system(parts, hearing=ANEW), manifest, tmp_path, shards)
+        run(system(parts, audio_encoder=CLIP), manifest, tmp_path)
+    with pytest.raises(UserError, match=r"--features: given, but `audio_encoder.cache` is false; set it to true"):
+        trained(system(parts, audio_encoder=ANEW), manifest, tmp_path, shards)
 
 
 @pytest.mark.slow
@@ -140,7 +142,7 @@ def test_random_beats_are_drawn_again_to_predict_without_the_cache(
     shards = cached(settings, manifest, tmp_path, shards=1)
     model = trained(settings, manifest, tmp_path / "run", shards)
     np.testing.assert_allclose(predicted(model, manifest), predicted(model, manifest, shards), atol=1e-4)
-    speech_llm.build(settings.encoder, 8, CPU, False, shards)  # trainings with other seeds share what was heard
+    speech_llm.build(settings.encoder, 8, CPU, False, shards)  # trainings with other seeds share the cached features
 
 
 @pytest.fixture
@@ -166,10 +168,10 @@ def published(parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 def test_a_published_whisper_is_pinned_to_its_commit(
     cache: bool, published: Path, parts: Path, manifest: pd.DataFrame, tmp_path: Path
 ) -> None:
-    settings = system(parts, hearing=ANEW | {"whisper": "somebody/whisper", "cache": cache}, epochs=1)
+    settings = system(parts, audio_encoder=ANEW | {"whisper": "somebody/whisper", "cache": cache}, epochs=1)
     shards = cached(settings, manifest, tmp_path, shards=1) if cache else []
     model = trained(settings, manifest, tmp_path / "run", shards)
-    stored = files.read_json(model / "config.json")["settings"]["encoder"]["hearing"]
+    stored = files.read_json(model / "config.json")["settings"]["encoder"]["audio_encoder"]
     assert stored["revision"] == COMMITS[0] and stored["cache"] == cache
     before = predicted(model, manifest, shards)
     published.write_text(COMMITS[1])  # the authors publish other weights
@@ -178,22 +180,23 @@ def test_a_published_whisper_is_pinned_to_its_commit(
 
 
 def test_shards_of_one_commit_alone_serve(published: Path, parts: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
-    settings = system(parts, hearing=CLIP | {"whisper": "somebody/whisper"}).encoder.hearing
+    settings = system(parts, audio_encoder=CLIP | {"whisper": "somebody/whisper"}).encoder.audio_encoder
     for commit in COMMITS:
         published.write_text(commit)
-        hear(manifest.iloc[:1], settings, tmp_path / f"{commit[0]}.parquet", CPU, 0)
+        extract_features(manifest.iloc[:1], settings, tmp_path / f"{commit[0]}.parquet", CPU, 0)
     for commit in COMMITS:
-        Heard([tmp_path / f"{commit[0]}.parquet"], settings)
+        CachedFeatures([tmp_path / f"{commit[0]}.parquet"], settings)
     with pytest.raises(
-        UserError, match=rf"b.parquet: heard with Whisper's commit {COMMITS[1]}, .*a.parquet with {COMMITS[0]}; make"
+        UserError,
+        match=rf"b.parquet: extracted with Whisper's commit {COMMITS[1]}, .*a.parquet with {COMMITS[0]}; make",
     ):
-        Heard([tmp_path / "a.parquet", tmp_path / "b.parquet"], settings)
+        CachedFeatures([tmp_path / "a.parquet", tmp_path / "b.parquet"], settings)
     pinned = settings.model_copy(update={"revision": COMMITS[1]})
-    assert Heard([tmp_path / "b.parquet"], pinned).revision == COMMITS[1]
+    assert CachedFeatures([tmp_path / "b.parquet"], pinned).revision == COMMITS[1]
     with pytest.raises(
-        UserError, match=rf"a.parquet: heard with Whisper's commit {COMMITS[0]}, not {COMMITS[1]}; make"
+        UserError, match=rf"a.parquet: extracted with Whisper's commit {COMMITS[0]}, not {COMMITS[1]}; make"
     ):
-        Heard([tmp_path / "a.parquet"], pinned)
+        CachedFeatures([tmp_path / "a.parquet"], pinned)
 
 
 @pytest.mark.parametrize("part", ["beats.pt", "whisper"])
@@ -201,22 +204,24 @@ def test_a_model_that_changed_since_is_told(part: str, parts: Path, manifest: pd
     shutil.copytree(parts / "whisper", tmp_path / "whisper")
     shutil.copy(parts / "beats.pt", tmp_path)
     places = {"whisper": str(tmp_path / "whisper"), "beats": str(tmp_path / "beats.pt")}
-    settings = system(parts, hearing=CLIP | places).encoder.hearing
-    hear(manifest.iloc[:1], settings, tmp_path / "0.parquet", CPU, 0)
-    Heard([tmp_path / "0.parquet"], settings)
+    settings = system(parts, audio_encoder=CLIP | places).encoder.audio_encoder
+    extract_features(manifest.iloc[:1], settings, tmp_path / "0.parquet", CPU, 0)
+    CachedFeatures([tmp_path / "0.parquet"], settings)
     if part == "whisper":
         weights = tmp_path / "whisper" / "model.safetensors"
         save_file({name: 2 * value for name, value in load_file(weights).items()}, weights, {"format": "pt"})
     else:
         content = torch.load(tmp_path / part, weights_only=True)
         torch.save(content | {"model": {name: 2 * value for name, value in content["model"].items()}}, tmp_path / part)
-    with pytest.raises(UserError, match=rf"0.parquet: {tmp_path / part} has changed since; make it again with hear.py"):
-        Heard([tmp_path / "0.parquet"], settings)
+    with pytest.raises(
+        UserError, match=rf"0.parquet: {tmp_path / part} has changed since; make it again with extract_features.py"
+    ):
+        CachedFeatures([tmp_path / "0.parquet"], settings)
 
 
 def test_a_random_whisper_is_refused() -> None:
     with pytest.raises(UserError, match="`whisper`: cannot be random; name a published Whisper or a folder"):
-        parse(Hearing, {"whisper": "random:whisper", "beats": "b.pt"}, where="hearing")
+        parse(AudioEncoder, {"whisper": "random:whisper", "beats": "b.pt"}, where="audio_encoder")
 
 
 def test_a_whisper_of_other_length_is_refused(parts: Path, tmp_path: Path) -> None:
@@ -225,7 +230,7 @@ def test_a_whisper_of_other_length_is_refused(parts: Path, tmp_path: Path) -> No
     config = WhisperConfig(d_model=64, encoder_layers=1, vocab_size=64, max_source_positions=500, **sizes, **special)
     WhisperModel(config).save_pretrained(tmp_path)
     WhisperFeatureExtractor().save_pretrained(tmp_path)
-    settings = system(parts, hearing=ANEW | {"whisper": str(tmp_path), "max_seconds": 10.0}).encoder.hearing
+    settings = system(parts, audio_encoder=ANEW | {"whisper": str(tmp_path), "max_seconds": 10.0}).encoder.audio_encoder
     with pytest.raises(UserError, match="hears 10 s at once, and SALMONN's hears 30; name one of OpenAI's"):
         audio_encoders.build(settings)
 
@@ -233,36 +238,38 @@ def test_a_whisper_of_other_length_is_refused(parts: Path, tmp_path: Path) -> No
 def test_a_cache_that_is_made_again_is_never_half_old(
     parts: Path, manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = system(parts, hearing=CLIP).encoder.hearing
+    settings = system(parts, audio_encoder=CLIP).encoder.audio_encoder
     index = tmp_path / "0.parquet"
-    hear(manifest.iloc[:2], settings, index, CPU, 0)
+    extract_features(manifest.iloc[:2], settings, index, CPU, 0)
     with pytest.raises(UserError, match=r"nowhere\.wav"):
-        hear(manifest.iloc[:2].assign(path="nowhere.wav"), settings, index, CPU, 0)
-    Heard([index], settings).load(manifest[schemas.KEY][1])  # nothing was replaced
+        extract_features(manifest.iloc[:2].assign(path="nowhere.wav"), settings, index, CPU, 0)
+    CachedFeatures([index], settings).load(manifest[schemas.KEY][1])  # nothing was replaced
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(files, "write_parquet", killed)
     with pytest.raises(KeyboardInterrupt):
-        hear(manifest.iloc[:1], settings, index, CPU, 0)
+        extract_features(manifest.iloc[:1], settings, index, CPU, 0)
     assert not index.exists()
 
 
 def test_half_precision_halves_the_disk(
     parts: Path, manifest: pd.DataFrame, shards: list[Path], tmp_path: Path
 ) -> None:
-    half = cached(system(parts, hearing=CLIP | {"precision": "fp16"}), manifest, tmp_path)
-    for kind in ("heard", "sounds"):
+    half = cached(system(parts, audio_encoder=CLIP | {"precision": "fp16"}), manifest, tmp_path)
+    for kind in ("speech", "audio"):
         whole = [path.with_suffix(f".{kind}.bin").stat().st_size for path in shards]
         assert [2 * path.with_suffix(f".{kind}.bin").stat().st_size for path in half] == whole
 
 
 def test_systems_that_hear_alike_share_a_key() -> None:
     parts = {"whisper": "w", "beats": "b.pt"}
-    assert Hearing(**parts).key == Hearing(**parts, cache=True, shards=9).key
-    assert Hearing(**parts).key != Hearing(**parts, precision="fp16").key
-    assert '"shards"' not in settings_json(Hearing(**parts)) and '"resources"' not in settings_json(Hearing(**parts))
+    assert AudioEncoder(**parts).key == AudioEncoder(**parts, cache=True, shards=9).key
+    assert AudioEncoder(**parts).key != AudioEncoder(**parts, precision="fp16").key
+    assert '"shards"' not in settings_json(AudioEncoder(**parts)) and '"resources"' not in settings_json(
+        AudioEncoder(**parts)
+    )
 
 
 @pytest.mark.slow
@@ -270,7 +277,7 @@ def test_the_script_writes_the_same_shard(
     parts: Path, manifest: pd.DataFrame, shards: list[Path], tmp_path: Path
 ) -> None:
     schemas.write_manifest(manifest, tmp_path / "manifest.parquet")
-    settings = settings_json(system(parts, hearing=CLIP).encoder.hearing)
+    settings = settings_json(system(parts, audio_encoder=CLIP).encoder.audio_encoder)
     arguments = ["--manifest", tmp_path / "manifest.parquet", "--settings", settings, "--shard", "1", "--shards", "2"]
     command = [sys.executable, SCRIPT, *arguments, "--cpus", "1"]
     done = subprocess.run([*command, "--output", tmp_path / "1.parquet"], capture_output=True, text=True)
@@ -278,7 +285,7 @@ def test_the_script_writes_the_same_shard(
     assert schemas.read_parquet(tmp_path / "1.parquet", INDEX, tuple(INDEX.names)).equals(
         schemas.read_parquet(shards[1], INDEX, tuple(INDEX.names))
     )
-    for kind in ("heard", "sounds"):
+    for kind in ("speech", "audio"):
         one, other = (
             np.fromfile(p.with_suffix(f".{kind}.bin"), np.float32) for p in (tmp_path / "1.parquet", shards[1])
         )
@@ -288,39 +295,40 @@ def test_the_script_writes_the_same_shard(
 
 
 def test_workers_map_the_files_for_themselves(parts: Path, manifest: pd.DataFrame, shards: list[Path]) -> None:
-    heard = Heard(shards, system(parts, hearing=CLIP).encoder.hearing)
+    features = CachedFeatures(shards, system(parts, audio_encoder=CLIP).encoder.audio_encoder)
     name = manifest[schemas.KEY][0]
-    before = heard.load(name)
-    again = pickle.loads(pickle.dumps(heard)).load(name)
+    before = features.load(name)
+    again = pickle.loads(pickle.dumps(features)).load(name)
     assert all(torch.equal(before[kind], again[kind]) for kind in before)
 
 
 def test_what_was_heard_otherwise_is_refused(parts: Path, shards: list[Path]) -> None:
-    other = system(parts, hearing=CLIP | {"max_seconds": 5.0}).encoder.hearing
+    other = system(parts, audio_encoder=CLIP | {"max_seconds": 5.0}).encoder.audio_encoder
     with pytest.raises(
-        UserError, match=r"000.parquet: heard with max_seconds 10.0, now it is 5.0; make it again with hear.py"
+        UserError,
+        match=r"000.parquet: extracted with max_seconds 10.0, now it is 5.0; make it again with extract_features.py",
     ):
-        Heard(shards, other)
+        CachedFeatures(shards, other)
 
 
 def test_a_clip_that_was_not_heard(parts: Path, shards: list[Path]) -> None:
-    heard = Heard(shards[:1], system(parts, hearing=CLIP).encoder.hearing)
-    with pytest.raises(UserError, match="was not heard; make the cache again"):
-        heard.load("another.wav")
+    features = CachedFeatures(shards[:1], system(parts, audio_encoder=CLIP).encoder.audio_encoder)
+    with pytest.raises(UserError, match="was not features; make the cache again"):
+        features.load("another.wav")
 
 
 @pytest.mark.parametrize("size", [None, 0, 1000])
 def test_numbers_that_are_gone_or_cut_off(
     size: int | None, parts: Path, manifest: pd.DataFrame, tmp_path: Path
 ) -> None:
-    settings = system(parts, hearing=CLIP)
+    settings = system(parts, audio_encoder=CLIP)
     (path,) = cached(settings, manifest, tmp_path, shards=1)
-    numbers = path.with_suffix(".sounds.bin")
+    numbers = path.with_suffix(".audio.bin")
     if size is None:
         numbers.unlink()
     else:
         numbers.write_bytes(numbers.read_bytes()[:size])
-    heard = Heard([path], settings.encoder.hearing)
-    with pytest.raises(UserError, match=rf"{path.stem}.sounds.bin: (no such file, or empty|cut off)"):
+    features = CachedFeatures([path], settings.encoder.audio_encoder)
+    with pytest.raises(UserError, match=rf"{path.stem}.audio.bin: (no such file, or empty|cut off)"):
         for name in manifest[schemas.KEY]:
-            heard.load(name)
+            features.load(name)

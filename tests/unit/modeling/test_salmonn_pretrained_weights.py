@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaModel
 
-from abhinaya.config import FramesHead
+from abhinaya.config.system import FramesHead
 from abhinaya.modeling.classifier import Classifier
 from abhinaya.modeling.encoders.salmonn import pretrained_weights
 from abhinaya.modeling.encoders.salmonn.qformer import SpeechTokens
@@ -73,10 +73,10 @@ def shapes_in_the_facts(width: int, layers: int) -> dict[str, tuple[int, ...]]:
     found |= both("speech_Qformer.bert.embeddings.LayerNorm", 768)
     for layer in range(2):
         name = f"speech_Qformer.bert.encoder.layer.{layer}"
-        for attention, heard in (("attention", 768), ("crossattention", 2048)):
+        for attention, features in (("attention", 768), ("crossattention", 2048)):
             found |= both(f"{name}.{attention}.self.query", 768, 768)
-            found |= both(f"{name}.{attention}.self.key", 768, heard) | both(
-                f"{name}.{attention}.self.value", 768, heard
+            found |= both(f"{name}.{attention}.self.key", 768, features) | both(
+                f"{name}.{attention}.self.value", 768, features
             )
             found |= both(f"{name}.{attention}.output.dense", 768, 768)
             found |= both(f"{name}.{attention}.output.LayerNorm", 768)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer, LlamaConfig, LlamaModel, PreTrainedTokenizerBase
 
-from abhinaya.config import FramesHead
+from abhinaya.config.system import FramesHead
 from abhinaya.modeling.classifier import Classifier
 from abhinaya.modeling.encoders.salmonn import pretrained_weights
 from abhinaya.modeling.encoders.salmonn.prompt import AFTER, ANSWER, BEFORE, PROMPTS, TRANSCRIPT, Prompt, assemble
@@ -126,14 +126,14 @@ def test_golden_hidden_states_and_logits(classifier: Classifier) -> None:
 
 @torch.inference_mode()
 def test_golden_numbers_from_features(classifier: Classifier) -> None:
-    """From what Whisper and BEATs hear to logits."""
+    """From Whisper's and BEATs' features to logits."""
     cases = [case for case, facts in CASES.items() if facts["audio"] in "ab"]
     clips = [CASES[case]["audio"] for case in cases]
-    heard = [ARRAYS[f"beats_{clip}"] for clip in clips]
+    features = [ARRAYS[f"beats_{clip}"] for clip in clips]
     speech, _ = classifier.encoder.speech(
         torch.stack([ARRAYS[f"whisper_{clip}"] for clip in clips]),
-        pad_sequence(heard, batch_first=True),
-        torch.tensor([len(audio) for audio in heard]),
+        pad_sequence(features, batch_first=True),
+        torch.tensor([len(audio) for audio in features]),
     )
     hidden, lengths = classifier.encoder(cases, speech)
     logits = classifier(vectors=hidden, lengths=lengths)["logits"]

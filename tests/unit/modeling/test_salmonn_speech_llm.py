@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM, Wav2Vec2FeatureExtractor, WavLMConfig, WavLMModel
 
-from abhinaya.config import FramesHead, SalmonnSystem
+from abhinaya.config.system import FramesHead, SalmonnSystem
 from abhinaya.data.dataset import collate
 from abhinaya.modeling.classifier import Classifier
 from abhinaya.modeling.encoders.salmonn import speech_llm as salmonn
@@ -30,12 +30,12 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def build(settings: SalmonnSystem) -> tuple[salmonn.Interviews, salmonn.SpeechLlm]:
+def build(settings: SalmonnSystem) -> tuple[salmonn.PromptLoader, salmonn.SpeechLlm]:
     loader, encoder = salmonn.build(settings.encoder, 7, CPU, bf16=False)
     return loader, encoder.eval()
 
 
-def batch(loader: salmonn.Interviews, folder: Path, clips: list[str], texts: list[str] | None = None) -> dict:
+def batch(loader: salmonn.PromptLoader, folder: Path, clips: list[str], texts: list[str] | None = None) -> dict:
     rows = pd.DataFrame({"path": [str(folder / f"{clip}.wav") for clip in clips], "duration": 1.0})
     prepared, _ = loader.prepare(rows.assign(text=texts or ""))
     made = collate([{**loader.load(row, None), "labels": 0} for row in prepared.to_dict("records")])
@@ -65,10 +65,10 @@ def test_golden_clips_give_golden_hidden_states_and_logits(parts: Path, kind: st
         np.testing.assert_allclose(logits[row], ARRAYS[f"{kind}_{clip}_logits"], atol=1e-5)
 
 
-@pytest.mark.parametrize("hearing", [{}, {"speech_window": "clip"}, {"speech_window": "clip", "window": "clip"}])
+@pytest.mark.parametrize("audio_encoder", [{}, {"speech_window": "clip"}, {"speech_window": "clip", "window": "clip"}])
 @torch.inference_mode()
-def test_batch_mates_change_nothing(parts: Path, hearing: dict) -> None:
-    loader, encoder = build(system(parts, {"transcript": True}, hearing))
+def test_batch_mates_change_nothing(parts: Path, audio_encoder: dict) -> None:
+    loader, encoder = build(system(parts, {"transcript": True}, audio_encoder))
     texts = ["short", "a good deal longer than the other ones", ""]
     together, lengths = encoder(**batch(loader, parts, list(CLIPS), texts))
     for row, clip in enumerate(CLIPS):
@@ -80,19 +80,19 @@ def test_batch_mates_change_nothing(parts: Path, hearing: dict) -> None:
 @torch.inference_mode()
 def test_the_clips_windows_are_the_first_of_all(parts: Path) -> None:
     """`speech_window: clip` only drops tokens; what it keeps is what all 88 would have been."""
-    heard = {}
+    features = {}
     for name in ("full", "clip"):
         loader, encoder = build(system(parts, None, {"speech_window": name}))
         inputs = batch(loader, parts, ["b"])
-        heard[name], _ = encoder(**inputs)
-    assert heard["full"].shape[1] - heard["clip"].shape[1] == 88 - 9  # 3.007 s: 151 frames, 9 windows
-    np.testing.assert_allclose(heard["full"][0, : 11 + 9], heard["clip"][0, : 11 + 9], atol=1e-5)
+        features[name], _ = encoder(**inputs)
+    assert features["full"].shape[1] - features["clip"].shape[1] == 88 - 9  # 3.007 s: 151 frames, 9 windows
+    np.testing.assert_allclose(features["full"][0, : 11 + 9], features["clip"][0, : 11 + 9], atol=1e-5)
 
 
 def test_ears_are_frozen_and_never_train(parts: Path) -> None:
     _, encoder = build(system(parts))
     encoder.train()
-    assert not any(module.training for module in encoder.ears.modules())
+    assert not any(module.training for module in encoder.audio_encoder.modules())
     assert encoder.speech.training and encoder.model.training
     trained = {name.partition(".")[0] for name, weight in encoder.named_parameters() if weight.requires_grad}
     assert trained == {"speech", "model"}
@@ -164,29 +164,31 @@ def test_a_tokenizer_of_another_model(question: str | None, transcript: bool, pa
 
 
 @pytest.mark.parametrize(
-    ("encoder", "hearing", "fix"),
+    ("encoder", "audio_encoder", "fix"),
     [
         ({}, {}, "take a language model that reads more"),
-        ({}, {"speech_window": "clip", "max_seconds": 28.0}, "lower `hearing.max_seconds`"),
+        ({}, {"speech_window": "clip", "max_seconds": 28.0}, "lower `audio_encoder.max_seconds`"),
         ({"transcript": True}, {}, "lower `max_text_tokens`"),
         (
             {"transcript": True},
             {"speech_window": "clip", "max_seconds": 28.0},
-            "lower `max_text_tokens` or `hearing.max_seconds`",
+            "lower `max_text_tokens` or `audio_encoder.max_seconds`",
         ),
     ],
 )
-def test_more_tokens_than_the_llama_reads(encoder: dict, hearing: dict, fix: str, parts: Path, tmp_path: Path) -> None:
+def test_more_tokens_than_the_llama_reads(
+    encoder: dict, audio_encoder: dict, fix: str, parts: Path, tmp_path: Path
+) -> None:
     prompt = build(system(parts))[0].prompt
     (answer,), _ = prompt.answers()
-    windows = 83 if hearing else 88  # 28 s reach into 83 windows of 340 ms
+    windows = 83 if audio_encoder else 88  # 28 s reach into 83 windows of 340 ms
     whole = len(prompt.before) + windows + max(map(len, prompt.after))
     whole += 300 if encoder else len(answer)
     enough = variant(parts, tmp_path / "enough", max_position_embeddings=whole)
-    build(system(parts, encoder | enough, hearing))
+    build(system(parts, encoder | enough, audio_encoder))
     short = variant(parts, tmp_path / "short", max_position_embeddings=whole - 1)
     with pytest.raises(UserError) as raised:
-        build(system(parts, encoder | short, hearing))
+        build(system(parts, encoder | short, audio_encoder))
     assert str(raised.value) == (
         f"encoder {short['language_model']!r}: reads at most {whole - 1} tokens, but question, {windows} of speech and "
         f"answer may be {whole}; {fix}"

@@ -22,10 +22,10 @@ from transformers import (
     WhisperModel,
 )
 
-from abhinaya.config import SpeechEncoder
+from abhinaya.config.system import SpeechEncoder
 from abhinaya.data.dataset import collate
 from abhinaya.modeling.encoders import speech
-from abhinaya.modeling.encoders.speech import Clips, ConvolutionalEncoder, MelClips, WhisperSpeechEncoder
+from abhinaya.modeling.encoders.speech import ConvolutionalEncoder, MelLoader, WaveformLoader, WhisperSpeechEncoder
 from abhinaya.runtime.errors import UserError
 from support.speech_corpus import RATE, WAVLM, WHISPER
 
@@ -63,14 +63,14 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     return rows
 
 
-def batch(loader: Clips, rows: list[dict]) -> dict[str, Tensor]:
+def batch(loader: WaveformLoader, rows: list[dict]) -> dict[str, Tensor]:
     """What the encoder gets for `rows`."""
     made = collate([{**loader.load(row, None), "labels": 0} for row in rows])
     made.pop("labels")
     return made
 
 
-def assert_alone_as_among_others(loader: Clips, encoder: torch.nn.Module, rows: list[dict]) -> None:
+def assert_alone_as_among_others(loader: WaveformLoader, encoder: torch.nn.Module, rows: list[dict]) -> None:
     encoder.eval()
     with torch.inference_mode():
         alone = [encoder(**batch(loader, [row])) for row in rows]
@@ -89,7 +89,7 @@ def assert_alone_as_among_others(loader: Clips, encoder: torch.nn.Module, rows: 
 def test_convolutional_vectors_do_not_depend_on_the_batch(
     kind: str, norm: str, stable: bool, clips: list[dict]
 ) -> None:
-    assert_alone_as_among_others(Clips(settings()), convolutional(kind, norm, stable), clips)
+    assert_alone_as_among_others(WaveformLoader(settings()), convolutional(kind, norm, stable), clips)
 
 
 @pytest.mark.parametrize("window", ["clip", "full"])
@@ -219,7 +219,7 @@ def starts_at(tensors: dict[str, Tensor]) -> int:
 
 
 def test_crops_in_the_middle_and_at_random(ramp: dict) -> None:
-    loader = Clips(settings(max_seconds=0.5))
+    loader = WaveformLoader(settings(max_seconds=0.5))
     middle = loader.load(ramp, None)
     assert middle["inputs"].shape == (RATE // 2,)
     assert starts_at(middle) == (2 * RATE - RATE // 2) // 2
@@ -230,7 +230,7 @@ def test_crops_in_the_middle_and_at_random(ramp: dict) -> None:
 
 
 def test_short_clips_are_padded_with_silence(clips: list[dict]) -> None:
-    loader = Clips(settings(min_seconds=1.0))
+    loader = WaveformLoader(settings(min_seconds=1.0))
     inputs = loader.load(clips[0], None)["inputs"]
     assert inputs.shape == (RATE,)
     np.testing.assert_array_equal(inputs[: round(0.7 * RATE)], noise(0.7))
@@ -255,7 +255,7 @@ def test_48_khz_stereo(model: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("samples", [320, 321, 479, 16_000])
 def test_mel_frames_cover_the_clip_in_pairs(samples: int, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", noise(samples / RATE), RATE)
-    loader = MelClips(settings("random:whisper", min_seconds=0.01), WhisperConfig())
+    loader = MelLoader(settings("random:whisper", min_seconds=0.01), WhisperConfig())
     frames = loader.load({"path": str(tmp_path / "a.wav")}, None)["inputs"]
     assert frames.shape == (-(-samples // 320) * 2, 80)
 
@@ -316,7 +316,7 @@ def hubert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @torch.inference_mode()
 def test_a_local_folder_loads(hubert: Path, clips: list[dict]) -> None:
     loader, encoder = speech.build(settings(str(hubert)), seed=1)
-    assert encoder.drawn == ()
+    assert encoder.random_parts == ()
     inputs = batch(loader, clips[:1])
     expected = AutoModel.from_pretrained(hubert).eval()(inputs["inputs"]).last_hidden_state
     torch.testing.assert_close(encoder.eval()(**inputs)[0], expected, rtol=1e-5, atol=1e-5)

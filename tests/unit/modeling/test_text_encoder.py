@@ -25,7 +25,7 @@ from transformers import (
     Wav2Vec2Model,
 )
 
-from abhinaya.config import FramesHead, Lora, TextEncoder
+from abhinaya.config.system import FramesHead, Lora, TextEncoder
 from abhinaya.data.dataset import collate
 from abhinaya.modeling.classifier import Classifier
 from abhinaya.modeling.encoders import text

@@ -22,7 +22,8 @@ import label_zero_shot
 import predict
 import predict_ensemble
 import vote
-from abhinaya.config import Transcripts, settings_json
+from abhinaya.config.base import settings_json
+from abhinaya.config.transcripts import Transcripts
 from abhinaya.data import audio, schemas
 from abhinaya.data.audio import RATE
 from abhinaya.data.corpora.espeak import Prosody, Request, speak
@@ -182,10 +183,10 @@ def test_like_has_a_system_that_only_hears_transcribed_too(
     call, results: Path, clips: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ways = []
-    monkeypatch.setattr(  # the test above has Whisper hear
+    monkeypatch.setattr(  # the test above has Whisper extract_features
         new_audio, "transcribed", lambda rows, *way: ways.append(way[:2]) or rows.assign(text="the car")
     )
-    like = ("--like", results / "corpus/transcripts.parquet")
+    like = ("--transcribe-like", results / "corpus/transcripts.parquet")
     found = call(predict, "--model", results / "s1/model", "--audio", clips / "car.flac", *like)
     assert list(found.columns) == [*COLUMNS, "text"] and found["text"].tolist() == ["the car"]
     assert ways == [(WHISPER.model_copy(update={"shards": 1}), 7)]
@@ -263,7 +264,7 @@ def chat():
 
 
 def asked_settings(url: str) -> str:
-    endpoint = {"url": url, "constrained": True}
+    endpoint = {"url": url, "structured_output": True}
     return json.dumps({"family": "zero_shot", "model": "tested", "endpoint": endpoint, "fallback": "S"})
 
 
@@ -272,9 +273,9 @@ def ensemble(results: Path, chat: ChatServer, tmp_path_factory: pytest.TempPathF
     """s1 and t2, trained, t1 and z, asked, and their vote, as the workflow leaves them: results/vote."""
     parts = tmp_path_factory.mktemp("parts")
     salmonn_parts.save(parts)
-    hearing = {"whisper": str(parts / "whisper"), "beats": str(parts / "beats.pt")}
-    hearing |= {"speech_window": "clip", "window": "clip"}
-    encoder = {"hearing": hearing, "language_model": str(parts / "llama")}
+    audio_encoder = {"whisper": str(parts / "whisper"), "beats": str(parts / "beats.pt")}
+    audio_encoder |= {"speech_window": "clip", "window": "clip"}
+    encoder = {"audio_encoder": audio_encoder, "language_model": str(parts / "llama")}
     z = {"family": "salmonn_zero_shot", "encoder": encoder, "decoding": {"beams": 1, "max_new_tokens": 3}}
     manifest = salmonn_parts.make_manifest(parts).drop(columns="text").query("split == 'test'").head(2)
     schemas.write_manifest(manifest, parts / "manifest.parquet")
@@ -288,9 +289,9 @@ def ensemble(results: Path, chat: ChatServer, tmp_path_factory: pytest.TempPathF
         for name, (script, settings) in scripts.items():
             paths = {
                 "output": "preds.csv",
-                "answers": "answers.parquet",
+                "responses": "responses.parquet",
                 "summary": "labelling.json",
-                "store": "asked",
+                "response-dir": "responses",
             }
             options = [item for key, file in paths.items() for item in (f"--{key}", results / name / file)]
             options += ["--name", name, "--settings", settings, "--manifest", parts / "manifest.parquet", "--cpus", 1]
@@ -304,7 +305,7 @@ def ensemble(results: Path, chat: ChatServer, tmp_path_factory: pytest.TempPathF
             schemas.write_predictions(preds, results / name / "preds.csv")
         members = ("s1", "t1", "t2", "z")
         options = ["--preds", *(results / member / "preds.csv" for member in members), "--members", *members]
-        options += ["--tiebreak", "t1", "--output", results / "vote/preds.csv"]
+        options += ["--tie-break", "t1", "--output", results / "vote/preds.csv"]
         patch.setattr(sys, "argv", ["vote.py", *map(str, options), "--description", f"{results}/vote/ensemble.json"])
         vote.main()
     return results / "vote"
@@ -441,12 +442,12 @@ def test_transcripts_that_tell_no_way_are_told(call, results: Path, clips: Path,
     shutil.copytree(results / "t2", tmp_path / "results/t2")
     options = ("--model", tmp_path / "results/t2/model", "--audio", clips / "car.flac")
     theirs = tmp_path / "results/corpus/transcripts.parquet"
-    way = "give --like a transcripts.parquet that WhisperX made here, or --transcripts-settings"
+    way = "give --transcribe-like a transcripts.parquet that WhisperX made here, or --transcripts-settings"
     assert refused(call, *options).startswith(f"{theirs}: no such file, to transcribe alike; {way}")
     made = pd.DataFrame({KEY: ["a.wav"], "text": ["so"]})
     files.write_parquet(made, schemas.TRANSCRIPTS, theirs, {"model": "typed by hand"})
     assert refused(call, *options).startswith(f"{theirs}: was not made by transcribing here; {way}")
-    assert "no such file" in refused(call, *options, "--like", tmp_path / "nowhere.parquet")
+    assert "no such file" in refused(call, *options, "--transcribe-like", tmp_path / "nowhere.parquet")
     assert "set `source: whisperx`" in refused(call, *options, "--transcripts-settings", '{"source": "corpus"}')
     assert "--transcripts-settings" in refused(call, *options, "--transcripts-settings", '{"modle": "x"}')
 
@@ -524,7 +525,7 @@ def test_a_file_beside_a_model_may_be_replaced(results: Path, clips: Path, tmp_p
 def test_a_member_that_is_asked_may_have_an_empty_folder_of_a_model(ensemble: Path, tmp_path: Path) -> None:
     shutil.copytree(ensemble.parent, tmp_path / "results")
     (tmp_path / "results/t1/model").mkdir()
-    assert isinstance(systems.read_ensemble(tmp_path / "results/vote")[1]["t1"], systems.Reader)
+    assert isinstance(systems.read_ensemble(tmp_path / "results/vote")[1]["t1"], systems.ZeroShotText)
 
 
 def test_a_model_without_weights_is_told_before_the_audio_is_read(
@@ -572,12 +573,12 @@ def test_an_output_that_is_a_folder_or_read_is_told(
     ("options", "words"),
     [
         (["--audio", "a.wav", "--transcripts", "t.parquet"], "--transcripts: goes with --manifest"),
-        (["--audio", "a.wav", "--heard", "h.parquet"], "--heard: goes with --manifest"),
-        (["--manifest", "m.parquet", "--like", "t.parquet"], "--like: goes with --audio"),
+        (["--audio", "a.wav", "--features", "h.parquet"], "--features: goes with --manifest"),
+        (["--manifest", "m.parquet", "--transcribe-like", "t.parquet"], "--transcribe-like: goes with --audio"),
         (["--manifest", "m.parquet", "--segment-seconds", "3"], "--segment-seconds: goes with --audio"),
         (["--manifest", "m.parquet", "--audio", "a.wav"], "not allowed with"),
         ([], "one of the arguments --manifest --audio is required"),
-        (["--audio", "a.wav", "--like", "t.parquet", "--transcripts-settings", "{}"], "not allowed with"),
+        (["--audio", "a.wav", "--transcribe-like", "t.parquet", "--transcripts-settings", "{}"], "not allowed with"),
     ],
 )
 def test_options_that_do_not_go_together(options: list[str], words: str, call, capsys) -> None:

@@ -131,8 +131,8 @@ def test_nothing_to_predict_is_told(model: Path, manifest: pd.DataFrame) -> None
 
 
 def test_a_system_that_hears_nothing_before_takes_no_such_files(model: Path, manifest: pd.DataFrame) -> None:
-    with pytest.raises(UserError, match=r"--heard: .* is no speech LLM"):
-        prediction.predict(model, manifest, cpus=1, heard=[Path("nowhere.parquet")])
+    with pytest.raises(UserError, match=r"--features: .* is no speech LLM"):
+        prediction.predict(model, manifest, cpus=1, features=[Path("nowhere.parquet")])
 
 
 def test_a_missing_gpu_is_told(model: Path, manifest: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from abhinaya.config import Csv
+from abhinaya.config.corpus import Csv
 from abhinaya.data import audio, schemas
 from abhinaya.data.audio import RATE
 from abhinaya.data.schemas import KEY

@@ -17,7 +17,9 @@ import torch
 import yaml
 
 from abhinaya import preflight
-from abhinaya.config import Config, Endpoint, Hearing, parse
+from abhinaya.config import Config, parse
+from abhinaya.config.system import AudioEncoder
+from abhinaya.config.zero_shot import Endpoint
 from abhinaya.data.corpora import espeak
 from abhinaya.modeling import checkpoint
 from abhinaya.preflight import disk, endpoint, packages, slurm
@@ -160,9 +162,9 @@ def copy(parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path(shutil.copytree(parts, tmp_path / "parts"))
 
 
-def listening(folder: Path, **hearing: object) -> Config:
+def listening(folder: Path, **audio_encoder: object) -> Config:
     """A speech LLM that is trained, and one beside it from the same parts."""
-    system = salmonn_parts.system(folder, hearing=hearing).model_dump(mode="json")
+    system = salmonn_parts.system(folder, audio_encoder=audio_encoder).model_dump(mode="json")
     return configured(table(folder.parent), {"s2": system, "s2_again": system})
 
 
@@ -227,22 +229,22 @@ def test_a_part_that_does_not_fit_is_told_once(spoil: Callable[[Path], object], 
 
 def test_a_cache_needs_room(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = listening(copy, cache=True, shards=2)
-    key = config.systems["s2"].encoder.hearing.key
-    plan = planned(*(("hear", {"ears": key, "shard": f"{shard:03}"}) for shard in range(2)))
+    key = config.systems["s2"].encoder.audio_encoder.key
+    plan = planned(*(("extract_features", {"audio_encoder": key, "shard": f"{shard:03}"}) for shard in range(2)))
     plan = Plan(plan.jobs + planned(("prepare_corpus", {}), ("train", {"system": "s2"})).jobs)
     well, wrong = told(config, plan)
-    assert wrong == [] and "what is heard" in well[-1]
+    assert wrong == [] and "cached features" in well[-1]
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000))
     (line,) = told(config, plan)[1]
     assert line.startswith("disk of results") and "0.0 GB free; free some, or work where there is more" in line
 
 
 def test_what_is_heard_is_as_large_as_its_vectors() -> None:
-    hearing = Hearing(whisper="w", beats="b", precision="fp16")
-    widths = {"heard": 1280, "sounds": 768}
-    assert disk.cached(hearing, widths, 1, pd.Series([3.0])) == 2 * (1496 * 1280 + 150 * 768)
-    assert disk.cached(hearing, widths, 1, None) == 2 * (1496 * 1280 + 500 * 768)
-    clips = Hearing(whisper="w", beats="b", speech_window="clip")
+    audio_encoder = AudioEncoder(whisper="w", beats="b", precision="fp16")
+    widths = {"speech": 1280, "audio": 768}
+    assert disk.cached(audio_encoder, widths, 1, pd.Series([3.0])) == 2 * (1496 * 1280 + 150 * 768)
+    assert disk.cached(audio_encoder, widths, 1, None) == 2 * (1496 * 1280 + 500 * 768)
+    clips = AudioEncoder(whisper="w", beats="b", speech_window="clip")
     assert disk.cached(clips, widths, 2, pd.Series([3.0, 0.1])) == 4 * ((9 + 3) * 17 * 1280 + 200 * 768)
 
 

@@ -10,7 +10,7 @@ import torch
 from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from abhinaya.config import SpeechEncoder
+from abhinaya.config.system import SpeechEncoder
 from abhinaya.modeling.encoders import speech
 from abhinaya.pretrained.ctranslate2 import is_ctranslate2, whisper_encoder
 from abhinaya.pretrained.hub import locate
@@ -111,7 +111,7 @@ def test_the_speech_encoder_takes_such_a_folder(tiny: WhisperEncoder, tmp_path: 
         vectors, lengths = encoder.eval()(mels, torch.tensor([40]))
         torch.testing.assert_close(vectors, tiny(mels.transpose(1, 2)).last_hidden_state)
     assert lengths.tolist() == [20]
-    assert encoder.drawn == ()
+    assert encoder.random_parts == ()
 
 
 def test_what_counts_as_such_a_folder(tmp_path: Path) -> None:

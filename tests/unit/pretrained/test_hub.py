@@ -219,45 +219,45 @@ def test_the_stamp_of_a_folder_changes_with_its_weights(place: int, tmp_path: Pa
     weights = tmp_path / "model" / "sub" / "model.safetensors"
     content = bytearray((2 if place == 2**20 else 3) * 2**20)
     weights.write_bytes(content)
-    before = models.stamp(str(tmp_path / "model"))
+    before = models.source_digest(str(tmp_path / "model"))
     assert len(before) == 64
     content[place] = 1  # of equal size
     weights.write_bytes(content)
-    assert models.stamp(str(tmp_path / "model")) != before
+    assert models.source_digest(str(tmp_path / "model")) != before
 
 
 @pytest.mark.parametrize("name", ["config.json", "chat_template.jinja", "merges.txt", "tokenizer.model", "a.gguf"])
 def test_the_stamp_counts_every_file_of_a_model(name: str, tmp_path: Path) -> None:
-    stamps = {models.stamp(str(tmp_path))}
+    source_digests = {models.source_digest(str(tmp_path))}
     for content in ("one", "two", "three"):
         (tmp_path / name).write_text(content)
-        stamps.add(models.stamp(str(tmp_path)))
+        source_digests.add(models.source_digest(str(tmp_path)))
     (tmp_path / name).rename(tmp_path / f"another{Path(name).suffix}")
-    stamps.add(models.stamp(str(tmp_path)))
-    assert len(stamps) == 5
+    source_digests.add(models.source_digest(str(tmp_path)))
+    assert len(source_digests) == 5
 
 
 def test_the_stamp_of_the_same_model_is_the_same(package: Path, tmp_path: Path) -> None:
     fill(package / "tiny", WHOLE[0])
-    before = models.stamp("package:some_models/tiny")
+    before = models.source_digest("package:some_models/tiny")
     os.utime(package / "tiny" / "config.json", (1, 1))
     (package / "tiny" / "__pycache__").mkdir()
     (package / "tiny" / "__pycache__" / "a.cpython-311.pyc").touch()
     (package / "tiny" / "__init__.py").touch()
-    assert models.stamp("package:some_models/tiny") == before
+    assert models.source_digest("package:some_models/tiny") == before
     shutil.copytree(package / "tiny", tmp_path / "copy")  # the same model elsewhere
-    assert models.stamp(str(tmp_path / "copy")) == before
-    assert models.stamp("org/published") is None
+    assert models.source_digest(str(tmp_path / "copy")) == before
+    assert models.source_digest("org/published") is None
 
 
 def test_the_stamp_of_a_file_is_that_of_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "beats.pt").write_bytes(b"one")
-    before = models.stamp(str(tmp_path / "beats.pt"))
+    before = models.source_digest(str(tmp_path / "beats.pt"))
     os.utime(tmp_path / "beats.pt", (1, 1))
-    assert models.stamp("~/beats.pt") == models.stamp(str(tmp_path / "beats.pt")) == before
+    assert models.source_digest("~/beats.pt") == models.source_digest(str(tmp_path / "beats.pt")) == before
     (tmp_path / "beats.pt").write_bytes(b"two")
-    assert models.stamp("~/beats.pt") not in (None, before)
+    assert models.source_digest("~/beats.pt") not in (None, before)
 
 
 def test_a_file_is_read_once_in_a_process_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,17 +268,17 @@ def test_a_file_is_read_once_in_a_process_until_it_changes(tmp_path: Path, monke
     weights.parent.mkdir()
     weights.write_bytes(b"one")
     names = [str(weights.parent), str(weights)]
-    before = models.stamps(names)
+    before = models.source_digests(names)
     for name in names:
-        assert models.stamp(name) == before[name]
+        assert models.source_digest(name) == before[name]
     assert read == [weights]
     weights.write_bytes(b"two")
     os.utime(weights, ns=(0, 0))  # as a copy that keeps the time of another file
-    assert models.stamp(names[0]) != before[names[0]]
+    assert models.source_digest(names[0]) != before[names[0]]
     assert read == [weights] * 2
 
 
 @pytest.mark.parametrize("name", ["/nowhere/salmonn.pth", "./nowhere.pth", "nowhere.pth", "~/nowhere.pth"])
 def test_what_is_not_there_has_no_stamp(name: str) -> None:
     """Whether a file or a folder is meant, only its loader can tell."""
-    assert models.stamp(name) is None
+    assert models.source_digest(name) is None

@@ -160,11 +160,21 @@ def test_scores_of_another_shape_are_named(inputs, tmp_path, change):
         report.read("", {"a": tmp_path / "scores.json"}, [], [], [])
 
 
-@pytest.mark.parametrize("about", ["{s1: a}", '["s1"]', '{"s1": 3}', "null"])
-def test_about_must_be_texts_by_name(inputs, tmp_path, monkeypatch, about):
+@pytest.mark.parametrize("descriptions", ["{s1: a}", '["s1"]', '{"s1": 3}', "null"])
+def test_descriptions_must_be_texts_by_name(inputs, tmp_path, monkeypatch, descriptions):
     path = inputs["root"] / "s1" / "scores.json"
-    with pytest.raises(UserError, match=r"^--about: .*\{\"s1\": ") as caught:
-        run_script(monkeypatch, "--names", "s1", "--scores", path, "--about", about, "--output-dir", tmp_path / "new")
+    with pytest.raises(UserError, match=r"^--descriptions: .*\{\"s1\": ") as caught:
+        run_script(
+            monkeypatch,
+            "--names",
+            "s1",
+            "--scores",
+            path,
+            "--descriptions",
+            descriptions,
+            "--output-dir",
+            tmp_path / "new",
+        )
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "new").exists()
 
@@ -172,7 +182,7 @@ def test_about_must_be_texts_by_name(inputs, tmp_path, monkeypatch, about):
 def test_about_says_what_a_system_is(inputs, tmp_path, monkeypatch):
     root = inputs["root"]
     arguments = ("--names", "s2", "--scores", root / "s2" / "test.json", "--models", root / "s2" / "model")
-    run_script(monkeypatch, *arguments, "--about", '{"s2": "first trial"}', "--output-dir", tmp_path)
+    run_script(monkeypatch, *arguments, "--descriptions", '{"s2": "first trial"}', "--output-dir", tmp_path)
     assert "first trial, VS" in (tmp_path / "scores.md").read_text()
 
 
@@ -203,7 +213,7 @@ ONE = ("--names", "s2", "--scores", "{root}/s2/scores.json")
         ([*ONE, "--models", "{root}/s2/model", "{root}/s1/../s2/model"], "two are called 's2'"),
         ([*ONE, "--models", "{root}/s1/model"], "s1/model: of .<script>.*, which is none of --names"),
         ([*ONE, "--votes", "{root}/both/preds.csv"], "both/preds.csv: of 'both', which is none of --names"),
-        ([*ONE, "--about", '{{"s9": "x"}}'], "--about: 's9' is none of --names"),
+        ([*ONE, "--descriptions", '{{"s9": "x"}}'], "--descriptions: 's9' is none of --names"),
         ([*ONE, "--summary", "{root}/s1/scores.json"], "scores.json: no `splits`, so it is no corpus's summary"),
         ([*ONE, "--labellings", "{root}/summary.json"], "summary.json: no `settings`, so it is no labelling.json"),
     ],

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from abhinaya import config
+from abhinaya.config.system import Trained
 from abhinaya.modeling import checkpoint
 from abhinaya.prediction import predict
 from abhinaya.runtime import files
@@ -80,20 +81,20 @@ def test_a_model_trained_in_shares_predicts_like_any_other(runs: Path, models: P
 def test_one_process_alone_is_told_and_keeps_all(
     models: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    run(text_corpus.system(models / "llama", epochs=1, shard=True), text_corpus.make_manifest(tmp_path), tmp_path)
-    assert "training.shard: no effect, for one process alone keeps all weights\n" in capfd.readouterr().err
+    run(text_corpus.system(models / "llama", epochs=1, fsdp=True), text_corpus.make_manifest(tmp_path), tmp_path)
+    assert "training.fsdp: no effect, for one process alone keeps all weights\n" in capfd.readouterr().err
 
 
 def test_a_model_without_layers_is_told() -> None:
     encoder = SimpleNamespace(model=torch.nn.Linear(2, 2))
-    with pytest.raises(UserError, match=r"^training\.shard: this language model has no layers to share out"):
+    with pytest.raises(UserError, match=r"^training\.fsdp: this language model has no layers to share out"):
         fsdp.shard(SimpleNamespace(encoder=encoder), torch.device("cpu"))
 
 
 def test_shares_make_no_other_task(models: Path, tmp_path: Path) -> None:
     """A run that lacked memory goes on in shares, and the other way round."""
     rows = {"train": text_corpus.make_manifest(tmp_path)}
-    tasks = [fingerprint(text_corpus.system(models / "llama", shard=shard), rows, 7) for shard in (False, True)]
+    tasks = [fingerprint(text_corpus.system(models / "llama", fsdp=sharded), rows, 7) for sharded in (False, True)]
     assert tasks[0] == tasks[1]
 
 
@@ -101,7 +102,7 @@ def test_shares_make_no_other_task(models: Path, tmp_path: Path) -> None:
 
 SPEECH = {"family": "speech", "encoder": {"model": "random:wavlm"}, "loss": {"name": "wce"}}
 TEXT = {"family": "text", "encoder": {"model": "published/llama"}, "loss": {"name": "wce"}}
-ONLY = "`training.shard`: only a frozen language model with LoRA beside it is shared; remove it"
+ONLY = "`training.fsdp`: only a frozen language model with LoRA beside it is shared; remove it"
 
 
 @pytest.mark.parametrize(
@@ -113,25 +114,25 @@ ONLY = "`training.shard`: only a frozen language model with LoRA beside it is sh
         (
             TEXT,
             {"quantization": "4bit"},
-            "`training.shard`: 4-bit weights cannot be shared; remove it or `encoder.quantization`",
+            "`training.fsdp`: 4-bit weights cannot be shared; remove it or `encoder.quantization`",
         ),
     ],
 )
 def test_what_cannot_be_shared_is_told(system: dict, encoder: dict, fix: str) -> None:
-    settings = system | {"encoder": system["encoder"] | encoder, "training": {"shard": True}}
+    settings = system | {"encoder": system["encoder"] | encoder, "training": {"fsdp": True}}
     with pytest.raises(UserError) as caught:
-        config.parse(config.Trained, settings)
+        config.parse(Trained, settings)
     assert str(caught.value) == f"configuration: {fix}"
 
 
 @pytest.mark.parametrize("gpus", [0, 1, 2])
 def test_shares_need_several_gpus(gpus: int) -> None:
     """In a configuration; what a rule hands on to train.py has no resources."""
-    settings = TEXT | {"training": {"shard": True}}
-    assert config.parse(config.Trained, settings).training.shard
+    settings = TEXT | {"training": {"fsdp": True}}
+    assert config.parse(Trained, settings).training.fsdp
     whole = {"corpus": {"kind": "synthetic"}, "systems": {"t2": settings | {"resources": {"gpu": gpus}}}}
     if gpus == 2:
         config.validate(whole)
         return
-    with pytest.raises(UserError, match=r"`systems\.t2\.training\.shard`: needs several GPUs; set `resources\.gpu`$"):
+    with pytest.raises(UserError, match=r"`systems\.t2\.training\.fsdp`: needs several GPUs; set `resources\.gpu`$"):
         config.validate(whole)

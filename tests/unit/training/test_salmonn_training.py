@@ -42,7 +42,7 @@ CLIP = {"speech_window": "clip", "window": "clip", "max_seconds": 2.0}
 
 @pytest.fixture(scope="module")
 def finished(parts: Path, manifest: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run(system(parts, hearing=CLIP), manifest, tmp_path_factory.mktemp("finished"))
+    return run(system(parts, audio_encoder=CLIP), manifest, tmp_path_factory.mktemp("finished"))
 
 
 @pytest.mark.slow
@@ -76,8 +76,8 @@ def test_a_run_broken_off_goes_on_to_the_same_bytes(
     with monkeypatch.context() as patch:
         patch.setattr(train.Epochs, "on_epoch_begin", stop)
         with pytest.raises(Stop):
-            run(system(parts, hearing=CLIP), manifest, tmp_path)
-    resumed = run(system(parts, hearing=CLIP), manifest, tmp_path)
+            run(system(parts, audio_encoder=CLIP), manifest, tmp_path)
+    resumed = run(system(parts, audio_encoder=CLIP), manifest, tmp_path)
     assert files.read_json(resumed / "metrics.json")["resumed_from"] == "checkpoint-2"
     assert (resumed / WEIGHTS).read_bytes() == (finished / WEIGHTS).read_bytes()
 
@@ -87,7 +87,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     finished: Path, parts: Path, manifest: pd.DataFrame, tmp_path: Path
 ) -> None:
     """Killed outright and started again by the script, from what it had on disk: the trained weights alone."""
-    arguments = command(system(parts, hearing=CLIP), manifest, tmp_path)
+    arguments = command(system(parts, audio_encoder=CLIP), manifest, tmp_path)
     running.train_killed(*arguments, epochs=1)
     assert not (tmp_path / "model").exists()
     checkpoint = tmp_path / "checkpoints" / "checkpoint-2"
@@ -131,9 +131,9 @@ def test_st1_reads_leaves_long_transcripts_out_of_training_and_predicts_all(
 
 
 def test_random_parts_are_told_and_frozen_ones_drawn_again(parts: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
-    hearing = CLIP | salmonn_parts.RANDOM_BEATS
-    model = run(system(parts, {"checkpoint": None}, hearing, epochs=1), manifest, tmp_path)
-    assert not any(name.startswith("encoder.ears.") for name in load_file(model / WEIGHTS))
+    audio_encoder = CLIP | salmonn_parts.RANDOM_BEATS
+    model = run(system(parts, {"checkpoint": None}, audio_encoder, epochs=1), manifest, tmp_path)
+    assert not any(name.startswith("encoder.audio_encoder.") for name in load_file(model / WEIGHTS))
     note = files.read_json(model / "config.json")["notes"][0]
     assert note.startswith("Starts from random weights, not pretrained ones: BEATs and Q-Former and LoRA.")
     before = predict.predict(model, manifest, cpus=1)

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from abhinaya import config
+from abhinaya.config.system import Trained
 from abhinaya.modeling import checkpoint
 from abhinaya.runtime import files, launch, locks
 from abhinaya.runtime.errors import UserError
@@ -367,9 +368,9 @@ def test_several_nodes_need_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_step_is_shared_out_to_all_nodes(resources: dict, processes: int) -> None:
     training_keys = {"batch_size": 2, "effective_batch": 2 * processes}
     settings = SETTINGS.model_dump(mode="json") | {"resources": resources, "training": training_keys}
-    assert config.parse(config.Trained, settings).resources.processes == processes
+    assert config.parse(Trained, settings).resources.processes == processes
     with pytest.raises(UserError, match=rf"is not a multiple of batch_size x gpu x nodes = {2 * processes}; "):
-        config.parse(config.Trained, settings | {"training": training_keys | {"effective_batch": 2 * processes + 1}})
+        config.parse(Trained, settings | {"training": training_keys | {"effective_batch": 2 * processes + 1}})
 
 
 @pytest.mark.slow

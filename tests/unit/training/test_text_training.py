@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from abhinaya.config import TextSystem
+from abhinaya.config.system import TextSystem
 from abhinaya.data import schemas
 from abhinaya.data.schemas import PROBABILITIES
 from abhinaya.labels import CLASSES

@@ -16,7 +16,8 @@ from scipy.special import softmax
 from transformers import EvalPrediction, WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
 import train
-from abhinaya.config import SpeechSystem, parse
+from abhinaya.config import parse
+from abhinaya.config.system import SpeechSystem
 from abhinaya.data import schemas
 from abhinaya.data.dataset import LengthGrouped
 from abhinaya.data.schemas import PROBABILITIES
@@ -145,7 +146,7 @@ def test_the_time_of_a_step_is_without_evaluation(
 def test_config_of_the_run(finished: Path) -> None:
     config = files.read_json(finished / "config.json")
     assert config["name"] == "tiny" and config["seed"] == 7
-    assert config["settings"] == SETTINGS.model_dump(mode="json", exclude={"about", "resources"})
+    assert config["settings"] == SETTINGS.model_dump(mode="json", exclude={"description", "resources"})
     assert config["class_counts"] == {letter: "AAAAHHHNNNNN".count(letter) for letter in CLASSES}
     assert config["versions"].keys() == {"abhinaya", "git", *checkpoint.PACKAGES}
     assert config["versions"]["torch"] == torch.__version__
@@ -336,7 +337,9 @@ def test_resources_and_words_do_not_make_another_task(manifest: pd.DataFrame) ->
     rows = {"train": manifest}
     plain = training.fingerprint(SETTINGS, rows, 1)
     resources = SETTINGS.resources.model_copy(update={"cpus": 7})
-    assert training.fingerprint(SETTINGS.model_copy(update={"about": "x", "resources": resources}), rows, 1) == plain
+    assert (
+        training.fingerprint(SETTINGS.model_copy(update={"description": "x", "resources": resources}), rows, 1) == plain
+    )
 
 
 def test_a_checkpoint_holds_the_trained_weights_alone(interrupted: Path, finished: Path) -> None:
@@ -547,7 +550,7 @@ def test_files_of_the_users_own_are_never_removed(folder: str, manifest: pd.Data
 
 def test_after_a_lack_of_memory_a_smaller_batch_goes_on(manifest: pd.DataFrame) -> None:
     rows = {"train": manifest, "validation": manifest}
-    smaller = {"batch_size": 1, "eval_batch_size": 1, "gradient_checkpointing": True, "shard": True}
+    smaller = {"batch_size": 1, "eval_batch_size": 1, "gradient_checkpointing": True, "fsdp": True}
     settings = SETTINGS.model_copy(update={"training": SETTINGS.training.model_copy(update=smaller)})
     assert training.fingerprint(settings, rows, 7) == training.fingerprint(SETTINGS, rows, 7)
 

@@ -15,7 +15,7 @@ import soundfile
 import soxr
 from whisperx.asr import load_model
 
-from abhinaya.config import Transcripts
+from abhinaya.config.transcripts import Transcripts
 from abhinaya.data import audio, schemas
 from abhinaya.data.corpora.espeak import Prosody, Request, speak
 from abhinaya.runtime.errors import UserError

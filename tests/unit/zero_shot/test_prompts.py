@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abhinaya.config import ScoredPrompt, WordPrompt
+from abhinaya.config.zero_shot import ScoredPrompt, WordPrompt
 from abhinaya.labels import CLASSES, EMOTIONS
 from abhinaya.zero_shot import prompts
 

@@ -13,12 +13,12 @@ import pytest
 from abhinaya.runtime import locks
 from abhinaya.runtime.errors import UserError
 from abhinaya.zero_shot import response_store
-from abhinaya.zero_shot.response_store import ANSWERS, Answers
+from abhinaya.zero_shot.response_store import RESPONSES, ResponseStore
 
 
 def row(number: int, **changes: object) -> dict:
-    fixed = {"request": f"{number:064x}", "answer": f"answer {number}", "asked_at": f"2025-01-01T00:00:{number:09}"}
-    return dict.fromkeys(ANSWERS.names) | fixed | changes
+    fixed = {"request": f"{number:064x}", "answer": f"answer {number}", "requested_at": f"2025-01-01T00:00:{number:09}"}
+    return dict.fromkeys(RESPONSES.names) | fixed | changes
 
 
 def parts(folder: Path) -> list[str]:
@@ -26,25 +26,25 @@ def parts(folder: Path) -> list[str]:
 
 
 def test_written_rows_are_read(tmp_path: Path) -> None:
-    store = Answers(tmp_path / "deep" / "store")
+    store = ResponseStore(tmp_path / "deep" / "store")
     full = row(1, model="m", user="sentence: é", finish_reason="stop", letters='{"A": -0.1}', prompt_tokens=3)
     store.write([full | {"generated_tokens": 1, "seconds": 0.5}])
     store.write([row(2, answer=None), row(3)])
-    table = Answers(tmp_path / "deep" / "store").read()
-    assert list(table.columns) == ANSWERS.names
+    table = ResponseStore(tmp_path / "deep" / "store").read()
+    assert list(table.columns) == RESPONSES.names
     assert table["request"].tolist() == [row(number)["request"] for number in (1, 2, 3)]
     assert table["answer"].tolist() == ["answer 1", None, "answer 3"]
     assert table.iloc[0]["user"] == "sentence: é" and table.iloc[0]["prompt_tokens"] == 3
 
 
 def test_an_empty_store(tmp_path: Path) -> None:
-    table = Answers(tmp_path / "store").read(("request", "answer"))
+    table = ResponseStore(tmp_path / "store").read(("request", "answer"))
     assert table.empty and list(table.columns) == ["request", "answer"]
 
 
 def test_parts_are_merged_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(response_store, "MOST_PARTS", 4)
-    store = Answers(tmp_path)
+    monkeypatch.setattr(response_store, "MAX_PARTS", 4)
+    store = ResponseStore(tmp_path)
     for number in range(70):
         store.write([row(number)])
         assert len(parts(tmp_path)) <= 3 * 4  # three levels hold up to 4**3 parts and more
@@ -52,8 +52,8 @@ def test_parts_are_merged_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_merge_that_was_killed_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(response_store, "MOST_PARTS", 4)
-    store = Answers(tmp_path)
+    monkeypatch.setattr(response_store, "MAX_PARTS", 4)
+    store = ResponseStore(tmp_path)
     for number in range(3):
         store.write([row(number)])
 
@@ -75,34 +75,34 @@ def test_a_merge_that_was_killed_loses_nothing(tmp_path: Path, monkeypatch: pyte
         with pytest.raises(Killed):
             store.write([row(3)])
     assert len(parts(tmp_path)) == 4  # the merged one, and three of the four that went into it
-    assert Answers(tmp_path).read()["request"].tolist() == [row(number)["request"] for number in range(4)]
-    Answers(tmp_path).write([row(4)])
-    assert Answers(tmp_path).read()["request"].tolist() == [row(number)["request"] for number in range(5)]
+    assert ResponseStore(tmp_path).read()["request"].tolist() == [row(number)["request"] for number in range(4)]
+    ResponseStore(tmp_path).write([row(4)])
+    assert ResponseStore(tmp_path).read()["request"].tolist() == [row(number)["request"] for number in range(5)]
 
 
 def test_the_first_answer_to_a_request_stays(tmp_path: Path) -> None:
-    store = Answers(tmp_path)
-    store.write([row(1, answer="later", asked_at="2025-01-02")])
-    store.write([row(1, answer="first", asked_at="2025-01-01")])
+    store = ResponseStore(tmp_path)
+    store.write([row(1, answer="later", requested_at="2025-01-02")])
+    store.write([row(1, answer="first", requested_at="2025-01-01")])
     assert store.read()["answer"].tolist() == ["first"]
 
 
 def test_temporary_files_are_no_parts(tmp_path: Path) -> None:
-    Answers(tmp_path).write([row(1)])
+    ResponseStore(tmp_path).write([row(1)])
     (tmp_path / ".part-0-abc.parquet").write_bytes(b"half")
-    assert len(Answers(tmp_path).read()) == 1
+    assert len(ResponseStore(tmp_path).read()) == 1
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "part-1.parquet", "answers.parquet"])
+@pytest.mark.parametrize("name", ["notes.txt", "part-1.parquet", "responses.parquet"])
 def test_a_foreign_file_is_told(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
     with pytest.raises(UserError, match=f"{name}: no part of the answers; move it"):
-        Answers(tmp_path)
+        ResponseStore(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["torn", "other"])
 def test_a_spoilt_part_is_told(tmp_path: Path, kind: str) -> None:
-    store = Answers(tmp_path)
+    store = ResponseStore(tmp_path)
     store.write([row(1)])
     (part,) = tmp_path.iterdir()
     if kind == "torn":
@@ -117,11 +117,11 @@ def test_a_spoilt_part_is_told(tmp_path: Path, kind: str) -> None:
 def test_a_file_in_the_place_of_the_store(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("")
     with pytest.raises(UserError, match="no folder for answers"):
-        Answers(tmp_path / "store")
+        ResponseStore(tmp_path / "store")
 
 
 def test_what_was_kept_is_there_though_the_block_fails(tmp_path: Path) -> None:
-    store = Answers(tmp_path)
+    store = ResponseStore(tmp_path)
     with pytest.raises(KeyboardInterrupt), store.keeping() as keep:
         for number in range(300):
             keep(row(number))
@@ -131,7 +131,7 @@ def test_what_was_kept_is_there_though_the_block_fails(tmp_path: Path) -> None:
 
 
 def test_a_row_is_written_at_once(tmp_path: Path) -> None:
-    store = Answers(tmp_path)
+    store = ResponseStore(tmp_path)
     with store.keeping() as keep:
         keep(row(1))
         for _ in range(1000):
@@ -141,7 +141,7 @@ def test_a_row_is_written_at_once(tmp_path: Path) -> None:
 
 
 def test_a_write_that_fails_stops_the_keeping(tmp_path: Path) -> None:
-    store = Answers(tmp_path / "store")
+    store = ResponseStore(tmp_path / "store")
     (tmp_path / "store").rmdir()
     (tmp_path / "store").write_text("")
     with pytest.raises(UserError, match="cannot be written"), store.keeping() as keep:
@@ -151,20 +151,20 @@ def test_a_write_that_fails_stops_the_keeping(tmp_path: Path) -> None:
 
 def test_only_one_job_adds_answers(tmp_path: Path) -> None:
     holder = (
-        "import sys; from pathlib import Path; from abhinaya.zero_shot.response_store import Answers\n"
-        "with Answers(Path(sys.argv[1])).alone(): print('held', flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from abhinaya.zero_shot.response_store import ResponseStore\n"
+        "with ResponseStore(Path(sys.argv[1])).alone(): print('held', flush=True); sys.stdin.read()"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(response_store.__file__).parents[2])}
     command = [sys.executable, "-c", holder, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as other:
         assert other.stdout.readline() == b"held\n"
-        with pytest.raises(UserError, match="another job is adding answers") as told, Answers(tmp_path).alone():
+        with pytest.raises(UserError, match="another job is adding answers") as told, ResponseStore(tmp_path).alone():
             pass
         assert str(tmp_path) in str(told.value) and "\n" not in str(told.value)
         other.kill()  # the lock ends with its holder, however it ends
-    with Answers(tmp_path).alone():
-        Answers(tmp_path).write([row(1)])
-    assert len(Answers(tmp_path).read()) == 1
+    with ResponseStore(tmp_path).alone():
+        ResponseStore(tmp_path).write([row(1)])
+    assert len(ResponseStore(tmp_path).read()) == 1
 
 
 def test_a_store_without_locks_is_told_and_used(
@@ -174,13 +174,13 @@ def test_a_store_without_locks_is_told_and_used(
         raise OSError(38, "Function not implemented")
 
     monkeypatch.setattr(locks.fcntl, "flock", flock)
-    with Answers(tmp_path).alone():
+    with ResponseStore(tmp_path).alone():
         pass
     assert "no lock (Function not implemented)" in capsys.readouterr().err
 
 
 def test_a_row_that_is_none_takes_no_other_along(tmp_path: Path) -> None:
-    store = Answers(tmp_path)
+    store = ResponseStore(tmp_path)
     with store.keeping() as keep:
         keep(row(1))
         for wrong in ({"answer": 3}, {"answer": "\ud83d"}, {"prompt_tokens": "many"}):
@@ -191,10 +191,10 @@ def test_a_row_that_is_none_takes_no_other_along(tmp_path: Path) -> None:
 
 
 def test_only_the_wanted_columns_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Answers(tmp_path)
+    store = ResponseStore(tmp_path)
     store.write([row(1)])
     seen = []
     read = pq.ParquetFile.read
     monkeypatch.setattr(pq.ParquetFile, "read", lambda *given, **named: seen.append(named) or read(*given, **named))
     store.read(("answer",))
-    assert seen == [{"columns": ["request", "answer", "asked_at"]}]
+    assert seen == [{"columns": ["request", "answer", "requested_at"]}]

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from openai import OpenAI
 
-from abhinaya.config import ZeroShotSystem
+from abhinaya.config.zero_shot import ZeroShotSystem
 from abhinaya.pretrained import hub
 from abhinaya.runtime.errors import UserError
 from abhinaya.zero_shot import server, vllm_args
@@ -88,7 +88,7 @@ JOB = """
 import sys, time
 from pathlib import Path
 from abhinaya.zero_shot import server as serving
-from abhinaya.config import ZeroShotSystem
+from abhinaya.config.zero_shot import ZeroShotSystem
 folder = Path(sys.argv[1])
 serving.command = lambda settings, place, commit, port, gpus: [
     sys.executable, str(folder / "server.py"), str(port), str(folder), "well"
@@ -348,7 +348,7 @@ def test_a_gguf_model_is_unpacked_for_the_server(job: Job, monkeypatch: pytest.M
 
 def test_the_environment_of_the_server(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    with job.connect(server={"cpu_cache_gb": 3}):
+    with job.connect(server={"cpu_kv_cache_gb": 3}):
         seen = json.loads((job.folder / "environment").read_text())
     assert seen["VLLM_CPU_KVCACHE_SPACE"] == "3"
     assert seen["OMP_NUM_THREADS"] == "1"
@@ -369,7 +369,7 @@ def test_the_command_line_of_vllm() -> None:
             "dtype": "bfloat16",
             "quantization": "fp8",
             "max_model_len": 512,
-            "memory_share": 0.8,
+            "gpu_memory_utilization": 0.8,
             "arguments": {"enforce_eager": True, "enable_prefix_caching": False, "block_size": 32, "seed": 5},
         },
     )

@@ -19,19 +19,21 @@ from torch import Tensor
 from transformers import RobertaConfig, RobertaForCausalLM
 
 from abhinaya import config
-from abhinaya.config import Decoding, SalmonnZeroShot, deciding, parse
+from abhinaya.config import parse
+from abhinaya.config.base import result_settings, settings_json
+from abhinaya.config.zero_shot import Decoding, SalmonnZeroShot
 from abhinaya.data import schemas
 from abhinaya.data.dataset import by_size, collate
 from abhinaya.labels import CLASSES
 from abhinaya.modeling.encoders.salmonn import feature_cache, pretrained_weights, speech_llm
-from abhinaya.modeling.encoders.salmonn.feature_cache import hear
+from abhinaya.modeling.encoders.salmonn.feature_cache import extract_features
 from abhinaya.modeling.encoders.salmonn.prompt import PROMPTS, flushed_right
 from abhinaya.reporting import table as report
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
 from abhinaya.zero_shot import speech
 from abhinaya.zero_shot.predictions import AUDIT, STATUSES
-from abhinaya.zero_shot.response_store import Answers
+from abhinaya.zero_shot.response_store import ResponseStore
 from support import salmonn_parts
 from support.salmonn_parts import CLIPS
 
@@ -54,32 +56,34 @@ def rows(parts: Path) -> pd.DataFrame:
     return manifest[manifest["split"] != "train"].reset_index(drop=True)
 
 
-def system(folder: Path, parts: dict | None = None, hearing: dict | None = None, **keys: object) -> SalmonnZeroShot:
+def system(
+    folder: Path, parts: dict | None = None, audio_encoder: dict | None = None, **keys: object
+) -> SalmonnZeroShot:
     """Small and asked greedily; its Q-Former and LoRA are random unless `parts` name a checkpoint."""
-    hears = {"whisper": str(folder / "whisper"), "beats": str(folder / "beats.pt")} | CLIP | (hearing or {})
-    speech_llm = {"hearing": hears, "language_model": str(folder / "llama")} | (parts or {})
+    hears = {"whisper": str(folder / "whisper"), "beats": str(folder / "beats.pt")} | CLIP | (audio_encoder or {})
+    speech_llm = {"audio_encoder": hears, "language_model": str(folder / "llama")} | (parts or {})
     defaults = {"decoding": {"beams": 1, "max_new_tokens": 4}, "batch_size": 3}
     return parse(SalmonnZeroShot, {"family": "salmonn_zero_shot", "encoder": speech_llm} | defaults | keys)
 
 
-def build(settings: SalmonnZeroShot) -> tuple[speech_llm.Questions, speech_llm.AnsweringLlm]:
+def build(settings: SalmonnZeroShot) -> tuple[speech_llm.GenerationPromptLoader, speech_llm.GeneratingSpeechLlm]:
     loader, model = speech_llm.build(settings.encoder, 7, CPU, False, (), settings.question)
     return loader, model.eval()
 
 
 @pytest.fixture(scope="module")
-def trained(parts: Path) -> tuple[speech_llm.Questions, speech_llm.AnsweringLlm]:
+def trained(parts: Path) -> tuple[speech_llm.GenerationPromptLoader, speech_llm.GeneratingSpeechLlm]:
     return build(system(parts, {"checkpoint": str(parts / "salmonn.pth")}))
 
 
-def batch(loader: speech_llm.Questions, folder: Path, clips: Sequence[str]) -> dict[str, Tensor]:
+def batch(loader: speech_llm.GenerationPromptLoader, folder: Path, clips: Sequence[str]) -> dict[str, Tensor]:
     table, _ = loader.prepare(pd.DataFrame({"path": [str(folder / f"{clip}.wav") for clip in clips]}))
     made = collate([{**loader.load(row, None), "labels": 0} for row in table.to_dict("records")])
     del made["labels"]
     return made
 
 
-def greedy(model: speech_llm.AnsweringLlm, inputs: dict[str, Tensor], most: int, end: int) -> list[int]:
+def greedy(model: speech_llm.GeneratingSpeechLlm, inputs: dict[str, Tensor], most: int, end: int) -> list[int]:
     """Word by word, one clip, everything computed anew: no padding, no mask, no cache."""
     vectors, _ = model.read(**inputs)
     found: list[int] = []
@@ -93,11 +97,11 @@ def label(
     rows: pd.DataFrame,
     settings: SalmonnZeroShot,
     store: Path,
-    heard: Sequence[Path] = (),
+    features: Sequence[Path] = (),
     classes: Sequence[str] = CLASSES,
     seed: int = 7,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
-    return speech.label(rows, settings, classes, seed, store, CPU, 0, heard)
+    return speech.label(rows, settings, classes, seed, store, CPU, 0, features)
 
 
 @pytest.fixture
@@ -107,10 +111,10 @@ def said(rows: pd.DataFrame, tmp_path: Path) -> Callable:
     def labelled(settings: SalmonnZeroShot, found: Sequence[tuple[str, str]], classes: Sequence[str] = CLASSES):
         asked = [
             {"request": key, "answer": text, "finish_reason": how, "prompt_tokens": 40, "generated_tokens": 3}
-            | {"software": "transformers", "asked_at": "2025"}
+            | {"software": "transformers", "requested_at": "2025"}
             for key, (text, how) in zip(speech._keys(rows, settings, 7, False), found, strict=True)
         ]
-        Answers(tmp_path / "store").write(asked)
+        ResponseStore(tmp_path / "store").write(asked)
         return label(rows, settings, tmp_path / "store", classes=classes)
 
     return labelled
@@ -119,7 +123,7 @@ def said(rows: pd.DataFrame, tmp_path: Path) -> Callable:
 @pytest.mark.parametrize("decoding", DECODINGS, ids=["greedy", "beams"])
 @torch.inference_mode()
 def test_batch_mates_change_no_answer(
-    trained: tuple[speech_llm.Questions, speech_llm.AnsweringLlm], parts: Path, decoding: Decoding
+    trained: tuple[speech_llm.GenerationPromptLoader, speech_llm.GeneratingSpeechLlm], parts: Path, decoding: Decoding
 ) -> None:
     loader, model = trained
     alone = {clip: model.answer(**batch(loader, parts, [clip]), decoding=decoding, end=2) for clip in CLIPS}
@@ -131,11 +135,11 @@ def test_batch_mates_change_no_answer(
 
 @torch.inference_mode()
 def test_answers_are_those_of_a_plain_loop(
-    trained: tuple[speech_llm.Questions, speech_llm.AnsweringLlm], parts: Path
+    trained: tuple[speech_llm.GenerationPromptLoader, speech_llm.GeneratingSpeechLlm], parts: Path
 ) -> None:
     loader, model = trained
     expected = {clip: greedy(model, batch(loader, parts, [clip]), 6, 2) for clip in CLIPS}
-    assert len(set(map(tuple, expected.values()))) > 1  # they hear
+    assert len(set(map(tuple, expected.values()))) > 1  # they extract_features
     found, _ = model.answer(**batch(loader, parts, CLIPS), decoding=DECODINGS[0], end=2)
     assert found == list(expected.values())
     end = expected["a"][2]  # one of them stops, the others go on
@@ -146,7 +150,7 @@ def test_answers_are_those_of_a_plain_loop(
 
 @torch.inference_mode()
 def test_more_beams_find_likelier_answers(
-    trained: tuple[speech_llm.Questions, speech_llm.AnsweringLlm], parts: Path
+    trained: tuple[speech_llm.GenerationPromptLoader, speech_llm.GeneratingSpeechLlm], parts: Path
 ) -> None:
     loader, model = trained
 
@@ -188,7 +192,7 @@ def test_the_question_stands_in_salmonns_template(parts: Path) -> None:
 
 
 def test_the_trained_path_keeps_its_weights_names(
-    parts: Path, trained: tuple[speech_llm.Questions, speech_llm.AnsweringLlm]
+    parts: Path, trained: tuple[speech_llm.GenerationPromptLoader, speech_llm.GeneratingSpeechLlm]
 ) -> None:
     settings = system(parts, {"checkpoint": str(parts / "salmonn.pth")}).encoder
     _, classifier = speech_llm.build(settings, 7, CPU, False)
@@ -203,9 +207,9 @@ def test_cached_equals_uncached(parts: Path, rows: pd.DataFrame, tmp_path: Path)
     settings = system(parts)
     shards = [tmp_path / f"{shard:03}.parquet" for shard in range(2)]
     for number, shard in enumerate(shards):
-        hear(rows.iloc[number::2], settings.encoder.hearing, shard, CPU, 0)
+        extract_features(rows.iloc[number::2], settings.encoder.audio_encoder, shard, CPU, 0)
     on_the_fly = label(rows, settings, tmp_path / "one")
-    from_disk = label(rows, system(parts, hearing={"cache": True}), tmp_path / "two", shards)
+    from_disk = label(rows, system(parts, audio_encoder={"cache": True}), tmp_path / "two", shards)
     assert on_the_fly[1].equals(from_disk[1])
     assert on_the_fly[1]["answer"].nunique() > 1 and on_the_fly[1]["answer"].str.len().min() > 0
 
@@ -214,23 +218,23 @@ def test_a_long_clip_is_cropped_in_the_middle(
     parts: Path, rows: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Always there: a crop by lot would have another answer each time, whatever is in the store."""
-    heard: dict[int, Tensor] = {}
-    answer = speech_llm.AnsweringLlm.answer
+    features: dict[int, Tensor] = {}
+    answer = speech_llm.GeneratingSpeechLlm.answer
 
-    def listening(self: speech_llm.AnsweringLlm, waveform: Tensor, **rest: object) -> tuple:
-        heard.update(enumerate(waveform))
+    def listening(self: speech_llm.GeneratingSpeechLlm, waveform: Tensor, **rest: object) -> tuple:
+        features.update(enumerate(waveform))
         return answer(self, waveform=waveform, **rest)
 
-    monkeypatch.setattr(speech_llm.AnsweringLlm, "answer", listening)
+    monkeypatch.setattr(speech_llm.GeneratingSpeechLlm, "answer", listening)
     seconds = rows["duration"].min() / 2
-    brief = system(parts, hearing={"max_seconds": seconds, "min_seconds": 0.2}, batch_size=len(rows))
+    brief = system(parts, audio_encoder={"max_seconds": seconds, "min_seconds": 0.2}, batch_size=len(rows))
     label(rows, brief, tmp_path / "store")
     order = by_size(rows["duration"].clip(upper=seconds).tolist(), len(rows))[0]
     for place, row in enumerate(order):
         whole, _ = soundfile.read(rows["path"][row], dtype="float32")
         count = int(seconds * 16_000)
         start = (len(whole) - count) // 2
-        np.testing.assert_array_equal(heard[place], whole[start : start + count])
+        np.testing.assert_array_equal(features[place], whole[start : start + count])
 
 
 def test_words_are_read_and_the_rest_gets_the_fallback(said: Callable, parts: Path) -> None:
@@ -253,7 +257,7 @@ def test_words_are_read_and_the_rest_gets_the_fallback(said: Callable, parts: Pa
 def test_random_parts_are_told_and_trained_ones_must_answer(said: Callable, parts: Path) -> None:
     gibberish = [("qeel", "stop")] * 8
     _, _, summary = said(system(parts), gibberish)
-    told = "Asked with random weights, not trained ones: Q-Former and LoRA. It shows the machinery, not the model."
+    told = "Has random weights, not trained ones: Q-Former and LoRA. It tests the software, not the model."
     assert speech.notes(summary, system(parts))[0] == told
     trained = system(parts, {"checkpoint": str(parts / "salmonn.pth")})
     told = "none of the 8 utterances could be labelled; the commonest answer, 8 times, is 'qeel'; correct `question`"
@@ -270,15 +274,15 @@ def test_a_job_goes_on_with_the_same_batches(
     parts: Path, rows: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[list[int]] = []
-    answer = speech_llm.AnsweringLlm.answer
+    answer = speech_llm.GeneratingSpeechLlm.answer
 
-    def counted(self: speech_llm.AnsweringLlm, after: Tensor, **rest: object) -> tuple:
+    def counted(self: speech_llm.GeneratingSpeechLlm, after: Tensor, **rest: object) -> tuple:
         if len(asked) == 2 and stops:
             raise Stop
         asked.append(rest["waveform_lengths"].tolist())
         return answer(self, after, **rest)
 
-    monkeypatch.setattr(speech_llm.AnsweringLlm, "answer", counted)
+    monkeypatch.setattr(speech_llm.GeneratingSpeechLlm, "answer", counted)
     stops = False
     whole, (undisturbed, asked) = label(rows, system(parts), tmp_path / "whole"), (asked, [])
     assert [len(batch) for batch in undisturbed] == [3, 3, 2]
@@ -303,8 +307,8 @@ def test_what_decides_an_answer_is_asked_anew(parts: Path, rows: pd.DataFrame, t
     plain = keys(system(parts))
     assert len(plain) == len(rows)
     for same in (
-        system(parts, batch_size=1, fallback="A", about="other words", resources={"cpus": 1}),
-        system(parts, hearing={"shards": 9}),
+        system(parts, batch_size=1, fallback="A", description="other words", resources={"cpus": 1}),
+        system(parts, audio_encoder={"shards": 9}),
     ):
         assert keys(same) == plain
     trained = {"checkpoint": str(parts / "salmonn.pth")}
@@ -314,7 +318,7 @@ def test_what_decides_an_answer_is_asked_anew(parts: Path, rows: pd.DataFrame, t
         keys(system(parts, question="Angry?")),
         keys(system(parts, decoding={"beams": 2, "max_new_tokens": 4})),
         keys(system(parts, {"layer": 1})),
-        keys(system(parts, hearing={"max_seconds": 3.0})),
+        keys(system(parts, audio_encoder={"max_seconds": 3.0})),
         keys(system(parts, trained)),
         keys(system(parts, {"language_model": f"{parts}/../{parts.name}/llama"})),
     ]
@@ -350,12 +354,14 @@ def test_a_clip_that_changed_in_its_place_is_asked_anew(parts: Path, rows: pd.Da
 
 
 def test_what_was_heard_of_other_ears_is_asked_anew(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
-    settings = system(parts, hearing={"cache": True})
+    settings = system(parts, audio_encoder={"cache": True})
     index = pd.DataFrame(columns=feature_cache.INDEX.names)
     shards = [tmp_path / f"{shard}.parquet" for shard in range(3)]
     for shard, commit in zip(shards, ("one", "one", "two"), strict=True):
         files.write_parquet(index, feature_cache.INDEX, shard, {"revision": commit})
-    one, both, other = (speech._keys(rows, settings, 7, False, heard) for heard in (shards[:1], shards[:2], shards[2:]))
+    one, both, other = (
+        speech._keys(rows, settings, 7, False, features) for features in (shards[:1], shards[:2], shards[2:])
+    )
     assert one == both  # however many jobs made it
     assert set(one).isdisjoint(other)
 
@@ -398,7 +404,7 @@ def test_models_that_cannot_answer(parts: Path, tmp_path: Path) -> None:
 
 
 def test_another_job_at_the_same_answers(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
-    with Answers(tmp_path / "store").alone(), pytest.raises(UserError, match="another job is adding answers"):
+    with ResponseStore(tmp_path / "store").alone(), pytest.raises(UserError, match="another job is adding answers"):
         label(rows, system(parts), tmp_path / "store")
 
 
@@ -425,22 +431,28 @@ def test_a_fallback_that_the_corpus_lacks(parts: Path, rows: pd.DataFrame, tmp_p
     ],
 )
 def test_mistakes_in_the_configuration(changes: dict, told: str) -> None:
-    speech_llm = {"hearing": {"whisper": "w", "beats": "b.pt"}, "language_model": "l"} | changes.pop("encoder", {})
+    speech_llm = {"audio_encoder": {"whisper": "w", "beats": "b.pt"}, "language_model": "l"} | changes.pop(
+        "encoder", {}
+    )
     with pytest.raises(UserError) as error:
         parse(SalmonnZeroShot, {"family": "salmonn_zero_shot", "encoder": speech_llm} | changes)
     assert str(error.value).startswith(f"configuration: {told}") and "\n" not in str(error.value)
 
 
 def test_mistakes_between_sections() -> None:
-    hearing = {"whisper": "w", "beats": "b.pt", "cache": True}
-    asked = {"family": "salmonn_zero_shot", "encoder": {"hearing": hearing, "language_model": "l"}}
-    trained = {"family": "salmonn", "loss": {"name": "wfl"}, "encoder": {"hearing": hearing, "language_model": "l"}}
+    audio_encoder = {"whisper": "w", "beats": "b.pt", "cache": True}
+    asked = {"family": "salmonn_zero_shot", "encoder": {"audio_encoder": audio_encoder, "language_model": "l"}}
+    trained = {
+        "family": "salmonn",
+        "loss": {"name": "wfl"},
+        "encoder": {"audio_encoder": audio_encoder, "language_model": "l"},
+    }
     corpus = {"kind": "csv", "table": "t.csv", "classes": ["A", "H"]}
     with pytest.raises(UserError, match=r"`systems.z.fallback`: 'N' is no class of the corpus; choose from A, H$"):
         config.validate({"corpus": corpus, "systems": {"z": asked}})
-    trained["encoder"] = {"hearing": hearing | {"shards": 9}, "language_model": "l"}
+    trained["encoder"] = {"audio_encoder": audio_encoder | {"shards": 9}, "language_model": "l"}
     with pytest.raises(
-        UserError, match=r"`systems.z.encoder.hearing`: shares its cache with s2, but differs in `shards"
+        UserError, match=r"`systems.z.encoder.audio_encoder`: shares its cache with s2, but differs in `shards"
     ):
         config.validate({"corpus": {"kind": "synthetic"}, "systems": {"s2": trained, "z": asked}})
 
@@ -448,7 +460,7 @@ def test_mistakes_between_sections() -> None:
 def test_the_report_says_who_was_asked_what(parts: Path, said: Callable) -> None:
     settings = system(parts, {"checkpoint": str(parts / "salmonn.pth")})
     _, _, summary = said(settings, [("happy", "stop")] * 7 + [("glad", "stop")])
-    table = report.labelling_table({"z": {"name": "z", "settings": deciding(settings), **summary}})
+    table = report.labelling_table({"z": {"name": "z", "settings": result_settings(settings), **summary}})
     (name, *numbers) = table.rows[0]
     assert name.detail.endswith(f"salmonn.pth, prompt {PROMPTS[0]}, mode speech") and "llama" in name.detail
     assert [cell.text for cell in numbers] == ["8", "7", "0", "1", "0", "–", "3.00"]
@@ -458,9 +470,9 @@ def test_the_report_says_who_was_asked_what(parts: Path, said: Callable) -> None
 def test_the_script_labels_validation_and_test(parts: Path, tmp_path: Path) -> None:
     manifest = salmonn_parts.make_manifest(parts)
     schemas.write_manifest(manifest, tmp_path / "manifest.parquet")
-    files = {"output": "preds.csv", "answers": "answers.parquet", "summary": "labelling.json", "store": "asked"}
+    files = {"output": "preds.csv", "answers": "responses.parquet", "summary": "labelling.json", "store": "asked"}
     options = [item for option, name in files.items() for item in (f"--{option}", tmp_path / name)]
-    settings = config.settings_json(system(parts))
+    settings = settings_json(system(parts))
     command = [sys.executable, SCRIPT, "--name", "z", "--settings", settings, "--seed", "7", "--cpus", "1", *options]
     command += ["--manifest", tmp_path / "manifest.parquet", "--classes", *"AHNS"]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -468,7 +480,7 @@ def test_the_script_labels_validation_and_test(parts: Path, tmp_path: Path) -> N
     assert re.search(r"^\d labelled, 0 empty, \d unparsable, 0 refused; [\d.]+ labels/s$", done.stderr, re.MULTILINE)
     expected = manifest[manifest["split"] != "train"]
     assert schemas.read_predictions(tmp_path / "preds.csv")["FileName"].tolist() == sorted(expected["FileName"])
-    assert len(pd.read_parquet(tmp_path / "answers.parquet")) == len(expected)
+    assert len(pd.read_parquet(tmp_path / "responses.parquet")) == len(expected)
     summary = json.loads((tmp_path / "labelling.json").read_text())
     assert summary["name"] == "z" and summary["mode"] == "speech" and summary["notes"]
     again = subprocess.run(command, capture_output=True, text=True)

@@ -12,108 +12,18 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from abhinaya.config import paper_runs as paper_runs
 from abhinaya.config import runs
-from abhinaya.config.base import INFRASTRUCTURE, Resources, Section, Seed, deciding, settings_json
-from abhinaya.config.corpus import AnyCorpus, Corpus, Csv, MspPodcast, Ravdess, Synthetic, Validation
+from abhinaya.config.base import Section, Seed
+from abhinaya.config.corpus import AnyCorpus
 from abhinaya.config.ensemble import Ensemble
 from abhinaya.config.messages import WrongKey, lines
-from abhinaya.config.paper_tables import NAMES_ONLY, Losses, Name, System, Tables, ZeroShotFigure
-from abhinaya.config.system import (
-    ARCHITECTURES,
-    CONVOLUTIONAL,
-    RANDOM,
-    AnyLoss,
-    FramesHead,
-    Head,
-    Hearing,
-    Lora,
-    SalmonnEncoder,
-    SalmonnSystem,
-    SpeechEncoder,
-    SpeechSystem,
-    TextEncoder,
-    TextSystem,
-    Trained,
-    TrainedSystem,
-    Training,
-    TrainingResources,
-    Vs,
-    Wce,
-    Wfl,
-)
+from abhinaya.config.paper_tables import NAMES_ONLY, Name, System, Tables
+from abhinaya.config.system import SalmonnSystem, TrainedSystem
 from abhinaya.config.transcripts import Transcripts
-from abhinaya.config.zero_shot import (
-    Decoding,
-    Endpoint,
-    Labelling,
-    SalmonnZeroShot,
-    ScoredPrompt,
-    Server,
-    WordPrompt,
-    ZeroShotSystem,
-)
+from abhinaya.config.zero_shot import SalmonnZeroShot, ZeroShotSystem
 from abhinaya.runtime.errors import UserError
 
-__all__ = [
-    "ARCHITECTURES",
-    "CONVOLUTIONAL",
-    "INFRASTRUCTURE",
-    "RANDOM",
-    "AnyCorpus",
-    "AnyLoss",
-    "Config",
-    "Corpus",
-    "Csv",
-    "Decoding",
-    "Endpoint",
-    "Ensemble",
-    "FramesHead",
-    "Head",
-    "Hearing",
-    "Labelling",
-    "Lora",
-    "Losses",
-    "MspPodcast",
-    "Ravdess",
-    "Report",
-    "Resources",
-    "SalmonnEncoder",
-    "SalmonnSystem",
-    "SalmonnZeroShot",
-    "ScoredPrompt",
-    "Section",
-    "Server",
-    "SpeechEncoder",
-    "SpeechSystem",
-    "Synthetic",
-    "System",
-    "Tables",
-    "TextEncoder",
-    "TextSystem",
-    "Trained",
-    "TrainedSystem",
-    "Training",
-    "TrainingResources",
-    "Transcripts",
-    "Validation",
-    "Vs",
-    "Wce",
-    "Wfl",
-    "WordPrompt",
-    "ZeroShotFigure",
-    "ZeroShotSystem",
-    "deciding",
-    "load",
-    "paper",
-    "parse",
-    "runs",
-    "schema",
-    "settings_json",
-    "validate",
-]
-
-RESERVED = ("analysis", "corpus", "hearing", "report", "tables")  # folders under results/
+RESERVED = ("analysis", "corpus", "audio_encoder", "report", "tables")  # folders under results/
 
 
 class Report(Section):
@@ -189,20 +99,23 @@ class Config(Section):
                     fitting = f"none of {', '.join(choice)}" if choice else "of no fitting `family`, nor is any other"
                     raise WrongKey(f"tables.{key}", f"{name!r} is {fitting}")
         if [systems[name].reads_transcripts for name in tables.modalities] not in ([], [False, True]):
-            raise WrongKey("tables.modalities", "the first is to hear alone, the second to read, too; order them so")
+            raise WrongKey(
+                "tables.modalities",
+                "the first must take speech alone, the second speech and transcript; put them in this order",
+            )
 
     @model_validator(mode="after")
     def _caches_agree(self) -> "Config":
         first: dict[str, str] = {}
         systems = runs.given(self)
         for name, system in systems.items():
-            if not isinstance(system, SalmonnSystem | SalmonnZeroShot) or not system.encoder.hearing.cache:
+            if not isinstance(system, SalmonnSystem | SalmonnZeroShot) or not system.encoder.audio_encoder.cache:
                 continue
-            other = first.setdefault(system.encoder.hearing.key, name)
-            ours, theirs = system.encoder.hearing, systems[other].encoder.hearing
+            other = first.setdefault(system.encoder.audio_encoder.key, name)
+            ours, theirs = system.encoder.audio_encoder, systems[other].encoder.audio_encoder
             if (ours.shards, ours.resources) != (theirs.shards, theirs.resources):
                 raise WrongKey(
-                    f"{self._section(name)}.encoder.hearing",
+                    f"{self._section(name)}.encoder.audio_encoder",
                     f"shares its cache with {other}, but differs in `shards` or `resources`; make them equal",
                 )
         return self
@@ -212,8 +125,8 @@ class Config(Section):
         for name, system in runs.given(self).items():
             key = self._section(name)
             # Not of a system alone: a rule hands it on without its resources.
-            if isinstance(system, TrainedSystem) and system.training.shard and system.resources.processes < 2:
-                raise WrongKey(f"{key}.training.shard", "needs several GPUs; set `resources.gpu`")
+            if isinstance(system, TrainedSystem) and system.training.fsdp and system.resources.processes < 2:
+                raise WrongKey(f"{key}.training.fsdp", "needs several GPUs; set `resources.gpu`")
             asked = isinstance(system, ZeroShotSystem | SalmonnZeroShot)
             if asked and system.fallback not in self.corpus.classes:
                 choice = ", ".join(self.corpus.classes)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every library takes
-INFRASTRUCTURE = frozenset({"resources", "about"})  # how fast and in which words; no result depends on them
+NON_RESULT_KEYS = frozenset({"resources", "description"})  # how fast and in which words; no result depends on them
 
 
 class Section(BaseModel):
@@ -24,20 +24,20 @@ class Resources(Section):
     mem_mb: int = Field(4000, ge=100, description="memory in MB; multiplied by the attempt")
     runtime: int = Field(60, ge=1, description="minutes; multiplied by the attempt")
     predict_runtime: int = Field(60, ge=1, description="minutes for predicting; multiplied by the attempt")
-    most_runtime: int | None = Field(
+    max_runtime: int | None = Field(
         None, ge=1, description="minutes that no attempt goes beyond, such as a partition's limit; null: no such limit"
     )
 
     def minutes(self, attempt: int, key: str = "runtime") -> int:
         """Run time of an attempt, from 1."""
-        return min(getattr(self, key) * attempt, self.most_runtime or math.inf)
+        return min(getattr(self, key) * attempt, self.max_runtime or math.inf)
 
 
-def deciding(section: Section) -> dict[str, Any]:
+def result_settings(section: Section) -> dict[str, Any]:
     """What of `section` decides a result, as JSON's own types."""
-    return section.model_dump(mode="json", exclude=set(INFRASTRUCTURE))
+    return section.model_dump(mode="json", exclude=set(NON_RESULT_KEYS))
 
 
 def settings_json(section: Section) -> str:
-    """`deciding` as compact JSON, its keys sorted: what a rule passes to its script, and what triggers a rerun."""
-    return json.dumps(deciding(section), separators=(",", ":"), sort_keys=True)
+    """`result_settings` as compact JSON, sorted: what a rule passes to its script; a change triggers a rerun."""
+    return json.dumps(result_settings(section), separators=(",", ":"), sort_keys=True)

@@ -2,11 +2,12 @@
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
-from abhinaya import config
+from abhinaya.config.base import Section
 
 MARKED = re.compile(r"(<!-- keys of (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 TYPES = {
@@ -22,10 +23,18 @@ BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiv
 
 def filled(manual: str) -> str:
     """`manual` with the table of each section put between `<!-- keys of Section -->` and `<!-- end -->`."""
-    return MARKED.sub(lambda found: f"{found[1]}{table(getattr(config, found[2]))}\n{found[3]}", manual)
+    sections = {section.__name__: section for section in _sections(Section)}
+    return MARKED.sub(lambda found: f"{found[1]}{table(sections[found[2]])}\n{found[3]}", manual)
 
 
-def table(section: type[config.Section]) -> str:
+def _sections(section: type[Section]) -> Iterator[type[Section]]:
+    """The models of all sections; importing `Config` has loaded them."""
+    for other in section.__subclasses__():
+        yield other
+        yield from _sections(other)
+
+
+def table(section: type[Section]) -> str:
     """The section's own keys, without those it inherits, as a Markdown table."""
     schema = section.model_json_schema()
     rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
@@ -67,12 +76,12 @@ def _default(field: Any) -> str:
     if field.is_required():
         return "required"
     value = field.default
-    if isinstance(value, config.Section):
+    if isinstance(value, Section):
         value = value.model_dump(exclude_defaults=True)
         if not value:
             return "–"
     if isinstance(value, list):
-        value = [item.model_dump(exclude_defaults=True) if isinstance(item, config.Section) else item for item in value]
+        value = [item.model_dump(exclude_defaults=True) if isinstance(item, Section) else item for item in value]
     if isinstance(value, float):
         return f"`{yaml.safe_dump(value).split()[0]}`"  # JSON's 1e-05 would be text in YAML
     quoted = json.dumps(value)

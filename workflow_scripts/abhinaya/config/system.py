@@ -24,7 +24,7 @@ class Encoder(ABC):
         """The models and files that it is made from."""
 
     @property
-    def drawn(self) -> list[str]:
+    def random_parts(self) -> list[str]:
         """Its parts that start from random weights, in words."""
         return ["encoder"] if any(source.startswith(RANDOM) for source in self.sources) else []
 
@@ -156,7 +156,7 @@ class TextEncoder(Encoder, Section):
         return self
 
 
-class Hearing(Section):
+class AudioEncoder(Section):
     """The frozen half of SALMONN: Whisper hears speech, BEATs hears all sounds."""
 
     whisper: str = Field(
@@ -185,45 +185,45 @@ class Hearing(Section):
     min_seconds: float = Field(1.0, ge=0.2, description="shorter clips are padded with silence to this length")
     precision: Literal["fp32", "fp16"] = Field(
         "fp32",
-        description="of what is heard, which is computed in bf16 on a GPU and in fp32 on a CPU; fp16 halves the cache",
+        description="of the cached features (computed in bf16 on a GPU, in fp32 on a CPU); fp16 halves the disk space",
     )
     cache: bool = Field(
         False,
-        description="hear every clip once, in jobs of their own, and keep it on disk for all systems that hear alike; "
-        "training then crops in the middle, too",
+        description="extract the features of every clip once, in jobs of their own, and keep them on disk for all "
+        "systems with the same settings; training then crops in the middle, too",
     )
     shards: int = Field(
         4,
         ge=1,
         exclude=True,
-        description="jobs that the cache is made in; decides no result, but a change makes the cache, and what "
-        "follows from it, again",
+        description="jobs that extract the features; changes no result, but a change extracts them again, and trains "
+        "again what uses them",
     )
     resources: Resources = Field(Resources(), exclude=True, description="of a job that makes the cache")
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The models and files that hear."""
+        """The models and files that the features come from."""
         return self.whisper, self.beats
 
     @property
-    def drawn(self) -> bool:
+    def has_random_beats(self) -> bool:
         """Whether BEATs starts from random weights."""
         return self.beats.startswith(RANDOM)
 
     @property
     def key(self) -> str:
-        """A name for what is heard this way: the same for systems that share it."""
+        """A name for features with these settings: the same for systems that share them."""
         chosen = self.model_dump(mode="json", exclude={"cache"})
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
 
     @model_validator(mode="after")
-    def _keys_agree(self) -> "Hearing":
+    def _keys_agree(self) -> "AudioEncoder":
         if self.whisper.startswith(RANDOM):
             raise WrongKey("whisper", "cannot be random; name a published Whisper or a folder")
         if self.beats_config and self.beats != RANDOM + "beats":
             raise WrongKey("beats_config", "describes only `beats: random:beats`; remove it")
-        if self.drawn and self.beats != RANDOM + "beats":
+        if self.has_random_beats and self.beats != RANDOM + "beats":
             raise WrongKey("beats", "write random:beats, or name the checkpoint file")
         if self.window == "clip" and self.speech_window == "full":
             raise WrongKey("window", "`clip` leaves nothing for `speech_window: full` to keep; set that to clip, too")
@@ -233,9 +233,9 @@ class Hearing(Section):
 
 
 class SalmonnEncoder(Encoder, Section):
-    """SALMONN: a Q-Former makes tokens of what Whisper and BEATs hear, and a LLaMA reads them (Tang et al. 2024)."""
+    """SALMONN (Tang et al. 2024): a Q-Former turns Whisper's and BEATs' features into tokens, which a LLaMA reads."""
 
-    hearing: Hearing
+    audio_encoder: AudioEncoder
     language_model: str = Field(
         min_length=1,
         description="the LLaMA (the paper: Vicuna 7B v1.5 or 13B v1.1): a published name, a folder or `package:…`",
@@ -262,7 +262,7 @@ class SalmonnEncoder(Encoder, Section):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        return tuple(filter(None, (*self.hearing.sources, self.language_model, self.checkpoint)))
+        return tuple(filter(None, (*self.audio_encoder.sources, self.language_model, self.checkpoint)))
 
     @model_validator(mode="after")
     def _drawn_alone(self) -> "SalmonnEncoder":
@@ -271,9 +271,9 @@ class SalmonnEncoder(Encoder, Section):
         return self
 
     @property
-    def drawn(self) -> list[str]:
-        parts = {"BEATs": self.hearing.drawn, "Q-Former and LoRA": self.checkpoint is None}
-        return [part for part, drawn in parts.items() if drawn]
+    def random_parts(self) -> list[str]:
+        parts = {"BEATs": self.audio_encoder.has_random_beats, "Q-Former and LoRA": self.checkpoint is None}
+        return [part for part, is_random in parts.items() if is_random]
 
     @property
     def frozen_beside(self) -> bool:
@@ -345,7 +345,7 @@ class Training(Section):
     eval_batch_size: int = Field(16, ge=1, description="utterances per forward pass without gradients")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, more time")
-    shard: bool = Field(
+    fsdp: bool = Field(
         False,
         description="several GPUs: each keeps a share of the frozen weights (FSDP) instead of all of them; less "
         "memory, more traffic",
@@ -371,7 +371,7 @@ class TrainingResources(Resources):
 class TrainedSystem(Section):
     """What all trained systems have: the loss, the training, the resources."""
 
-    about: str = Field("", description="a line for the report")
+    description: str = Field("", description="a line for the report")
     loss: AnyLoss = Field(description="what training minimises; `name` says which")
     training: Training = Training()
     resources: TrainingResources = TrainingResources()
@@ -389,10 +389,10 @@ class TrainedSystem(Section):
 
     @model_validator(mode="after")
     def _shares_are_possible(self) -> "TrainedSystem":
-        if self.training.shard and not self.encoder.frozen_beside:
-            raise WrongKey("training.shard", "only a frozen language model with LoRA beside it is shared; remove it")
-        if self.training.shard and self.encoder.quantization:
-            raise WrongKey("training.shard", "4-bit weights cannot be shared; remove it or `encoder.quantization`")
+        if self.training.fsdp and not self.encoder.frozen_beside:
+            raise WrongKey("training.fsdp", "only a frozen language model with LoRA beside it is shared; remove it")
+        if self.training.fsdp and self.encoder.quantization:
+            raise WrongKey("training.fsdp", "4-bit weights cannot be shared; remove it or `encoder.quantization`")
         return self
 
     @property

@@ -70,13 +70,13 @@ class ScoredPrompt(Section):
     version: str = Field("letters", min_length=1, description="a name for this wording, recorded with the answers")
     system: str = Field(LETTER, description="the system message; `{options}` are the lettered emotions, a line each")
     user: str = Field("sentence: {text}", description="the user message; `{text}` is the transcript")
-    orders: int = Field(
+    option_permutations: int = Field(
         8,
         ge=1,
         le=8,
         description="cyclic orders of the options that are asked and averaged, against a liking for certain letters",
     )
-    prior: list[str] = Field(
+    calibration_texts: list[str] = Field(
         ["N/A", "...", "unknown"],
         description="texts without content; what the model answers to them is its prior, by which its probabilities "
         "are divided. An empty list: no correction",
@@ -99,8 +99,8 @@ class Server(Section):
         None, min_length=1, description="vLLM's name of a quantisation (`fp8`, `awq`, …); null: as the model is stored"
     )
     max_model_len: int = Field(2048, ge=128, description="tokens of prompt and answer together")
-    memory_share: float = Field(0.9, gt=0, le=1, description="share of each GPU's memory that vLLM takes")
-    cpu_cache_gb: int = Field(2, ge=1, description="without a GPU: memory for the attention cache, in GB")
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of each GPU's memory that vLLM takes")
+    cpu_kv_cache_gb: int = Field(2, ge=1, description="without a GPU: memory for the attention cache, in GB")
     arguments: dict[str, bool | int | float | str] = Field(
         {}, description="further arguments of vLLM's server, with underscores: `{enforce_eager: true}`"
     )
@@ -124,7 +124,7 @@ class Endpoint(Section):
         pattern=VARIABLE,
         description="environment variable that holds the key; null: no key is sent",
     )
-    constrained: bool = Field(
+    structured_output: bool = Field(
         False, description="the server is vLLM: ask it to answer with nothing but one of the choices"
     )
     parameters: dict[str, Any] = Field(
@@ -167,7 +167,7 @@ class ZeroShotSystem(Section):
     """A language model that labels transcripts without training (the paper's T1)."""
 
     family: Literal["zero_shot"]
-    about: str = Field("", description="a line for the report")
+    description: str = Field("", description="a line for the report")
     model: str = Field(
         min_length=1,
         description="for our own server a published name, a local folder or `package:…`; the endpoint's name for it",
@@ -212,7 +212,7 @@ class SalmonnZeroShot(Section):
     """A speech LLM that hears, and is asked for the emotion without training (the paper's zero-shot SALMONN)."""
 
     family: Literal["salmonn_zero_shot"]
-    about: str = Field("", description="a line for the report")
+    description: str = Field("", description="a line for the report")
     encoder: SalmonnEncoder = Field(
         description="the speech LLM, as for `family: salmonn`; without `transcript` and what goes with it"
     )

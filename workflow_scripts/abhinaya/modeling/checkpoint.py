@@ -9,12 +9,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import set_seed
 
-from abhinaya.config import SalmonnEncoder, SalmonnSystem, Trained, TrainedSystem, deciding, parse
+from abhinaya.config import parse
+from abhinaya.config.base import result_settings
+from abhinaya.config.system import SalmonnEncoder, SalmonnSystem, Trained, TrainedSystem
 from abhinaya.data import dataset
 from abhinaya.labels import CLASSES, EMOTIONS
 from abhinaya.modeling import encoders
 from abhinaya.modeling.classifier import Classifier
-from abhinaya.pretrained.hub import stamps
+from abhinaya.pretrained.hub import source_digests
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
 from abhinaya.runtime.versions import versions
@@ -25,10 +27,10 @@ PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "pandas", "s
 
 
 def build(
-    settings: TrainedSystem, counts: Sequence[int], seed: int, device: torch.device, heard: Sequence[Path] = ()
+    settings: TrainedSystem, counts: Sequence[int], seed: int, device: torch.device, features: Sequence[Path] = ()
 ) -> tuple[Classifier, dataset.Loader]:
     """The untrained classifier of a system, to be moved to `device`, and the loader of its inputs."""
-    loader, encoder = encoders.build(settings, seed, device, heard)
+    loader, encoder = encoders.build(settings, seed, device, features)
     if settings.training.gradient_checkpointing and not settings.encoder.frozen:
         encoder.model.gradient_checkpointing_enable({"use_reentrant": False})
     set_seed(seed)  # the head does not depend on how many numbers the encoder drew
@@ -98,13 +100,13 @@ def save_model(
     beside.mkdir(parents=True)
     save_weights(classifier, beside / WEIGHTS)
     files.write_json(metrics, beside / "metrics.json")
-    chosen = deciding(settings)
+    chosen = result_settings(settings)
     chosen["encoder"] |= classifier.encoder.revisions  # so that predict loads the same frozen weights
     config = {
         "name": name,
         "settings": chosen,
         "seed": seed,
-        "stamps": stamps(settings.encoder.sources),
+        "source_digests": source_digests(settings.encoder.sources),
         "class_counts": dict(zip(CLASSES, counts, strict=True)),
         "parameters": parameters(classifier),
         "notes": [*notes(settings, counts), *remarks],
@@ -116,20 +118,20 @@ def save_model(
 
 
 def load_model(
-    folder: Path, device: torch.device, heard: Sequence[Path] = ()
+    folder: Path, device: torch.device, features: Sequence[Path] = ()
 ) -> tuple[Classifier, dataset.Loader, TrainedSystem]:
     """The classifier that `save_model` wrote to `folder`, on `device`, in evaluation mode.
 
     Args:
-        heard: as for `encoders.build`; without, a speech LLM hears on the fly, whatever it was trained with.
+        features: as for `encoders.build`; without, a speech LLM extracts them on the fly, however it was trained.
 
     Raises:
         UserError: a file is absent, spoilt, or of another model.
     """
     settings, counts, seed = read_config(folder)
     if isinstance(settings, SalmonnSystem):
-        settings = settings.model_copy(update={"encoder": hearing_from(settings.encoder, cache=bool(heard))})
-    classifier, loader = build(settings, counts, seed, device, heard)
+        settings = settings.model_copy(update={"encoder": with_cache(settings.encoder, cache=bool(features))})
+    classifier, loader = build(settings, counts, seed, device, features)
     load_weights(classifier, folder / WEIGHTS)
     return classifier.to(device).eval(), loader, settings
 
@@ -148,24 +150,24 @@ def read_config(folder: Path) -> tuple[TrainedSystem, list[int], int]:
     except (KeyError, TypeError):
         raise UserError(f"{path}: not the configuration of a trained model; train it again") from None
     settings = parse(Trained, stored, where=str(path))
-    for source, now in stamps(settings.encoder.sources).items():
-        if now != config.get("stamps", {}).get(source):
+    for source, now in source_digests(settings.encoder.sources).items():
+        if now != config.get("source_digests", {}).get(source):
             raise UserError(f"{path}: {source} has changed since it was trained on; train it again")
     return settings, counts, seed
 
 
-def hearing_from(settings: SalmonnEncoder, cache: bool) -> SalmonnEncoder:
+def with_cache(settings: SalmonnEncoder, cache: bool) -> SalmonnEncoder:
     """A speech LLM that hears from a `cache` or on the fly, which is the same to it."""
-    return settings.model_copy(update={"hearing": settings.hearing.model_copy(update={"cache": cache})})
+    return settings.model_copy(update={"audio_encoder": settings.audio_encoder.model_copy(update={"cache": cache})})
 
 
 def notes(settings: TrainedSystem, counts: list[int]) -> list[str]:
     """What a reader of the scores must know."""
     found = []
-    if settings.encoder.drawn:
+    if settings.encoder.random_parts:
         found.append(
-            f"Starts from random weights, not pretrained ones: {' and '.join(settings.encoder.drawn)}. It shows the "
-            "machinery, not the model."
+            f"Starts from random weights, not pretrained ones: {' and '.join(settings.encoder.random_parts)}. It "
+            "tests the software, not the model."
         )
     absent = [EMOTIONS[letter] for letter, count in zip(CLASSES, counts, strict=True) if not count]
     if absent:

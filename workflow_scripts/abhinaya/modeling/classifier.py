@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from abhinaya.config import Head
+from abhinaya.config.system import Head
 from abhinaya.labels import CLASSES
 from abhinaya.modeling.pooling import AttentiveStatisticsPooling
 
@@ -45,7 +45,7 @@ class Classifier(nn.Module):
 
     def saved(self) -> dict[str, Tensor]:
         """What a checkpoint must hold: the weights that cannot be had elsewhere."""
-        drawn = tuple(f"encoder.{prefix}" for prefix in self.encoder.drawn)
+        drawn = tuple(f"encoder.{prefix}" for prefix in self.encoder.random_parts)
         return {
             name: parameter.detach()
             for name, parameter in self.named_parameters()

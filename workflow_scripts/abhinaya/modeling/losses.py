@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from abhinaya.config import AnyLoss
+from abhinaya.config.system import AnyLoss
 
 TINY = torch.finfo(torch.float32).tiny
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from abhinaya.config import TrainedSystem
+from abhinaya.config.system import TrainedSystem
 
 
 def is_bf16(settings: TrainedSystem, device: torch.device) -> bool:

@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from abhinaya.config import Transcripts, parse
+from abhinaya.config import parse
+from abhinaya.config.transcripts import Transcripts
 from abhinaya.data.schemas import KEY, PROBABILITIES
 from abhinaya.evaluation.voting import VOTE, voters
 from abhinaya.labels import CLASSES, EMOTIONS, INDEX
@@ -34,7 +35,10 @@ AUDIO = (  # what --audio takes
 )
 OUTPUT = "CSV to write, a row for each segment: path, start, end, emotion, probabilities"
 TRANSCRIPTS = Path("corpus", "transcripts.parquet")  # under results/
-WAYS = '--like a transcripts.parquet that WhisperX made here, or --transcripts-settings \'{"model": "large-v3"}\''
+WAYS = (
+    "--transcribe-like a transcripts.parquet that WhisperX made here, or --transcripts-settings "
+    '\'{"model": "large-v3"}\''
+)
 
 
 def add_options(group: argparse._ArgumentGroup) -> None:
@@ -43,7 +47,7 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         "--segment-seconds",
         type=float,
         metavar="S",
-        help=f"cut longer recordings where they are quiet (default: what the systems hear, else {SECONDS:g})",
+        help=f"cut longer recordings where they are quiet (default: at what the systems take, else {SECONDS:g})",
     )
     source = group.add_mutually_exclusive_group()
     source.add_argument(
@@ -52,7 +56,7 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         help="how to transcribe: the configuration's section `transcripts` as JSON, or a JSON/YAML file",
     )
     source.add_argument(
-        "--like",
+        "--transcribe-like",
         type=Path,
         metavar="PARQUET",
         help="transcribe as this transcripts.parquet was made (default: that of the corpus trained on)",
@@ -68,7 +72,7 @@ class Job:
     output: Path
     segment_seconds: float | None
     transcripts_settings: str | None
-    like: Path | None
+    transcribe_like: Path | None
     cpus: int
     gpus: int
 
@@ -108,7 +112,7 @@ class Job:
 
         claim(self.cpus, self.gpus)  # tells at once that there are too few
         limit = self._limit(systems)
-        speaks = self.transcripts_settings is not None or self.like is not None
+        speaks = self.transcripts_settings is not None or self.transcribe_like is not None
         speaks = speaks or any(system.reads_transcripts for system in systems.values())
         settings = self._transcripts(results) if speaks else None
         with tempfile.TemporaryDirectory(prefix="abhinaya-") as folder:
@@ -151,7 +155,7 @@ class Job:
             if settings.source != "whisperx":
                 raise UserError("--transcripts-settings: new audio has no transcripts yet; set `source: whisperx`")
         else:
-            source = results / TRANSCRIPTS if self.like is None else self.like
+            source = results / TRANSCRIPTS if self.transcribe_like is None else self.transcribe_like
             if not source.is_file():
                 raise UserError(f"{source}: no such file, to transcribe alike; give {WAYS}")
             made = files.read_metadata(source)
@@ -199,8 +203,8 @@ def free(machine: Machine) -> None:
 def described(rows: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
     """A row for each segment: `path`, `start`, `end` (s), `EmoClass`, `emotion`, `p_A` … `p_U`, `text` where there is
     one, and what else `predictions` hold (an ensemble's votes)."""
-    heard = rows[[KEY, "recording", "start", "end", *({"text"} & {*rows.columns})]]
-    table = heard.merge(predictions.drop(columns="Split"), on=KEY, validate="one_to_one")
+    features = rows[[KEY, "recording", "start", "end", *({"text"} & {*rows.columns})]]
+    table = features.merge(predictions.drop(columns="Split"), on=KEY, validate="one_to_one")
     table = table.rename(columns={"recording": "path"}).assign(emotion=table["EmoClass"].map(EMOTIONS))
     table[["start", "end"]] = table[["start", "end"]].round(3)
     first = ["path", "start", "end", "EmoClass", "emotion", *PROBABILITIES, *({"text"} & {*table.columns})]

@@ -11,7 +11,7 @@ import pandas as pd
 import soundfile
 from tqdm import tqdm
 
-from abhinaya.config import Csv
+from abhinaya.config.corpus import Csv
 from abhinaya.data import audio
 from abhinaya.data.corpora import fields
 from abhinaya.data.schemas import KEY, MANIFEST
@@ -84,13 +84,13 @@ def cut(paths: Sequence[Path], limit: float, folder: Path) -> tuple[pd.DataFrame
         place = str(path.absolute())
         try:
             place.encode()  # tables hold UTF-8
-            heard = audio.decode(place, beyond=limit)
+            features = audio.decode(place, beyond=limit)
         except UnicodeEncodeError:
             rejected.append((shown(path), "its name is not UTF-8; rename it"))
         except UserError as error:
             rejected.append((shown(path), str(error).removeprefix(f"{place}: ")))
         else:
-            seconds, waveform = heard.seconds, heard.waveform
+            seconds, waveform = features.seconds, features.waveform
             if seconds < SHORTEST:
                 rejected.append((shown(path), f"{seconds:.3f} s long, below {SHORTEST:g} s"))
                 continue

@@ -11,14 +11,17 @@ from typing import Annotated, Protocol
 import pandas as pd
 from pydantic import Field
 
-from abhinaya.config import Ensemble, SalmonnZeroShot, TrainedSystem, ZeroShotSystem, parse
+from abhinaya.config import parse
+from abhinaya.config.ensemble import Ensemble
+from abhinaya.config.system import TrainedSystem
+from abhinaya.config.zero_shot import SalmonnZeroShot, ZeroShotSystem
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError, tell
 
 CONFIG = "config.json"  # of a model folder
 LABELLING = "labelling.json"  # what a system that is asked leaves beside its predictions
 SEED = 1234  # where none is told, as nothing is random
-Asked = Annotated[ZeroShotSystem | SalmonnZeroShot, Field(discriminator="family")]
+ZeroShot = Annotated[ZeroShotSystem | SalmonnZeroShot, Field(discriminator="family")]
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Model:
     @property
     def max_seconds(self) -> float | None:
         encoder = self.settings.encoder
-        return getattr(getattr(encoder, "hearing", encoder), "max_seconds", None)
+        return getattr(getattr(encoder, "audio_encoder", encoder), "max_seconds", None)
 
     @property
     def reads_transcripts(self) -> bool:
@@ -69,7 +72,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Reader:
+class ZeroShotText:
     """A language model that is asked about the transcript."""
 
     settings: ZeroShotSystem
@@ -100,7 +103,7 @@ class Reader:
 
 
 @dataclass(frozen=True)
-class Listener:
+class ZeroShotSpeech:
     """A speech LLM that is asked about the clip."""
 
     settings: SalmonnZeroShot
@@ -110,14 +113,14 @@ class Listener:
 
     @property
     def max_seconds(self) -> float:
-        return self.settings.encoder.hearing.max_seconds
+        return self.settings.encoder.audio_encoder.max_seconds
 
     def label(self, rows: pd.DataFrame, machine: Machine, log: Path) -> pd.DataFrame:
-        from abhinaya.modeling.checkpoint import hearing_from
+        from abhinaya.modeling.checkpoint import with_cache
         from abhinaya.runtime.devices import claim
         from abhinaya.zero_shot import speech
 
-        settings = self.settings.model_copy(update={"encoder": hearing_from(self.settings.encoder, cache=False)})
+        settings = self.settings.model_copy(update={"encoder": with_cache(self.settings.encoder, cache=False)})
         device, workers = claim(machine.cpus, min(machine.gpus, 1))
         with tempfile.TemporaryDirectory(prefix="abhinaya-") as store:
             found, _, summary = speech.label(
@@ -185,5 +188,9 @@ def _read_member(folder: Path) -> System:
         stored, classes, seed = described["settings"], tuple(described["classes"]), described.get("seed", SEED)
     except (KeyError, TypeError, AttributeError):
         raise UserError(f"{path}: does not tell settings and classes; label the corpus again") from None
-    settings = parse(Asked, stored, where=str(path))
-    return Reader(settings, classes) if isinstance(settings, ZeroShotSystem) else Listener(settings, classes, seed)
+    settings = parse(ZeroShot, stored, where=str(path))
+    return (
+        ZeroShotText(settings, classes)
+        if isinstance(settings, ZeroShotSystem)
+        else ZeroShotSpeech(settings, classes, seed)
+    )

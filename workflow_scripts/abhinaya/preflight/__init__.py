@@ -9,13 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from abhinaya.config import RANDOM, Config, SalmonnSystem, SalmonnZeroShot, TrainedSystem, ZeroShotSystem, runs
+from abhinaya.config import Config, runs
+from abhinaya.config.system import RANDOM, SalmonnSystem, TrainedSystem
+from abhinaya.config.zero_shot import SalmonnZeroShot, ZeroShotSystem
 from abhinaya.preflight.plan import Plan
 from abhinaya.runtime.errors import UserError
 
 RESULTS = Path("results")
 MANIFEST = RESULTS / "corpus" / "manifest.parquet"
-LISTENING = {"prepare_corpus", "transcribe", "hear", "train", "predict", "label_by_ear"}  # rules that read audio
+LISTENING = {
+    "prepare_corpus",
+    "transcribe",
+    "extract_features",
+    "train",
+    "predict",
+    "label_by_ear",
+}  # rules that read audio
 SYSTEMS = ("train", "predict", "label_zero_shot", "label_by_ear")  # rules that load a system's models
 
 
@@ -49,7 +58,7 @@ class _Check:
         self.wrong = False  # of the last check
         names = plan.wildcards("system", *SYSTEMS)
         self.systems = {name: runs.systems(config)[name] for name in names}
-        self.hearing = plan.wildcards("ears", "hear")
+        self.audio_encoder = plan.wildcards("audio_encoder", "extract_features")
         self.survey: Any = None  # of the corpus
         self.absent: set[str] = set()  # models and files that are not to be had
         self.needs: list[Any] = []
@@ -81,7 +90,7 @@ class _Check:
 
         on_gpus = any(job.resources.get("gpu") for job in self.plan.jobs)
         rules = self.plan.rules
-        if {"train", "predict", "hear", "label_by_ear"} & rules:
+        if {"train", "predict", "extract_features", "label_by_ear"} & rules:
             yield from self._told("packages", lambda: packages.torch(self.config.environment, on_gpus))
         if "transcribe" in rules:
             yield from self._told("packages", packages.whisperx)
@@ -135,7 +144,7 @@ class _Check:
         for system in self.systems.values():
             if isinstance(system, SalmonnSystem | SalmonnZeroShot):
                 if self._hears(system):
-                    yield system.encoder.hearing.whisper, system.encoder.hearing.revision
+                    yield system.encoder.audio_encoder.whisper, system.encoder.audio_encoder.revision
                 yield system.encoder.language_model, system.encoder.revision
             elif isinstance(system, TrainedSystem):
                 yield system.encoder.model, system.encoder.revision
@@ -146,14 +155,14 @@ class _Check:
         """Checkpoint files of the planned speech LLMs, and whose layout they have."""
         for system in self.systems.values():
             if isinstance(system, SalmonnSystem | SalmonnZeroShot):
-                if self._hears(system) and not system.encoder.hearing.beats.startswith(RANDOM):
-                    yield system.encoder.hearing.beats, "BEATs"
+                if self._hears(system) and not system.encoder.audio_encoder.beats.startswith(RANDOM):
+                    yield system.encoder.audio_encoder.beats, "BEATs"
                 if system.encoder.checkpoint:
                     yield system.encoder.checkpoint, "SALMONN"
 
     def _hears(self, system: SalmonnSystem | SalmonnZeroShot) -> bool:
         """Whether Whisper and BEATs are still needed for a speech LLM."""
-        return not system.encoder.hearing.cache or system.encoder.hearing.key in self.hearing
+        return not system.encoder.audio_encoder.cache or system.encoder.audio_encoder.key in self.audio_encoder
 
     def _outlines(self) -> Iterator[Finding]:
         for name, system in self.systems.items():
@@ -169,41 +178,41 @@ class _Check:
                 return endpoint.check(system.endpoint)
             meta_models.chat(system.model, system.revision)
             return "its tokenizer writes chats"
-        heard = None
+        features = None
         if isinstance(system, SalmonnSystem | SalmonnZeroShot) and not self._hears(system):
-            heard = RESULTS / "hearing" / system.encoder.hearing.key / "000.parquet"
+            features = RESULTS / "audio_encoder" / system.encoder.audio_encoder.key / "000.parquet"
         if isinstance(system, SalmonnZeroShot):
-            meta_models.answering(system, heard)
+            meta_models.answering(system, features)
             return "its parts fit"
-        classifier = meta_models.classifier(system, heard)
+        classifier = meta_models.classifier(system, features)
         if name in self.plan.wildcards("system", "train"):
             self.needs.append(disk.Need(f"{name}'s checkpoints", RESULTS / name, disk.trained(classifier)))
         trained = sum(weight.numel() for weight in classifier.parameters() if weight.requires_grad)
         return f"its parts fit; {trained / 1e6:.1f} million weights to train"
 
     def _disk(self) -> Iterator[Finding]:
-        if not self.needs and not self.hearing:
+        if not self.needs and not self.audio_encoder:
             return
         from abhinaya.preflight import disk, meta_models
 
-        ears = {
-            system.encoder.hearing.key: system.encoder.hearing
+        audio_encoder = {
+            system.encoder.audio_encoder.key: system.encoder.audio_encoder
             for system in runs.systems(self.config).values()
             if isinstance(system, SalmonnSystem | SalmonnZeroShot)
         }
-        for key in self.hearing if self.survey else []:
-            hearing = ears[key]
-            if {hearing.whisper, hearing.beats} & self.absent:
+        for key in self.audio_encoder if self.survey else []:
+            audio_encoder = audio_encoder[key]
+            if {audio_encoder.whisper, audio_encoder.beats} & self.absent:
                 continue
             try:
-                widths = meta_models.widths(hearing)
+                widths = meta_models.widths(audio_encoder)
             except UserError as error:  # told already if a system is planned that hears so, but a cache may be alone
-                yield Finding(f"hearing {key}", str(error), wrong=True)
+                yield Finding(f"audio_encoder {key}", str(error), wrong=True)
                 continue
-            whole = disk.cached(hearing, widths, self.survey.used, self.survey.durations)
-            left = [values for job in self.plan.jobs for rule, values in job.rules if rule == "hear"]
-            share = sum(values["ears"] == key for values in left) / hearing.shards
-            self.needs.append(disk.Need("what is heard", RESULTS / "hearing" / key, int(whole * share)))
+            whole = disk.cached(audio_encoder, widths, self.survey.used, self.survey.durations)
+            left = [values for job in self.plan.jobs for rule, values in job.rules if rule == "extract_features"]
+            share = sum(values["audio_encoder"] == key for values in left) / audio_encoder.shards
+            self.needs.append(disk.Need("cached features", RESULTS / "features" / key, int(whole * share)))
         for folder, told in disk.check(self.needs):
             yield Finding(f"disk of {folder}", str(told), wrong=isinstance(told, UserError))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from abhinaya.config import AnyCorpus, MspPodcast, Synthetic
+from abhinaya.config.corpus import AnyCorpus, MspPodcast, Synthetic
 from abhinaya.data import corpora, schemas
 from abhinaya.data.corpora import espeak, msp_podcast
 from abhinaya.data.schemas import KEY, check_unique

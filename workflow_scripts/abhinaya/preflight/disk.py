@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from torch import nn
 
-from abhinaya.config import Hearing
+from abhinaya.config.system import AudioEncoder
 from abhinaya.data.audio import RATE
 from abhinaya.modeling.encoders.salmonn.qformer import WINDOW, WINDOWS, covered
 from abhinaya.preflight.models import existing
@@ -32,18 +32,18 @@ class Need:
     size: int
 
 
-def cached(hearing: Hearing, widths: dict[str, int], utterances: int, durations: pd.Series | None) -> int:
-    """Bytes of what is heard of a corpus; without the durations at most, as if no clip were shorter than the crop."""
+def cached(audio_encoder: AudioEncoder, widths: dict[str, int], utterances: int, durations: pd.Series | None) -> int:
+    """Bytes of a corpus's cached features; without durations an upper limit: every clip as long as the crop."""
     if durations is None:
-        seconds = pd.Series([hearing.max_seconds] * utterances, dtype=float)
+        seconds = pd.Series([audio_encoder.max_seconds] * utterances, dtype=float)
     else:
-        seconds = durations.fillna(hearing.max_seconds).clip(hearing.min_seconds, hearing.max_seconds)
-    if hearing.speech_window == "clip":
+        seconds = durations.fillna(audio_encoder.max_seconds).clip(audio_encoder.min_seconds, audio_encoder.max_seconds)
+    if audio_encoder.speech_window == "clip":
         windows = (seconds * RATE).round().astype(int).map(covered)
     else:
         windows = pd.Series(WINDOWS, index=seconds.index)
-    numbers = windows.sum() * WINDOW * widths["heard"] + seconds.sum() * VECTORS * widths["sounds"]
-    return int(numbers * (2 if hearing.precision == "fp16" else FLOAT))
+    numbers = windows.sum() * WINDOW * widths["speech"] + seconds.sum() * VECTORS * widths["audio"]
+    return int(numbers * (2 if audio_encoder.precision == "fp16" else FLOAT))
 
 
 def trained(classifier: nn.Module) -> int:

@@ -3,7 +3,7 @@
 import socket
 from urllib.parse import urlsplit
 
-from abhinaya.config import Endpoint
+from abhinaya.config.zero_shot import Endpoint
 from abhinaya.runtime.errors import UserError
 from abhinaya.zero_shot.server import key
 

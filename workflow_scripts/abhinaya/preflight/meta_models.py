@@ -19,7 +19,17 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoTokeni
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from abhinaya import config
-from abhinaya.config import RANDOM, Hearing, SalmonnEncoder, SpeechEncoder, TextEncoder
+from abhinaya.config.system import (
+    RANDOM,
+    AudioEncoder,
+    SalmonnEncoder,
+    SpeechEncoder,
+    SpeechSystem,
+    TextEncoder,
+    TextSystem,
+    TrainedSystem,
+)
+from abhinaya.config.zero_shot import SalmonnZeroShot
 from abhinaya.labels import CLASSES
 from abhinaya.modeling import checkpoint
 from abhinaya.modeling.classifier import Classifier
@@ -36,38 +46,38 @@ from abhinaya.runtime.errors import UserError
 META = torch.device("meta")
 
 
-def classifier(settings: config.TrainedSystem, heard: Path | None = None) -> Classifier:
+def classifier(settings: TrainedSystem, features: Path | None = None) -> Classifier:
     """The classifier of a system.
 
     Args:
-        heard: a shard of what was heard before; Whisper and BEATs are then not looked at.
+        features: a shard of cached features; Whisper and BEATs are then not looked at.
 
     Raises:
         UserError: a part is of another kind, lacks a file, or does not belong to the others.
     """
     encoder = settings.encoder
     with _told():
-        if isinstance(settings, config.SpeechSystem):
+        if isinstance(settings, SpeechSystem):
             module = _speech(encoder)
-        elif isinstance(settings, config.TextSystem):
+        elif isinstance(settings, TextSystem):
             module = _text(encoder)
             text.Transcripts(encoder, _tokenizer(encoder.model, encoder.revision), module.model)
         else:
-            module = salmonn(encoder, heard)
+            module = salmonn(encoder, features)
         with META:
             whole = Classifier(module, settings.head, [1] * len(CLASSES))
         checkpoint.load_head(whole, getattr(module, "head", {}), settings)
     return whole
 
 
-def answering(settings: config.SalmonnZeroShot, heard: Path | None = None) -> SpeechLlm:
+def answering(settings: SalmonnZeroShot, features: Path | None = None) -> SpeechLlm:
     """The speech LLM that answers in words.
 
     Raises:
         UserError: as `classifier`; its checkpoint is a classifier's.
     """
     with _told():
-        found = salmonn(settings.encoder, heard)
+        found = salmonn(settings.encoder, features)
     if found.head:
         raise UserError(
             f"{settings.encoder.checkpoint}: fine-tuned as a classifier, answers nothing; give SALMONN's own"
@@ -75,42 +85,42 @@ def answering(settings: config.SalmonnZeroShot, heard: Path | None = None) -> Sp
     return found
 
 
-def widths(hearing: Hearing) -> dict[str, int]:
-    """Of Whisper's vectors (`heard`) and BEATs' (`sounds`).
+def widths(audio_encoder: AudioEncoder) -> dict[str, int]:
+    """Of Whisper's vectors (`features`) and BEATs' (`sounds`).
 
     Raises:
         UserError: a part is of another kind, or cut off.
     """
-    return _widths(hearing.model_dump_json())
+    return _widths(audio_encoder.model_dump_json())
 
 
 @cache
 def _widths(settings: str) -> dict[str, int]:
-    hearing = config.parse(Hearing, settings)
+    audio_encoder = config.parse(AudioEncoder, settings)
     whisper = SpeechEncoder(
-        model=hearing.whisper,
-        revision=hearing.revision,
+        model=audio_encoder.whisper,
+        revision=audio_encoder.revision,
         freeze="all",
-        layer=hearing.layer,
-        window=hearing.window,
-        max_seconds=hearing.max_seconds,
-        min_seconds=hearing.min_seconds,
+        layer=audio_encoder.layer,
+        window=audio_encoder.window,
+        max_seconds=audio_encoder.max_seconds,
+        min_seconds=audio_encoder.min_seconds,
     )
     with _told():
         encoder = _speech(whisper)
         if not isinstance(encoder, speech.WhisperSpeechEncoder):
-            raise UserError(f"encoder {hearing.whisper!r}: is no Whisper; name one for `hearing.whisper`")
-        if hearing.beats.startswith(RANDOM):
+            raise UserError(f"encoder {audio_encoder.whisper!r}: is no Whisper; name one for `audio_encoder.whisper`")
+        if audio_encoder.beats.startswith(RANDOM):
             with META:
-                hears = beats.Beats(hearing.beats_config)
+                hears = beats.Beats(audio_encoder.beats_config)
         else:
-            hears = beats.load(hearing.beats)
-    return {"heard": encoder.width, "sounds": hears.width}
+            hears = beats.load(audio_encoder.beats)
+    return {"speech": encoder.width, "audio": hears.width}
 
 
-def salmonn(settings: SalmonnEncoder, heard: Path | None) -> SpeechLlm:
-    """SALMONN without its ears, checked against its checkpoint."""
-    found = files.read_metadata(heard)["widths"] if heard else widths(settings.hearing)
+def salmonn(settings: SalmonnEncoder, features: Path | None) -> SpeechLlm:
+    """SALMONN without its audio_encoder, checked against its checkpoint."""
+    found = files.read_metadata(features)["widths"] if features else widths(settings.audio_encoder)
     reader = TextEncoder(
         model=settings.language_model, revision=settings.revision, layer=settings.layer, lora=settings.lora
     )

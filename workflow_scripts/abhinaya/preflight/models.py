@@ -6,7 +6,7 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
-from abhinaya.config import Transcripts
+from abhinaya.config.transcripts import Transcripts
 from abhinaya.pretrained import hub
 from abhinaya.runtime.errors import UserError
 

@@ -79,17 +79,17 @@ def is_local(name: str) -> bool:
     return name.startswith((PACKAGE, ".", "/", "~"))
 
 
-def stamp(name: str) -> str | None:
-    """As `stamps`, of one."""
-    return stamps([name])[name]
+def source_digest(name: str) -> str | None:
+    """As `source_digests`, of one."""
+    return source_digests([name])[name]
 
 
-def stamps(names: Iterable[str]) -> dict[str, str | None]:
+def source_digests(names: Iterable[str]) -> dict[str, str | None]:
     """A digest of each file, and of each local model: of the names and the whole content of its files.
 
     All is read, as the models are when they are loaded: at the speed of the disk, or about 1.3 GB/s with a core. The
-    same model installed anew, or with byte code beside it, has the same stamp. None for a published model, and for
-    what is not there.
+    same model installed anew, or with byte code beside it, has the same digest. None for a published model, and
+    for what is not there.
     """
     found = {name: _files(name) for name in names}
     paths = {path for files in found.values() for path in files.values()}

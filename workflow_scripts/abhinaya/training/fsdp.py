@@ -28,7 +28,7 @@ def shard(classifier: Classifier, device: torch.device) -> None:
     encoder = classifier.encoder
     layers = [part for part in encoder.model.modules() if isinstance(part, GradientCheckpointingLayer)]
     if not layers:
-        raise UserError("training.shard: this language model has no layers to share out; set it to false")
+        raise UserError("training.fsdp: this language model has no layers to share out; set it to false")
     mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
     trained = {parameter for parameter in classifier.parameters() if parameter.requires_grad}
     for layer in layers:

@@ -19,7 +19,8 @@ from torch.utils.data import Dataset
 from transformers import EvalPrediction, PrinterCallback, Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
-from abhinaya.config import TrainedSystem, deciding
+from abhinaya.config.base import result_settings
+from abhinaya.config.system import TrainedSystem
 from abhinaya.data import schemas
 from abhinaya.data.dataset import Utterances, Vectors, collate
 from abhinaya.labels import CLASSES
@@ -27,7 +28,7 @@ from abhinaya.modeling import losses
 from abhinaya.modeling.checkpoint import build, check_replaceable, parameters, save_model
 from abhinaya.modeling.classifier import Classifier
 from abhinaya.modeling.precision import autocast, is_bf16
-from abhinaya.pretrained.hub import stamps
+from abhinaya.pretrained.hub import source_digests
 from abhinaya.runtime import files, signals
 from abhinaya.runtime.devices import claim
 from abhinaya.runtime.errors import UserError, tell
@@ -37,7 +38,7 @@ from abhinaya.transcription.transcripts import check_text, short_enough
 
 FINGERPRINT = "fingerprint.json"
 # Keys of `training` that change memory and safety, and no result.
-COST_ONLY = ("batch_size", "eval_batch_size", "gradient_checkpointing", "shard", "save_steps")
+COST_ONLY = ("batch_size", "eval_batch_size", "gradient_checkpointing", "fsdp", "save_steps")
 
 
 def train(
@@ -49,7 +50,7 @@ def train(
     output: Path,
     cpus: int = 2,
     gpus: int = 0,
-    heard: Sequence[Path] = (),
+    features: Sequence[Path] = (),
 ) -> None:
     """Train system `name` and write its model folder: weights, `config.json`, `metrics.json`.
 
@@ -60,7 +61,7 @@ def train(
         output: the model folder, written last and whole.
         cpus: cores: to compute with, or, beside a GPU, to load audio with.
         gpus: GPUs to train on (one process each, started by torchrun); 0 is the CPU.
-        heard: shards of what a speech LLM heard before.
+        features: shards of cached features, for a speech LLM.
 
     Raises:
         UserError: a split without utterances or with one that has none of the eight emotions, too few GPUs, an encoder
@@ -84,7 +85,7 @@ def train(
     rows["train"], left_out = short_enough(settings, rows["train"])
     counts = [int((rows["train"]["EmoClass"] == letter).sum()) for letter in CLASSES]
     set_seed(seed)
-    classifier, loader = build(settings, counts, seed, device, heard)
+    classifier, loader = build(settings, counts, seed, device, features)
     arguments = _arguments(settings, checkpoints, seed, workers, device)
     with arguments.main_process_first(local=False):  # it clears away what the others must not find
         if arguments.process_index == 0:  # the fingerprint reads all of the models: once for all processes
@@ -103,10 +104,10 @@ def train(
             tell(remark)
     if settings.encoder.frozen:
         data = _encoded(classifier, data, checkpoints, settings, workers, arguments)
-    if settings.training.shard and arguments.world_size > 1:
+    if settings.training.fsdp and arguments.world_size > 1:
         shard(classifier, arguments.device)
-    elif settings.training.shard:
-        tell("training.shard: no effect, for one process alone keeps all weights")
+    elif settings.training.fsdp:
+        tell("training.fsdp: no effect, for one process alone keeps all weights")
     trainer = ClassifierTrainer(
         model=classifier,
         args=arguments,
@@ -163,10 +164,10 @@ def fingerprint(settings: TrainedSystem, rows: dict[str, pd.DataFrame], seed: in
     """
     columns = [schemas.KEY, "EmoClass", "duration", *(["text"] if settings.reads_transcripts else [])]
     content = {split: hashlib.sha256(part[columns].to_csv().encode()).hexdigest() for split, part in rows.items()}
-    chosen = deciding(settings)
+    chosen = result_settings(settings)
     for key in COST_ONLY:
         del chosen["training"][key]
-    base = json.dumps(stamps(settings.encoder.sources))
+    base = json.dumps(source_digests(settings.encoder.sources))
     return {"settings": json.dumps(chosen, sort_keys=True), "base": base, "seed": str(seed), **content}
 
 

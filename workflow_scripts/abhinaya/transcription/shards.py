@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from abhinaya.config import Transcripts
+from abhinaya.config.transcripts import Transcripts
 from abhinaya.data import audio, schemas
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
@@ -28,7 +28,7 @@ PART_BATCHES = 8  # batches between two writes
 def transcribe_shard(
     manifest: pd.DataFrame, settings: Transcripts, shard: int, seed: int, output: Path, device: str, threads: int
 ) -> None:
-    """Transcribe shard number `shard` of `manifest` into `output` (columns `SHARD`).
+    """Transcribe shard number `fsdp` of `manifest` into `output` (columns `SHARD`).
 
     A killed run left its parts in a folder beside `output`; a later one with the same task asks only for the rest.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from abhinaya.config import TrainedSystem
+from abhinaya.config.system import TrainedSystem
 from abhinaya.data import schemas
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError

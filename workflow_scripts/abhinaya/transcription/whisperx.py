@@ -23,7 +23,7 @@ from faster_whisper.vad import VadOptions, get_speech_timestamps
 from whisperx.asr import FasterWhisperPipeline, load_model
 from whisperx.audio import log_mel_spectrogram
 
-from abhinaya.config import Transcripts
+from abhinaya.config.transcripts import Transcripts
 from abhinaya.data import audio, schemas
 from abhinaya.pretrained.hub import locate
 from abhinaya.runtime.errors import UserError

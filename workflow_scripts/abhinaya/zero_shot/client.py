@@ -13,11 +13,11 @@ from typing import Any
 import httpx2
 import openai
 
-from abhinaya.config import ZeroShotSystem
+from abhinaya.config.zero_shot import ZeroShotSystem
 from abhinaya.runtime.errors import UserError
 from abhinaya.zero_shot import prompts
 from abhinaya.zero_shot.server import HEADERS, Backend
-from abhinaya.zero_shot.tasks import Question
+from abhinaya.zero_shot.tasks import Request
 
 RETRIES = 6  # by openai's client, after 0.5, 1, 2, 4, 8 and 8 s, or when Retry-After says so (up to 2 minutes)
 PAUSE = 20.0  # seconds that all wait when the server still limits the rate; limits are mostly so many a minute
@@ -27,11 +27,11 @@ KEY_REFUSED = (401, 403)
 REQUEST_REFUSED = (400, 413, 422)
 
 
-class Unanswered(Exception):
+class NoResponse(Exception):
     """The server gives no answer, however often it is asked."""
 
 
-class Limited(Unanswered):
+class Limited(NoResponse):
     """The server limits the rate of requests."""
 
 
@@ -49,21 +49,21 @@ class Client(openai.AsyncOpenAI):
 
 
 @dataclass
-class Asker:
+class ChatClient:
     """Asks one server, `concurrency` requests at once.
 
     Args:
-        body: the fields of a question's request, apart from the model.
-        keep: takes each answer (keys: columns of `answers.ANSWERS`) when it comes.
-        refuse: takes each question that the server will not answer, and the reason.
+        body: the fields of a request's request, apart from the model.
+        keep: takes each answer (keys: columns of `answers.RESPONSES`) when it comes.
+        refuse: takes each request that the server will not answer, and the reason.
         answered: whether it has answered before, so that key and way of asking are right.
     """
 
     backend: Backend
     settings: ZeroShotSystem
-    body: Callable[[Question], dict[str, Any]]
-    keep: Callable[[Question, dict], None]
-    refuse: Callable[[Question, str], None]
+    body: Callable[[Request], dict[str, Any]]
+    keep: Callable[[Request, dict], None]
+    refuse: Callable[[Request, str], None]
     concurrency: int
     request_seconds: int
     answered: bool
@@ -74,19 +74,19 @@ class Asker:
     def __post_init__(self) -> None:
         self.place = f"endpoint {self.backend.url}" if self.settings.endpoint else "vLLM"
 
-    async def ask(self, questions: Sequence[Question]) -> None:
-        """Ask `questions`; the shortest goes ahead alone, unless it is known that the server takes such requests.
+    async def ask(self, requests: Sequence[Request]) -> None:
+        """Ask `requests`; the shortest goes ahead alone, unless it is known that the server takes such requests.
 
         Raises:
             UserError: the key or the way of asking is refused.
-            Unanswered: retries did not help; what came before is kept.
+            NoResponse: retries did not help; what came before is kept.
         """
         async with self._client() as client:
             if not self.answered:
-                tried = await self._probe(client, questions)
-                questions = [question for question in questions if question not in tried]
-            waiting = iter(questions)
-            count = min(self.concurrency, len(questions))
+                tried = await self._probe(client, requests)
+                requests = [request for request in requests if request not in tried]
+            waiting = iter(requests)
+            count = min(self.concurrency, len(requests))
             workers = [asyncio.create_task(self._work(client, waiting)) for _ in range(count)]
             try:
                 await asyncio.gather(*workers)
@@ -112,46 +112,46 @@ class Asker:
             http_client=openai.DefaultAsyncHttpxClient(trust_env=self.settings.endpoint is not None),
         )
 
-    async def _work(self, client: Client, waiting: Iterator[Question]) -> None:
-        for question in waiting:
+    async def _work(self, client: Client, waiting: Iterator[Request]) -> None:
+        for request in waiting:
             try:
-                self.keep(question, await self._patiently(client, question))
+                self.keep(request, await self._patiently(client, request))
             except Refused as error:
-                self.refuse(question, str(error))
+                self.refuse(request, str(error))
 
-    async def _probe(self, client: Client, questions: Sequence[Question]) -> list[Question]:
-        """Ask one question, or others where the first is refused; those that were tried.
+    async def _probe(self, client: Client, requests: Sequence[Request]) -> list[Request]:
+        """Ask one request, or others where the first is refused; those that were tried.
 
         Raises:
             UserError: all are refused, or the answer lacks what is needed.
         """
-        by_text = {question.text: question for question in questions}
+        by_text = {request.text: request for request in requests}
         texts = sorted(by_text, key=len)
         chosen = [by_text[texts[number * len(texts) // PROBES]] for number in range(PROBES)]
-        refused: dict[Question, str] = {}
-        for question in dict.fromkeys(chosen):
+        refused: dict[Request, str] = {}
+        for request in dict.fromkeys(chosen):
             try:
-                row = await self._patiently(client, question)
+                row = await self._patiently(client, request)
             except Refused as error:
-                refused[question] = str(error)
+                refused[request] = str(error)
                 continue
             if self.settings.prompt.mode == "scored" and row["letters"] is None:
                 fix = "set `prompt: {mode: word}` or ask another"
                 raise UserError(f"{self.place}: tells no log-probabilities; {fix}")
-            self.keep(question, row)
+            self.keep(request, row)
             for each, reason in refused.items():
                 self.refuse(each, reason)
-            return [question, *refused]
+            return [request, *refused]
         keys = "`endpoint.url`, `endpoint.parameters` or `prompt`" if self.settings.endpoint else "`prompt` or `server`"
         reason = next(iter(refused.values()))
         raise UserError(f"{self.place}: refuses the requests ({reason}); correct {keys}")
 
-    async def _patiently(self, client: Client, question: Question) -> dict:
+    async def _patiently(self, client: Client, request: Request) -> dict:
         """As `_answer`; while the server limits the rate all wait together, and go on."""
         while True:
             await asyncio.sleep(max(0.0, self._resume - time.monotonic()))
             try:
-                row = await self._answer(client, question)
+                row = await self._answer(client, request)
             except Limited as error:
                 now = time.monotonic()
                 if self._limited is None:
@@ -165,16 +165,16 @@ class Asker:
                 self._limited, self.answered = None, True
                 return row
 
-    async def _answer(self, client: Client, question: Question) -> dict:
-        """The answer to `question` as a row of `answers.ANSWERS`.
+    async def _answer(self, client: Client, request: Request) -> dict:
+        """The answer to `request` as a row of `answers.RESPONSES`.
 
         Raises:
             Refused: the server will not answer this request.
-            Unanswered, UserError: as `ask`.
+            NoResponse, UserError: as `ask`.
         """
-        body = self.body(question)
+        body = self.body(request)
         headers = None if self.backend.key else {"Authorization": openai.Omit()}
-        begin, asked_at = time.monotonic(), datetime.now(UTC).isoformat()
+        begin, requested_at = time.monotonic(), datetime.now(UTC).isoformat()
         try:
             # Not its own method for chats, which would read the answer as if it were always OpenAI's.
             response = await client.post(
@@ -190,14 +190,14 @@ class Asker:
             if self.settings.endpoint and not self.answered and isinstance(error.__cause__, httpx2.ConnectError):
                 fix = "correct `endpoint.url` or start it"
                 raise UserError(f"{self.place}: nobody answers there ({reason}); {fix}") from None
-            raise Unanswered(reason) from None
+            raise NoResponse(reason) from None
         return {
-            "request": question.key,
+            "request": request.key,
             "software": self.backend.software,
             "user": body["messages"][-1]["content"],
             "seconds": time.monotonic() - begin,
-            "asked_at": asked_at,
-            **self._read(response.text, len(question.order)),
+            "requested_at": requested_at,
+            **self._read(response.text, len(request.order)),
         }
 
     def _read(self, reply: str, options: int) -> dict:
@@ -237,12 +237,12 @@ class Asker:
         if error.status_code == 429:
             return Limited(reason)
         if error.status_code in (408, 409) or error.status_code >= 500:
-            return Unanswered(reason)
+            return NoResponse(reason)
         return UserError(f"{self.place}: refuses the requests ({reason}); correct `model` or `endpoint.url`")
 
 
 def _text(value: Any) -> str | None:
-    """A text, which may come in parts; what UTF-8 cannot hold (half of a character) becomes a question mark."""
+    """A text, which may come in parts; what UTF-8 cannot hold (half of a character) becomes a request mark."""
     match value:
         case str():
             return value.encode(errors="replace").decode()

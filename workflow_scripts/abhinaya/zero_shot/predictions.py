@@ -13,7 +13,7 @@ from abhinaya.data import schemas
 from abhinaya.labels import CLASSES, EMOTIONS
 from abhinaya.runtime.errors import UserError
 from abhinaya.zero_shot import prompts
-from abhinaya.zero_shot.tasks import Outcome, one_hot
+from abhinaya.zero_shot.tasks import LabellingResult, one_hot
 
 STATUSES = ("labelled", "empty", "unparsable", "refused")
 AUDIT = pa.schema(
@@ -38,7 +38,7 @@ def check_fallback(fallback: str, classes: Sequence[str]) -> None:
         raise UserError(f"fallback {fallback!r}: none of the corpus's classes {', '.join(classes)}; set one")
 
 
-def check_labelled(outcomes: Sequence[Outcome], asked: str, fix: str) -> None:
+def check_labelled(outcomes: Sequence[LabellingResult], asked: str, fix: str) -> None:
     """Raise a `UserError` where there are outcomes, but no label: what was `asked` about, and the `fix`."""
     if outcomes and not any(outcome.status == "labelled" for outcome in outcomes):
         ((answer, count),) = Counter(outcome.answer or outcome.reason for outcome in outcomes).most_common(1)
@@ -48,7 +48,9 @@ def check_labelled(outcomes: Sequence[Outcome], asked: str, fix: str) -> None:
         )
 
 
-def audited(rows: pd.DataFrame, outcomes: Sequence[Outcome], cut: Sequence[bool], fallback: str) -> pd.DataFrame:
+def audited(
+    rows: pd.DataFrame, outcomes: Sequence[LabellingResult], cut: Sequence[bool], fallback: str
+) -> pd.DataFrame:
     """The table `AUDIT` of `rows` (`FileName`, `split`, `text`), given what became of each, and whether it was cut."""
     values = np.array([one_hot(fallback) if each.probabilities is None else each.probabilities for each in outcomes])
     values = values.reshape(len(rows), len(CLASSES))

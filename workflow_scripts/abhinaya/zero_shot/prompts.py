@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from abhinaya.config import ScoredPrompt, WordPrompt
+from abhinaya.config.zero_shot import ScoredPrompt, WordPrompt
 from abhinaya.labels import EMOTIONS
 
 PAPER_ORDER = "HASNCDUF"  # in which the authors' T1 prompt lists the emotions

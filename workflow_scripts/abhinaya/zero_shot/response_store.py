@@ -1,6 +1,6 @@
 """The store of raw answers: a folder of Parquet parts that grows as answers come, so that nothing is asked twice.
 
-Answers of other settings stay beside: hosted ones cost money, and are there when the settings come back.
+ResponseStore of other settings stay beside: hosted ones cost money, and are there when the settings come back.
 """
 
 import itertools
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from abhinaya.runtime import files, locks
 from abhinaya.runtime.errors import UserError
 
-ANSWERS = pa.schema(
+RESPONSES = pa.schema(
     [
         pa.field("request", pa.string(), nullable=False),  # digest of all that decides the answer
         ("model", pa.string()),  # as the server reports it
@@ -31,14 +31,14 @@ ANSWERS = pa.schema(
         ("prompt_tokens", pa.int64()),
         ("generated_tokens", pa.int64()),
         ("seconds", pa.float64()),  # until the answer came, retries included
-        ("asked_at", pa.string()),  # UTC, ISO 8601
+        ("requested_at", pa.string()),  # UTC, ISO 8601
     ]
 )
-MOST_PARTS = 64  # of a level; then they become one part of the next level, so that each row is rewritten rarely
+MAX_PARTS = 64  # of a level; then they become one part of the next level, so that each row is rewritten rarely
 PART = re.compile(r"part-(\d+)-[0-9a-f]{32}\.parquet")
 
 
-class Answers:
+class ResponseStore:
     """The answers in `folder`.
 
     Raises:
@@ -53,20 +53,20 @@ class Answers:
             raise UserError(f"{folder}: no folder for answers ({error.strerror}); give another path") from None
         self._parts()
 
-    def read(self, columns: tuple[str, ...] = tuple(ANSWERS.names)) -> pd.DataFrame:
+    def read(self, columns: tuple[str, ...] = tuple(RESPONSES.names)) -> pd.DataFrame:
         """All answers, one a request: the first one where a merge was cut short or two jobs asked the same.
 
         Raises:
             UserError: a part is spoilt.
         """
-        wanted = [name for name in ANSWERS.names if name in {"request", "asked_at", *columns}]
+        wanted = [name for name in RESPONSES.names if name in {"request", "requested_at", *columns}]
         found = [_read(path, wanted) for path in self._parts()]
-        table = pa.concat_tables([ANSWERS.empty_table().select(wanted), *found]).to_pandas()
-        return table.sort_values(["asked_at", "request"]).drop_duplicates("request")[list(columns)]
+        table = pa.concat_tables([RESPONSES.empty_table().select(wanted), *found]).to_pandas()
+        return table.sort_values(["requested_at", "request"]).drop_duplicates("request")[list(columns)]
 
     def write(self, rows: list[dict]) -> None:
-        """Add `rows` (keys: columns of `ANSWERS`) as one part, and merge parts when there are many."""
-        self._add(pa.Table.from_pylist(rows, ANSWERS))
+        """Add `rows` (keys: columns of `RESPONSES`) as one part, and merge parts when there are many."""
+        self._add(pa.Table.from_pylist(rows, RESPONSES))
 
     def alone(self) -> AbstractContextManager[None]:
         """Keep other jobs out: they would ask the same again, and merge parts that are being read.
@@ -89,7 +89,7 @@ class Answers:
             def keep(row: dict) -> None:
                 if writing.done():
                     writing.result()  # raises what stopped it, a full disk for one
-                arrived.put(pa.Table.from_pylist([row], ANSWERS))
+                arrived.put(pa.Table.from_pylist([row], RESPONSES))
 
             try:
                 yield keep
@@ -111,7 +111,7 @@ class Answers:
         self._write(table, level=0)
         for level in itertools.count():
             parts = self._parts(level)
-            if len(parts) < MOST_PARTS:
+            if len(parts) < MAX_PARTS:
                 return
             self._write(pa.concat_tables(map(_read, parts)), level + 1)
             for path in parts:  # a kill here leaves rows twice, never none
@@ -131,10 +131,10 @@ class Answers:
         return [self.folder / name for name, match in matches if level is None or int(match[1]) == level]
 
 
-def _read(path: Path, columns: Sequence[str] = ANSWERS.names) -> pa.Table:
+def _read(path: Path, columns: Sequence[str] = RESPONSES.names) -> pa.Table:
     try:
         with pq.ParquetFile(path) as file:
-            return file.read(columns=columns).cast(pa.schema([ANSWERS.field(name) for name in columns]))
+            return file.read(columns=columns).cast(pa.schema([RESPONSES.field(name) for name in columns]))
     except (pa.ArrowException, ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: spoilt ({reason}); remove it, and its answers are asked again") from None

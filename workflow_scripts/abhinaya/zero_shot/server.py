@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import psutil
 from openai import APIConnectionError, APIStatusError, AuthenticationError, DefaultHttpxClient, OpenAI
 
-from abhinaya.config import ZeroShotSystem
+from abhinaya.config.zero_shot import ZeroShotSystem
 from abhinaya.pretrained.hub import as_folder, check_access
 from abhinaya.runtime.errors import UserError
 from abhinaya.zero_shot import process_guard

@@ -17,17 +17,17 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from abhinaya.config import SalmonnZeroShot
+from abhinaya.config.zero_shot import SalmonnZeroShot
 from abhinaya.data import schemas
 from abhinaya.data.dataset import Utterances, by_size, collate
 from abhinaya.modeling.encoders.salmonn import speech_llm
-from abhinaya.pretrained.hub import stamps
+from abhinaya.pretrained.hub import source_digests
 from abhinaya.runtime import files
 from abhinaya.runtime.versions import versions
 from abhinaya.zero_shot import prompts
 from abhinaya.zero_shot.predictions import audited, check_fallback, check_labelled, counted, fallback_notes, predicted
-from abhinaya.zero_shot.response_store import Answers
-from abhinaya.zero_shot.tasks import Outcome, one_hot
+from abhinaya.zero_shot.response_store import ResponseStore
+from abhinaya.zero_shot.tasks import LabellingResult, one_hot
 
 READ = ("request", "software", "answer", "finish_reason", "prompt_tokens", "generated_tokens")
 
@@ -40,7 +40,7 @@ def label(
     store: Path,
     device: torch.device,
     workers: int,
-    heard: Sequence[Path] = (),
+    features: Sequence[Path] = (),
     few: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
     """Label every row of `rows` (of a manifest) with one of `classes`.
@@ -49,7 +49,7 @@ def label(
         seed: of parts that start from random weights.
         store: folder of raw answers; what is there is not asked again.
         workers: processes that load audio.
-        heard: shards of what Whisper and BEATs heard before.
+        features: shards of Whisper's and BEATs' cached features.
         few: too few rows to tell from no label that something is wrong.
 
     Returns:
@@ -61,14 +61,14 @@ def label(
             can be labelled though no part is random; another job uses the store.
     """
     check_fallback(settings.fallback, classes)
-    keys, answers = _keys(rows, settings, seed, _is_bf16(settings, device), heard), Answers(store)
+    keys, answers = _keys(rows, settings, seed, _is_bf16(settings, device), features), ResponseStore(store)
     with answers.alone():
         stored = set(answers.read(("request",))["request"])
         left = {index: key for index, key in enumerate(keys) if key not in stored}
-        seconds = _ask(rows, left, settings, seed, answers, device, workers, heard) if left else 0.0
+        seconds = _ask(rows, left, settings, seed, answers, device, workers, features) if left else 0.0
         records = answers.read(READ).set_index("request").loc[keys]
     outcomes = [_outcome(record, classes) for record in records.to_dict("records")]
-    if not few and not settings.encoder.drawn:  # random parts answer nothing, and are there for trials
+    if not few and not settings.encoder.random_parts:  # random parts answer nothing, and are there for trials
         check_labelled(outcomes, "utterances", "correct `question` or `encoder`")
     audit = audited(rows.assign(text=None), outcomes, [False] * len(rows), settings.fallback)
     return predicted(audit), audit, _summary(settings, audit, records, len(left), seconds)
@@ -77,10 +77,10 @@ def label(
 def notes(summary: dict, settings: SalmonnZeroShot) -> list[str]:
     """What a reader of the scores must know."""
     found = []
-    if settings.encoder.drawn:
+    if settings.encoder.random_parts:
         found.append(
-            f"Asked with random weights, not trained ones: {' and '.join(settings.encoder.drawn)}. It shows the "
-            "machinery, not the model."
+            f"Has random weights, not trained ones: {' and '.join(settings.encoder.random_parts)}. It "
+            "tests the software, not the model."
         )
     return found + fallback_notes(summary["counts"], settings.fallback)
 
@@ -90,21 +90,21 @@ def _is_bf16(settings: SalmonnZeroShot, device: torch.device) -> bool:
 
 
 def _keys(
-    rows: pd.DataFrame, settings: SalmonnZeroShot, seed: int, bf16: bool, heard: Sequence[Path] = ()
+    rows: pd.DataFrame, settings: SalmonnZeroShot, seed: int, bf16: bool, features: Sequence[Path] = ()
 ) -> list[str]:
     """For each row a digest of all that decides the answer."""
     encodes = settings.encoder
     origin = {
         "encoder": encodes.model_dump(mode="json"),
-        "files": stamps(encodes.sources),
+        "files": source_digests(encodes.sources),
         "question": settings.question,
         "decoding": settings.decoding.model_dump(),
         "bf16": bf16,
-        "seed": seed if encodes.drawn else None,
+        "seed": seed if encodes.random_parts else None,
         # What the cache was made of, however many shards it has.
-        "heard": sorted({json.dumps(files.read_metadata(shard), sort_keys=True) for shard in heard}),
+        "speech": sorted({json.dumps(files.read_metadata(shard), sort_keys=True) for shard in features}),
     }
-    sounds = stamps(rows["path"])
+    sounds = source_digests(rows["path"])
     clips = rows[[schemas.KEY, "duration"]].assign(sound=[sounds[path] for path in rows["path"]]).to_dict("records")
     return [hashlib.sha256(json.dumps(origin | clip, sort_keys=True).encode()).hexdigest() for clip in clips]
 
@@ -114,10 +114,10 @@ def _ask(
     left: dict[int, str],
     settings: SalmonnZeroShot,
     seed: int,
-    answers: Answers,
+    answers: ResponseStore,
     device: torch.device,
     workers: int,
-    heard: Sequence[Path],
+    features: Sequence[Path],
 ) -> float:
     """Ask about the rows that are `left`, by place, with their keys, and store the answers batch by batch.
 
@@ -125,7 +125,7 @@ def _ask(
         the seconds it took, without loading the models
     """
     bf16 = _is_bf16(settings, device)
-    loader, model = speech_llm.build(settings.encoder, seed, device, bf16, heard, settings.question)
+    loader, model = speech_llm.build(settings.encoder, seed, device, bf16, features, settings.question)
     model.to(device).eval()
     tokenizer = loader.prompt.tokenizer
     revision = model.revisions["revision"]
@@ -139,7 +139,7 @@ def _ask(
         total=len(rows), initial=len(rows) - len(left), desc="labelling", unit="answer", mininterval=5
     ) as progress:
         for indices, batch in zip(batches, loaded, strict=True):
-            batch_begin, asked_at = time.monotonic(), datetime.now(UTC).isoformat()
+            batch_begin, requested_at = time.monotonic(), datetime.now(UTC).isoformat()
             batch.pop("labels")
             inputs = {name: value.to(device) for name, value in batch.items()}
             with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
@@ -157,7 +157,7 @@ def _ask(
                         "prompt_tokens": length,
                         "generated_tokens": len(ids),
                         "seconds": spent,
-                        "asked_at": asked_at,
+                        "requested_at": requested_at,
                     }
                     for index, ids, length in zip(indices, found, lengths, strict=True)
                 ]
@@ -166,12 +166,12 @@ def _ask(
     return time.monotonic() - begin
 
 
-def _outcome(record: dict, classes: Sequence[str]) -> Outcome:
+def _outcome(record: dict, classes: Sequence[str]) -> LabellingResult:
     """What became of a clip, given its row of the store. An answer that was cut off is not read: more might follow."""
     letter = None if record["finish_reason"] == "length" else prompts.parse(record["answer"], classes)
     found = None if letter is None else one_hot(letter)
     status = "unparsable" if letter is None else "labelled"
-    return Outcome(status, found, record["answer"], None, record["generated_tokens"])
+    return LabellingResult(status, found, record["answer"], None, record["generated_tokens"])
 
 
 def _summary(settings: SalmonnZeroShot, audit: pd.DataFrame, records: pd.DataFrame, asked: int, seconds: float) -> dict:

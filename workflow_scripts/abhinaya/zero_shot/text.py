@@ -17,14 +17,14 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from abhinaya.config import ZeroShotSystem
+from abhinaya.config.zero_shot import ZeroShotSystem
 from abhinaya.runtime.errors import UserError
 from abhinaya.zero_shot import prompts
-from abhinaya.zero_shot.client import Asker, Unanswered
+from abhinaya.zero_shot.client import ChatClient, NoResponse
 from abhinaya.zero_shot.predictions import audited, check_fallback, check_labelled, counted, fallback_notes, predicted
-from abhinaya.zero_shot.response_store import Answers
+from abhinaya.zero_shot.response_store import ResponseStore
 from abhinaya.zero_shot.server import Backend
-from abhinaya.zero_shot.tasks import Outcome, Question, Task, refusal
+from abhinaya.zero_shot.tasks import LabellingResult, LabellingTask, Request, refusal
 
 READ = ("request", "software", "answer", "finish_reason", "letters", "prompt_tokens", "generated_tokens")
 
@@ -58,27 +58,27 @@ def label(
     check_fallback(settings.fallback, classes)
     sent = [prompts.sanitised(text, settings.max_characters) for text in rows["text"]]
     texts = list(dict.fromkeys(text for text, _ in sent if prompts.says_something(text)))
-    task, answers = Task(settings, classes, texts), Answers(store)
-    questions = task.all()
+    task, answers = LabellingTask(settings, classes, texts), ResponseStore(store)
+    requests = task.all()
     refused: dict[str, str] = {}
     with answers.alone():
         stored = set(answers.read(("request",))["request"])
-        left = {key: question for key, question in questions.items() if key not in stored}
-        effort = {"asked": len(left), "labels": sum(any(q.key in left for q in task.questions[text]) for text in texts)}
+        left = {key: request for key, request in requests.items() if key not in stored}
+        effort = {"asked": len(left), "labels": sum(any(q.key in left for q in task.requests[text]) for text in texts)}
         if left:
-            effort |= _ask(task, left, len(questions), refused, answers, connect, concurrency, request_seconds)
+            effort |= _ask(task, left, len(requests), refused, answers, connect, concurrency, request_seconds)
         records = answers.read(READ).set_index("request")
-    records = records[records.index.isin(questions)]
+    records = records[records.index.isin(requests)]
     by_key = records.to_dict("index")
     if not few:
-        refusals = [reason for asked in task.questions.values() if (reason := refusal(asked, refused))]
+        refusals = [reason for asked in task.requests.values() if (reason := refusal(asked, refused))]
         _check_refusals(refusals, len(texts))
     prior = task.prior(by_key, refused)
     mean = None if prior is None else prior.mean(0)
     outcomes = {text: task.outcome(text, by_key, refused, mean) for text in texts}
     if not few:
         check_labelled(list(outcomes.values()), "transcripts", "correct `prompt` or ask another `model`")
-    found = [outcomes.get(text, Outcome("empty")) for text, _ in sent]
+    found = [outcomes.get(text, LabellingResult("empty")) for text, _ in sent]
     audit = audited(rows, found, [cut for _, cut in sent], settings.fallback)
     return predicted(audit), audit, _summary(task, audit, records, prior, effort)
 
@@ -90,16 +90,18 @@ def notes(summary: dict, settings: ZeroShotSystem) -> list[str]:
         found.append(f"Transcripts cut to {settings.max_characters} characters: {summary['cut']}.")
     texts = summary["prior_texts"]
     if texts and texts["used"] < texts["given"]:
-        found.append(f"Texts of `prompt.prior` that were answered with a letter: {texts['used']} of {texts['given']}.")
+        found.append(
+            f"Texts of `prompt.calibration_texts` answered with a letter: {texts['used']} of {texts['given']}."
+        )
     return found
 
 
 def _ask(
-    task: Task,
-    left: dict[str, Question],
+    task: LabellingTask,
+    left: dict[str, Request],
     total: int,
     refused: dict[str, str],
-    answers: Answers,
+    answers: ResponseStore,
     connect: Callable[[], AbstractContextManager[Backend]],
     concurrency: int,
     request_seconds: int,
@@ -112,29 +114,29 @@ def _ask(
         tqdm(total=total, initial=total - len(left), desc="labelling", unit="answer", mininterval=5) as progress,
     ):
 
-        def kept(question: Question, row: dict) -> None:
+        def kept(request: Request, row: dict) -> None:
             keep(row)
-            settle(question)
+            settle(request)
 
-        def refuse(question: Question, reason: str) -> None:
-            refused[question.key] = reason
-            settle(question)
+        def refuse(request: Request, reason: str) -> None:
+            refused[request.key] = reason
+            settle(request)
 
-        def settle(question: Question) -> None:
-            del left[question.key]
+        def settle(request: Request) -> None:
+            del left[request.key]
             progress.update()
 
         while left:
             # A stored answer shows that the server takes such requests: no need for a probe.
             answered = len(left) < total
-            asker = Asker(backend, task.settings, task.body, kept, refuse, concurrency, request_seconds, answered)
+            client = ChatClient(backend, task.settings, task.body, kept, refuse, concurrency, request_seconds, answered)
             begin = time.monotonic()
             try:
-                asyncio.run(asker.ask(list(left.values())))
-            except Unanswered as error:
+                asyncio.run(client.ask(list(left.values())))
+            except NoResponse as error:
                 if backend.alive():
                     raise UserError(
-                        f"{asker.place}: does not answer ({error}); answers so far are kept, start again to go on"
+                        f"{client.place}: does not answer ({error}); answers so far are kept, start again to go on"
                     ) from None
                 backend.restart()
             finally:
@@ -150,9 +152,11 @@ def _check_refusals(reasons: list[str], texts: int) -> None:
         )
 
 
-def _summary(task: Task, audit: pd.DataFrame, records: pd.DataFrame, prior: np.ndarray | None, effort: dict) -> dict:
+def _summary(
+    task: LabellingTask, audit: pd.DataFrame, records: pd.DataFrame, prior: np.ndarray | None, effort: dict
+) -> dict:
     """Counts, cost and speed; the closing line tells the most important of them."""
-    texts, seconds = len(task.questions), effort.get("seconds", 0.0)
+    texts, seconds = len(task.requests), effort.get("seconds", 0.0)
     prompt, generated = (_total(records[column]) for column in ("prompt_tokens", "generated_tokens"))
     speed = effort["labels"] / seconds if seconds else None
     return {
@@ -170,8 +174,10 @@ def _summary(task: Task, audit: pd.DataFrame, records: pd.DataFrame, prior: np.n
         },
         "seconds": seconds,  # of asking; the server's start is apart
         "labels_per_second": speed,
-        "prior": None if prior is None else dict(zip(task.classes, prior.mean((0, 1)).tolist(), strict=True)),
-        "prior_texts": None if prior is None else {"used": len(prior), "given": len(task.prior_questions)},
+        "calibration_texts": None
+        if prior is None
+        else dict(zip(task.classes, prior.mean((0, 1)).tolist(), strict=True)),
+        "prior_texts": None if prior is None else {"used": len(prior), "given": len(task.calibration_requests)},
         "answered_by": sorted(set(records["software"])),  # also when nothing had to be asked
         "backend": effort.get("backend"),  # null then
     }

@@ -4,7 +4,7 @@ import importlib.metadata
 import sys
 from typing import Any
 
-from abhinaya.config import ZeroShotSystem
+from abhinaya.config.zero_shot import ZeroShotSystem
 from abhinaya.pretrained.hub import is_local
 
 HOST = "127.0.0.1"
@@ -36,7 +36,7 @@ def command(settings: ZeroShotSystem, place: str, commit: str | None, port: int,
     if commit:
         options |= {"revision": commit, "tokenizer_revision": commit}
     if gpus:
-        options["gpu_memory_utilization"] = server.memory_share
+        options["gpu_memory_utilization"] = server.gpu_memory_utilization
     return [
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
         *(_option(name, value) for name, value in (options | server.arguments).items()),
@@ -50,7 +50,7 @@ def environment(settings: ZeroShotSystem, cpus: int, gpus: int) -> dict[str, str
         variables["HF_HUB_OFFLINE"] = "1"
     if gpus == 0:
         variables |= {
-            "VLLM_CPU_KVCACHE_SPACE": str(settings.server.cpu_cache_gb),
+            "VLLM_CPU_KVCACHE_SPACE": str(settings.server.cpu_kv_cache_gb),
             # By itself vLLM binds its threads to certain cores and keeps one of them free: half of a small machine.
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             "OMP_NUM_THREADS": str(cpus),

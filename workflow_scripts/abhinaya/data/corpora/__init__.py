@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from tqdm.contrib.concurrent import thread_map
 
-from abhinaya import config
+from abhinaya.config.corpus import AnyCorpus, Csv, MspPodcast, Ravdess, Synthetic
 from abhinaya.data import audio
 from abhinaya.data.corpora import csv_table, fields, msp_podcast, ravdess, validation_split
 from abhinaya.data.corpora.summary import summarise
@@ -42,7 +42,7 @@ class Prepared:
     summary: dict[str, Any]  # the configuration's `kind`, and see summary.summarise
 
 
-def prepare(corpus: config.AnyCorpus, seed: int, folder: Path, workers: int = 1) -> Prepared:
+def prepare(corpus: AnyCorpus, seed: int, folder: Path, workers: int = 1) -> Prepared:
     """Read `corpus`, decode all its audio once, and assign train, validation and test.
 
     Args:
@@ -76,7 +76,7 @@ def prepare(corpus: config.AnyCorpus, seed: int, folder: Path, workers: int = 1)
     return Prepared(manifest, rejected, texts, summary)
 
 
-def read(corpus: config.AnyCorpus, seed: int, folder: Path) -> pd.DataFrame:
+def read(corpus: AnyCorpus, seed: int, folder: Path) -> pd.DataFrame:
     """The rows of a corpus, by its kind.
 
     Returns:
@@ -85,13 +85,13 @@ def read(corpus: config.AnyCorpus, seed: int, folder: Path) -> pd.DataFrame:
         rejected unheard).
     """
     match corpus:
-        case config.MspPodcast():
+        case MspPodcast():
             return msp_podcast.read(corpus)
-        case config.Ravdess():
+        case Ravdess():
             return ravdess.read(corpus)
-        case config.Csv():
+        case Csv():
             return csv_table.read(corpus)
-        case config.Synthetic():
+        case Synthetic():
             from abhinaya.data.corpora import synthetic  # needs a speech synthesiser, which no other corpus does
 
             return synthetic.read(corpus, seed, folder)
@@ -125,7 +125,7 @@ def _probe(path: str, min_seconds: float) -> tuple[float | None, str | None]:
     return duration, None
 
 
-def splits(corpus: config.AnyCorpus, seed: int, listed: pd.DataFrame, sound: pd.DataFrame) -> pd.Series:
+def splits(corpus: AnyCorpus, seed: int, listed: pd.DataFrame, sound: pd.DataFrame) -> pd.Series:
     """`train`, `validation`, `test` or null for each row of `sound`, those of the `listed` rows whose audio is good.
 
     Trained on and validated with are only the emotions of `corpus.classes`; tested also where the label is hidden.
@@ -153,7 +153,7 @@ def splits(corpus: config.AnyCorpus, seed: int, listed: pd.DataFrame, sound: pd.
     return assigned
 
 
-def _check_training(corpus: config.AnyCorpus, training: pd.DataFrame) -> None:
+def _check_training(corpus: AnyCorpus, training: pd.DataFrame) -> None:
     for letter in corpus.classes:
         if len(training) and not (training["EmoClass"] == letter).any():
             raise UserError(

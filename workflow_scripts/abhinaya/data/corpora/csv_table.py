@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from abhinaya import config
+from abhinaya.config.corpus import Csv
 from abhinaya.data.corpora import fields
 from abhinaya.data.schemas import KEY, VOTES, check_unique
 from abhinaya.runtime.errors import UserError
@@ -19,7 +19,7 @@ TEXTS = ("Split_Set", "SpkrID", "Gender", "text")
 NUMBERS = ("EmoAct", "EmoVal", "EmoDom", *VOTES)
 
 
-def read(corpus: config.Csv) -> pd.DataFrame:
+def read(corpus: Csv) -> pd.DataFrame:
     """One row per row of the table; a `.tsv` is separated by tabs.
 
     `FileName` is `path` as written unless the table has that column; emotions are letters or words; further columns of

@@ -22,8 +22,7 @@ from typing import Any
 
 import pandas as pd
 
-from abhinaya import config
-from abhinaya.config.corpus import MSP_PODCAST_LABELS
+from abhinaya.config.corpus import MSP_PODCAST_LABELS, MspPodcast
 from abhinaya.data.corpora import fields
 from abhinaya.data.schemas import KEY, check_unique
 from abhinaya.labels import CLASSES
@@ -35,7 +34,7 @@ ATTRIBUTES = ("EmoAct", "EmoVal", "EmoDom")  # 1 to 7
 HIDDEN_TEST = "MSP-PODCAST_test3_*.wav"
 
 
-def read(corpus: config.MspPodcast, texts: bool = True) -> pd.DataFrame:
+def read(corpus: MspPodcast, texts: bool = True) -> pd.DataFrame:
     """One row per utterance of the label file or the partition file.
 
     Args:

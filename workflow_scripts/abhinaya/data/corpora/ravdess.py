@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from abhinaya import config
+from abhinaya.config.corpus import Ravdess
 from abhinaya.data.corpora import fields
 from abhinaya.data.schemas import KEY
 from abhinaya.runtime.errors import UserError
@@ -23,7 +23,7 @@ CLASSES = {"01": "N", "03": "H", "04": "S", "05": "A", "06": "F", "07": "D", "08
 STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
 
 
-def read(corpus: config.Ravdess) -> pd.DataFrame:
+def read(corpus: Ravdess) -> pd.DataFrame:
     """One row per audio-only speech recording (without the calm ones, where `corpus.calm` drops them).
 
     Returns:
@@ -69,7 +69,7 @@ def _check_repeats(table: pd.DataFrame, root: Path) -> None:
         raise UserError(f"{root}: recording {repeated[KEY].iloc[0]} is there twice; remove one of the files")
 
 
-def _roles(corpus: config.Ravdess, present: set[int]) -> dict[int, str]:
+def _roles(corpus: Ravdess, present: set[int]) -> dict[int, str]:
     roles: dict[int, str] = {}
     for role, key in (("train", "train_actors"), ("development", "validation_actors"), ("test", "test_actors")):
         for actor in getattr(corpus, key):

@@ -16,7 +16,7 @@ import pandas as pd
 import soundfile
 from tqdm import tqdm
 
-from abhinaya.config import Synthetic
+from abhinaya.config.corpus import Synthetic
 from abhinaya.data.corpora import espeak, sentences
 from abhinaya.data.corpora.espeak import Prosody
 from abhinaya.data.schemas import KEY

@@ -16,7 +16,7 @@ def mistakes(evaluation: Evaluation, most: int = MOST) -> pd.DataFrame:
     """The `most` confident mistakes of each ensemble, or of each system if there is no ensemble.
 
     Returns:
-        A row for each (COLUMNS), the most confident first, `FileName` deciding between equals: the probabilities of the
+        A row for each (COLUMNS), the most confident first, equals by `FileName`: the probabilities of the
         predicted label (`confidence`) and of the true one (`p_truth`); the `votes` of an ensemble's members, such as
         "s1:H s2:N"; the transcript, empty where there is none; the audio's `path` and `duration` (s).
     """

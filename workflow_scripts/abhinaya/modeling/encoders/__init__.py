@@ -11,17 +11,17 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from abhinaya.config import SpeechSystem, TextSystem, TrainedSystem
+from abhinaya.config.system import SpeechSystem, TextSystem, TrainedSystem
 from abhinaya.data.dataset import Loader
 from abhinaya.modeling.precision import is_bf16
 
 
 def build(
-    settings: TrainedSystem, seed: int, device: torch.device, heard: Sequence[Path] = ()
+    settings: TrainedSystem, seed: int, device: torch.device, features: Sequence[Path] = ()
 ) -> tuple[Loader, nn.Module]:
     """The loader and the encoder that a system's settings describe, to compute on `device`.
 
-    Random parts are drawn from `seed`. `heard`: shards of features computed before, for a family that has such.
+    Random parts are drawn from `seed`. `features`: shards of features computed before, for a family that has such.
     """
     # Heavy; only the family in use is imported.
     if isinstance(settings, SpeechSystem):
@@ -34,4 +34,4 @@ def build(
         return text.build(settings.encoder, seed, device, is_bf16(settings, device))
     from abhinaya.modeling.encoders.salmonn import speech_llm
 
-    return speech_llm.build(settings.encoder, seed, device, is_bf16(settings, device), heard)
+    return speech_llm.build(settings.encoder, seed, device, is_bf16(settings, device), features)

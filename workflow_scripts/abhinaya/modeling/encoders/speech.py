@@ -20,7 +20,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, WhisperCon
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from transformers.utils.hub import cached_file, extract_commit_hash
 
-from abhinaya.config import CONVOLUTIONAL, RANDOM, SpeechEncoder
+from abhinaya.config.system import CONVOLUTIONAL, RANDOM, SpeechEncoder
 from abhinaya.data import audio
 from abhinaya.pretrained import ctranslate2
 from abhinaya.pretrained.hub import locate
@@ -33,7 +33,7 @@ MASK = "masked_spec_embed"  # serves SpecAugment alone; some checkpoints have no
 HOP = 160  # samples between Whisper's mel frames; its second convolution halves their number
 
 
-class Clips:
+class WaveformLoader:
     """Loads clips: 16 kHz mono, cropped to `max_seconds`, padded to `min_seconds` (docs/fidelity.md, 6, 9,
     11)."""
 
@@ -64,7 +64,7 @@ class Clips:
         return np.pad(waveform, (0, max(0, self.least - len(waveform))))
 
 
-class MelClips(Clips):
+class MelLoader(WaveformLoader):
     """Loads clips as Whisper's log-mel frames, of the clip's own length or padded to Whisper's 30 s."""
 
     def __init__(self, settings: SpeechEncoder, config: WhisperConfig) -> None:
@@ -101,7 +101,7 @@ class SpeechModule(nn.Module):
         super().__init__()
         self.model = model
         self.width = model.config.hidden_size
-        self.drawn = ("",) if settings.model.startswith(RANDOM) else ()
+        self.random_parts = ("",) if settings.model.startswith(RANDOM) else ()
         self.revisions: dict[str, str | None] = {}  # commits of published models, by their keys
         self.frozen = settings.freeze == "all"
         if self.frozen:
@@ -168,7 +168,7 @@ class WhisperSpeechEncoder(SpeechModule):
         return self.model.layer_norm(hidden), frames
 
 
-def build(settings: SpeechEncoder, seed: int) -> tuple[Clips, nn.Module]:
+def build(settings: SpeechEncoder, seed: int) -> tuple[WaveformLoader, nn.Module]:
     """The loader and the encoder for `settings`.
 
     Raises:
@@ -231,7 +231,7 @@ def draw(settings: SpeechEncoder, seed: int) -> nn.Module:
         ) from None
 
 
-def wrap(model: nn.Module, settings: SpeechEncoder, normalise: bool) -> tuple[Clips, nn.Module]:
+def wrap(model: nn.Module, settings: SpeechEncoder, normalise: bool) -> tuple[WaveformLoader, nn.Module]:
     """The loader and the encoder around a model of transformers.
 
     Raises:
@@ -239,10 +239,10 @@ def wrap(model: nn.Module, settings: SpeechEncoder, normalise: bool) -> tuple[Cl
     """
     kind = model.config.model_type
     if kind in CONVOLUTIONAL:
-        return Clips(settings, normalise), ConvolutionalEncoder(model, settings)
+        return WaveformLoader(settings, normalise), ConvolutionalEncoder(model, settings)
     if kind == "whisper":
         model = model if isinstance(model, WhisperEncoder) else model.encoder
-        return MelClips(settings, model.config), WhisperSpeechEncoder(model, settings)
+        return MelLoader(settings, model.config), WhisperSpeechEncoder(model, settings)
     raise UserError(f"encoder {settings.model!r}: a {kind} is no speech encoder; use WavLM, HuBERT, wav2vec2, Whisper")
 
 

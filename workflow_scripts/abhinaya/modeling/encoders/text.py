@@ -30,7 +30,7 @@ from transformers import (
 from transformers.utils import logging
 from transformers.utils.hub import cached_file, extract_commit_hash
 
-from abhinaya.config import TextEncoder
+from abhinaya.config.system import TextEncoder
 from abhinaya.pretrained.hub import as_folder, is_local
 from abhinaya.runtime.errors import UserError
 
@@ -109,7 +109,7 @@ def check_known(tokens: Iterable[Sequence[int]], vocabulary: int, name: str) -> 
 class TextModule(nn.Module):
     """A language model, perhaps with LoRA beside it. One that is frozen as a whole stays in evaluation mode."""
 
-    drawn = ()
+    random_parts = ()
 
     def __init__(self, model: nn.Module, width: int, frozen: bool) -> None:
         super().__init__()

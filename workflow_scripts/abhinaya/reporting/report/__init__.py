@@ -135,18 +135,18 @@ def render(inputs: Inputs, audio: dict[str, str] | None = None) -> str:
 
 def score_table(inputs: Inputs) -> table.Table:
     """The scores of all systems and ensembles, each with a line that says what it is."""
-    about = {name: describe(config, inputs.about.get(name, "")) for name, config in inputs.made.items()}
-    about |= {name: f"vote of {' '.join(voters(voted))}" for name, voted in inputs.votes.items()}
-    return table.score_table(inputs.scores, about)
+    descriptions = {name: describe(config, inputs.descriptions.get(name, "")) for name, config in inputs.made.items()}
+    descriptions |= {name: f"vote of {' '.join(voters(voted))}" for name, voted in inputs.votes.items()}
+    return table.score_table(inputs.scores, descriptions)
 
 
-def describe(config: dict, about: str = "") -> str:
+def describe(config: dict, description: str = "") -> str:
     """A system in a line: the user's words for it or else its encoder or model, and the loss it was trained with."""
     settings = config.get("settings", {})
     loss = settings.get("loss", {})
     parameters = [f"{sign} {loss[key]:g}" for key, sign in (("gamma", "γ"), ("tau", "τ")) if key in loss]
     parts = [
-        about or settings.get("encoder", settings).get("model", ""),
+        description or settings.get("encoder", settings).get("model", ""),
         " ".join([str(loss.get("name", "")).upper(), *parameters]).strip(),
     ]
     return ", ".join(part for part in parts if part)

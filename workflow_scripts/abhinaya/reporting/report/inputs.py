@@ -49,7 +49,7 @@ class Inputs:
         manifest: the corpus's table; its annotators' votes stand beside the mistakes.
         transcripts, transcripts_metadata: the table and what its file says about itself.
         references: known texts (`FileName`, `text`).
-        about: what the user says of each system, by name.
+        descriptions: of each system, by name, as the configuration gives them.
         analysis: the tables of analyse.py by their file's stem (columns: `ANALYSIS`), or none of them.
         paper: tables of the paper, in the order to show.
         rejected: utterances that preparing the corpus left out: `FileName`, `path`, `reason`.
@@ -67,7 +67,7 @@ class Inputs:
     transcripts: pd.DataFrame | None = None
     transcripts_metadata: dict = field(default_factory=dict)
     references: pd.DataFrame | None = None
-    about: dict[str, str] = field(default_factory=dict)
+    descriptions: dict[str, str] = field(default_factory=dict)
     analysis: dict[str, pd.DataFrame] = field(default_factory=dict)
     paper: list[PaperTable] = field(default_factory=list)
     rejected: pd.DataFrame | None = None
@@ -105,7 +105,7 @@ def read(
     summary: Path | None = None,
     transcripts: Path | None = None,
     references: Path | None = None,
-    about: dict[str, str] | None = None,
+    descriptions: dict[str, str] | None = None,
     *,
     manifest: Path | None = None,
     analysis: Path | None = None,
@@ -127,8 +127,8 @@ def read(
     for source, name in (names | ensembles).items():
         if name not in scores:
             raise UserError(f"{source}: of {name!r}, which is none of --names; add it there, or leave this out")
-    if strangers := [name for name in about or () if name not in scores]:
-        raise UserError(f"--about: {strangers[0]!r} is none of --names; correct the name, or leave it out")
+    if strangers := [name for name in descriptions or () if name not in scores]:
+        raise UserError(f"--descriptions: {strangers[0]!r} is none of --names; correct the name, or leave it out")
     return Inputs(
         title=title,
         scores={name: read_scores(path) for name, path in scores.items()},
@@ -141,7 +141,7 @@ def read(
         transcripts=read_transcripts(transcripts) if transcripts else None,
         transcripts_metadata=read_metadata(transcripts) if transcripts else {},
         references=read_parquet(references, REFERENCES, (KEY, "text")) if references else None,
-        about=about or {},
+        descriptions=descriptions or {},
         analysis=read_analysis(analysis) if analysis else {},
         paper=read_paper_tables(paper or []),
         rejected=_read_csv(rejected, (KEY, "path", "reason")) if rejected else None,

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from abhinaya.config import Hearing, SpeechEncoder
+from abhinaya.config.system import AudioEncoder, SpeechEncoder
 from abhinaya.data.audio import RATE
 from abhinaya.modeling.encoders import speech
 from abhinaya.modeling.encoders.salmonn import beats
@@ -15,21 +15,21 @@ from abhinaya.modeling.encoders.salmonn.qformer import HOP, WINDOW, WINDOWS, cov
 from abhinaya.modeling.precision import half
 from abhinaya.runtime.errors import UserError
 
-SEED = 1234  # of random BEATs, whatever the training's: trainings with other seeds share what was heard
+SEED = 1234  # of random BEATs, whatever the training's: trainings with other seeds share the cached features
 SECONDS = 30  # that SALMONN's Whisper hears at once
 
 
-class Ears(nn.Module):
+class DualAudioEncoder(nn.Module):
     """Whisper's encoder and BEATs: frozen, in evaluation mode, without gradients.
 
     They compute in bf16 on a GPU and in fp32 on a CPU, whatever the system around them does, so that a cache holds
-    what would be heard on the fly.
+    what would be extracted on the fly.
     """
 
-    def __init__(self, whisper: speech.WhisperSpeechEncoder, hears: beats.Beats, settings: Hearing) -> None:
+    def __init__(self, whisper: speech.WhisperSpeechEncoder, hears: beats.Beats, settings: AudioEncoder) -> None:
         super().__init__()
         self.whisper, self.beats = whisper, hears
-        self.widths = {"heard": whisper.width, "sounds": hears.width}
+        self.widths = {"speech": whisper.width, "audio": hears.width}
         self.dtype = torch.float16 if settings.precision == "fp16" else torch.float32
         self.clip_alone = settings.speech_window == "clip"
         self.requires_grad_(False)
@@ -38,27 +38,27 @@ class Ears(nn.Module):
     def forward(
         self, mels: Tensor, mels_lengths: Tensor, waveform: Tensor, waveform_lengths: Tensor
     ) -> dict[str, Tensor]:
-        """Log-mel frames (B, T, mels) and waveforms (B, N) as batches of vectors and of lengths: `heard` (Whisper's)
+        """Log-mel frames (B, T, mels) and waveforms (B, N) as batches of vectors and of lengths: `features` (Whisper's)
         and `sounds` (BEATs')."""
         with half(mels.device):
             vectors, _ = self.whisper(mels, mels_lengths)
             sounds, sounds_lengths = self.beats(waveform, waveform_lengths)
         windows = covered(waveform_lengths) if self.clip_alone else torch.full_like(waveform_lengths, WINDOWS)
         return {
-            "heard": vectors[:, : WINDOW * int(windows.max())].to(self.dtype),
-            "heard_lengths": WINDOW * windows,
-            "sounds": sounds.to(self.dtype),
-            "sounds_lengths": sounds_lengths,
+            "speech": vectors[:, : WINDOW * int(windows.max())].to(self.dtype),
+            "speech_lengths": WINDOW * windows,
+            "audio": sounds.to(self.dtype),
+            "audio_lengths": sounds_lengths,
         }
 
-    def train(self, mode: bool = True) -> "Ears":
+    def train(self, mode: bool = True) -> "DualAudioEncoder":
         return super().train(False)
 
 
-class Clips:
-    """Loads clips for `Ears`."""
+class AudioLoader:
+    """Loads clips for `DualAudioEncoder`."""
 
-    def __init__(self, settings: Hearing, clips: speech.MelClips) -> None:
+    def __init__(self, settings: AudioEncoder, clips: speech.MelLoader) -> None:
         self.settings, self.clips = settings, clips
 
     def prepare(self, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -75,8 +75,8 @@ class Clips:
         return self.clips.size(row)
 
 
-def build(settings: Hearing) -> tuple[Clips, Ears, str | None]:
-    """The loader, the ears, and Whisper's commit if it is a published one.
+def build(settings: AudioEncoder) -> tuple[AudioLoader, DualAudioEncoder, str | None]:
+    """The loader, the audio_encoder, and Whisper's commit if it is a published one.
 
     Raises:
         UserError: a part is absent or of another kind.
@@ -91,12 +91,16 @@ def build(settings: Hearing) -> tuple[Clips, Ears, str | None]:
         min_seconds=settings.min_seconds,
     )
     clips, encoder = speech.build(whisper, SEED)
-    if not isinstance(clips, speech.MelClips):
-        raise UserError(f"encoder {settings.whisper!r}: is no Whisper; name one for `hearing.whisper`")
+    if not isinstance(clips, speech.MelLoader):
+        raise UserError(f"encoder {settings.whisper!r}: is no Whisper; name one for `audio_encoder.whisper`")
     if clips.window != SECONDS * RATE:
         raise UserError(
             f"encoder {settings.whisper!r}: hears {clips.window / RATE:g} s at once, and SALMONN's hears {SECONDS}; "
-            "name one of OpenAI's for `hearing.whisper`"
+            "name one of OpenAI's for `audio_encoder.whisper`"
         )
-    hears = beats.random(settings.beats_config, SEED) if settings.drawn else beats.load(settings.beats)
-    return Clips(settings, clips), Ears(encoder, hears, settings).eval(), encoder.revisions.get("revision")
+    hears = beats.random(settings.beats_config, SEED) if settings.has_random_beats else beats.load(settings.beats)
+    return (
+        AudioLoader(settings, clips),
+        DualAudioEncoder(encoder, hears, settings).eval(),
+        encoder.revisions.get("revision"),
+    )

@@ -1,4 +1,4 @@
-"""From what Whisper and BEATs hear to tokens that LLaMA reads: SALMONN's window-level Q-Former (Tang et al. 2024).
+"""From Whisper's and BEATs' features to tokens that LLaMA reads: SALMONN's window-level Q-Former (Tang et al. 2024).
 
 The Q-Former is BLIP-2's, in transformers: BERT-base cut to two layers, each with cross-attention. It looks at a third
 of a second at a time.
@@ -76,15 +76,15 @@ class SpeechTokens(nn.Module):
         audio = _normed(audio[:, :frames], self.ln_audio)
         beyond = torch.arange(audio.shape[1], device=audio.device) >= audio_lengths[:, None]
         audio = pad(audio.masked_fill(beyond[..., None], 0.0), (0, 0, 0, frames - audio.shape[1]))
-        heard = torch.cat([_normed(speech[:, :frames], self.ln_speech), audio], dim=-1)
-        heard = heard.reshape(-1, WINDOW, heard.shape[-1])
-        queries = self.query_tokens.expand(len(heard), -1, -1)
-        found = self.qformer(query_embeds=queries, encoder_hidden_states=heard).last_hidden_state
+        features = torch.cat([_normed(speech[:, :frames], self.ln_speech), audio], dim=-1)
+        features = features.reshape(-1, WINDOW, features.shape[-1])
+        queries = self.query_tokens.expand(len(features), -1, -1)
+        found = self.qformer(query_embeds=queries, encoder_hidden_states=features).last_hidden_state
         return self.projection(found).reshape(len(speech), count, -1), windows
 
 
-def _qformer(architecture: dict[str, Any], heard: int) -> Blip2QFormerModel:
-    """With `heard` numbers in each frame that it looks at."""
+def _qformer(architecture: dict[str, Any], features: int) -> Blip2QFormerModel:
+    """With `features` numbers in each frame that it looks at."""
     if "encoder_hidden_size" in architecture:
         raise UserError("encoder.qformer: encoder_hidden_size follows from Whisper and BEATs; remove it")
     known = Blip2QFormerConfig().to_dict().keys()
@@ -93,7 +93,7 @@ def _qformer(architecture: dict[str, Any], heard: int) -> Blip2QFormerModel:
         fix = f"did you mean {close[0]}?" if close else "see transformers' Blip2QFormerConfig"
         raise UserError(f"encoder.qformer: no key {key}; {fix}")
     try:
-        return Blip2QFormerModel(Blip2QFormerConfig(**SALMONN | architecture, encoder_hidden_size=heard))
+        return Blip2QFormerModel(Blip2QFormerConfig(**SALMONN | architecture, encoder_hidden_size=features))
     except (ArithmeticError, LookupError, RuntimeError, StrictDataclassError, TypeError, ValueError) as error:
         raise UserError(f"encoder.qformer: makes no model ({' '.join(str(error).split())}); correct it") from None
 

@@ -1,4 +1,4 @@
-"""SALMONN as an encoder (S2, ST1): what was heard becomes tokens that a LLaMA reads, between question and answer."""
+"""SALMONN as an encoder (S2, ST1): a clip's features become tokens that a LLaMA reads, between question and answer."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel, set_seed
 
-from abhinaya.config import Decoding, SalmonnEncoder, TextEncoder
+from abhinaya.config.system import SalmonnEncoder, TextEncoder
+from abhinaya.config.zero_shot import Decoding
 from abhinaya.data.audio import RATE
 from abhinaya.data.schemas import KEY
 from abhinaya.modeling.encoders import text
@@ -20,13 +21,13 @@ from abhinaya.modeling.encoders.salmonn.qformer import WINDOW, WINDOWS, SpeechTo
 from abhinaya.runtime.errors import UserError
 
 
-class Interviews:
-    """Loads a clip, or what was heard of it before, and the question about it."""
+class PromptLoader:
+    """Loads a clip, or its cached features, and the prompt around it."""
 
     def __init__(
         self,
         settings: SalmonnEncoder,
-        sound: "audio_encoders.Clips | feature_cache.Heard",
+        sound: "audio_encoders.AudioLoader | feature_cache.CachedFeatures",
         prompt: Prompt,
         vocabulary: int,
     ) -> None:
@@ -57,43 +58,45 @@ class Interviews:
         return answers, remarks
 
     def load(self, row: dict[str, Any], generator: np.random.Generator | None) -> dict[str, Tensor]:
-        """What `hearing.Clips` or `hearing.Heard` load, and `after` (L,): token ids of question and answer."""
-        heard_before = isinstance(self.sound, feature_cache.Heard)
+        """What `AudioLoader` or `CachedFeatures` load, and `after` (L,): token ids of question and answer."""
+        heard_before = isinstance(self.sound, feature_cache.CachedFeatures)
         sound = self.sound.load(row[KEY]) if heard_before else self.sound.load(row, generator)
         return {**sound, "after": torch.tensor(self.prompt.question(generator) + row["answer"])}
 
     def size(self, row: dict[str, Any]) -> float:
         """Tokens that LLaMA reads, or nearly."""
-        seconds = min(max(row["duration"], self.settings.hearing.min_seconds), self.settings.hearing.max_seconds)
+        seconds = min(
+            max(row["duration"], self.settings.audio_encoder.min_seconds), self.settings.audio_encoder.max_seconds
+        )
         return seconds * RATE / (audio_encoders.HOP * WINDOW) + len(row["answer"])
 
 
-class Questions(Interviews):
-    """As `Interviews`, but the answer is for the model to give."""
+class GenerationPromptLoader(PromptLoader):
+    """As `PromptLoader`, but the answer is for the model to give."""
 
     def _answers(self, rows: pd.DataFrame) -> tuple[list[list[int]], list[str]]:
         return [[] for _ in range(len(rows))], []
 
 
 class SpeechLlm(nn.Module):
-    """Q-Former and LLaMA with LoRA, behind the ears unless they heard before.
+    """Q-Former and LLaMA with LoRA, behind the audio encoders unless their features are cached.
 
     Trained: layer norms, Q-Former, projection, LoRA.
     """
 
-    drawn = ()  # random BEATs are drawn again, always the same, as a cache leaves them to be
+    random_parts = ()  # random BEATs are drawn again, always the same, as a cache leaves them to be
 
     def __init__(
         self,
-        ears: "audio_encoders.Ears | None",
+        audio_encoder: "audio_encoders.DualAudioEncoder | None",
         widths: dict[str, int],
         llama: text.TextModule,
         before: list[int],
         settings: SalmonnEncoder,
     ) -> None:
         super().__init__()
-        self.ears = ears
-        self.speech = SpeechTokens(widths["heard"], widths["sounds"], llama.width, settings.qformer)
+        self.audio_encoder = audio_encoder
+        self.speech = SpeechTokens(widths["speech"], widths["audio"], llama.width, settings.qformer)
         self.model = llama.model
         self.width = llama.width
         self.revisions = llama.revisions
@@ -101,21 +104,21 @@ class SpeechLlm(nn.Module):
         self.register_buffer("before", torch.tensor(before), persistent=False)
 
     def forward(self, after: Tensor, after_lengths: Tensor, **sound: Tensor) -> tuple[Tensor, Tensor]:
-        """What `Interviews` loads, padded -> LLaMA's last vectors (B, L, H), after its final norm, and lengths (B,)."""
+        """What `PromptLoader` loads, padded -> LLaMA's final hidden states (B, L, H) and lengths (B,)."""
         inputs, lengths = self.read(after, after_lengths, **sound)
         mask = torch.arange(inputs.shape[1], device=inputs.device) < lengths[:, None]
         return self.model(inputs_embeds=inputs, attention_mask=mask.long()).last_hidden_state, lengths
 
     def read(self, after: Tensor, after_lengths: Tensor, **sound: Tensor) -> tuple[Tensor, Tensor]:
-        """What `Interviews` loads, padded -> LLaMA's inputs (B, L, H), padded on the right, and lengths (B,)."""
-        if self.ears is not None:
-            sound = self.ears(**sound)
-        windows = sound["heard_lengths"] // WINDOW
-        spoken = self.speech(sound["heard"], sound["sounds"], sound["sounds_lengths"], windows)
+        """What `PromptLoader` loads, padded -> LLaMA's inputs (B, L, H), padded on the right, and lengths (B,)."""
+        if self.audio_encoder is not None:
+            sound = self.audio_encoder(**sound)
+        windows = sound["speech_lengths"] // WINDOW
+        spoken = self.speech(sound["speech"], sound["audio"], sound["audio_lengths"], windows)
         return assemble(self.model.get_input_embeddings(), self.before, spoken, (after, after_lengths))
 
 
-class AnsweringLlm(SpeechLlm):
+class GeneratingSpeechLlm(SpeechLlm):
     """A speech LLM with the output layer, which answers the question in words."""
 
     causal: PreTrainedModel  # `model` and its output layer
@@ -123,7 +126,7 @@ class AnsweringLlm(SpeechLlm):
     def answer(
         self, after: Tensor, after_lengths: Tensor, decoding: Decoding, end: int, **sound: Tensor
     ) -> tuple[list[list[int]], list[int]]:
-        """What `Questions` loads, padded -> the likeliest answers' token ids, and how many each was asked with.
+        """What `GenerationPromptLoader` loads, padded -> token ids of the answers and of each prompt how many.
 
         An answer goes on to the token `end`, which is its last one, or to `decoding.max_new_tokens`.
         """
@@ -147,28 +150,30 @@ def build(
     seed: int,
     device: torch.device,
     bf16: bool,
-    heard: Sequence[Path] = (),
+    features: Sequence[Path] = (),
     question: str | None = None,
-) -> tuple[Interviews, SpeechLlm]:
+) -> tuple[PromptLoader, SpeechLlm]:
     """The loader and the encoder for `settings`; the LLaMA is held in bf16 if computing is.
 
     Args:
-        heard: shards of what was heard before, with `hearing.cache`; else Whisper and BEATs hear each clip.
-        question: to be answered in words, by an `AnsweringLlm` that gets `Questions`.
+        features: shards of cached features, with `audio_encoder.cache`; else they are computed for each clip.
+        question: to be answered in words, by a `GeneratingSpeechLlm` that gets what `GenerationPromptLoader` loads.
 
     Raises:
-        UserError: a part is absent or of another kind, or the parts do not belong together; `heard` does not fit
-            `hearing.cache`; a prompt may be longer than the LLaMA reads.
+        UserError: a part is absent or of another kind, or the parts do not belong together; `features` does not fit
+            `audio_encoder.cache`; a prompt may be longer than the LLaMA reads.
     """
-    if settings.hearing.cache and not heard:
-        raise UserError("`hearing.cache` is true: give --heard what hear.py wrote, or set it to false")
-    if heard and not settings.hearing.cache:
-        raise UserError("--heard: given, but `hearing.cache` is false; set it to true or give none")
-    if not heard:
-        sound, ears, revision = audio_encoders.build(settings.hearing)
-        widths = ears.widths
+    if settings.audio_encoder.cache and not features:
+        raise UserError(
+            "`audio_encoder.cache` is true: give --features what extract_features.py wrote, or set it to false"
+        )
+    if features and not settings.audio_encoder.cache:
+        raise UserError("--features: given, but `audio_encoder.cache` is false; set it to true or give none")
+    if not features:
+        sound, audio_encoder, revision = audio_encoders.build(settings.audio_encoder)
+        widths = audio_encoder.widths
     else:
-        sound, ears = feature_cache.Heard(list(heard), settings.hearing), None
+        sound, audio_encoder = feature_cache.CachedFeatures(list(features), settings.audio_encoder), None
         widths, revision = sound.widths, sound.revision
     tokenizer, llama = text.load(
         TextEncoder(
@@ -186,10 +191,10 @@ def build(
     prompt = Prompt(tokenizer, settings.max_text_tokens, PROMPTS if question is None else [question])
     _check_length(settings, prompt, text.longest(llama.model), answers=question is not None)
     set_seed(seed)  # the Q-Former does not depend on how many numbers LoRA drew
-    loads, kind = (Interviews, SpeechLlm) if question is None else (Questions, AnsweringLlm)
-    encoder = kind(ears, widths, llama, prompt.before, settings)
-    told = settings.hearing.model_dump(mode="json") | {"revision": revision}
-    encoder.revisions = encoder.revisions | {"hearing": told}
+    loads, kind = (PromptLoader, SpeechLlm) if question is None else (GenerationPromptLoader, GeneratingSpeechLlm)
+    encoder = kind(audio_encoder, widths, llama, prompt.before, settings)
+    told = settings.audio_encoder.model_dump(mode="json") | {"revision": revision}
+    encoder.revisions = encoder.revisions | {"audio_encoder": told}
     if settings.checkpoint:
         trained = {name: weight for name, weight in encoder.named_parameters() if weight.requires_grad}
         weights, encoder.head = pretrained_weights.load(settings.checkpoint, trained)
@@ -208,7 +213,7 @@ def _check_length(settings: SalmonnEncoder, prompt: Prompt, longest: float, answ
         answers: the LLaMA does so itself; nothing stands behind the question.
     """
     (fixed,), _ = Prompt(prompt.tokenizer).answers()
-    reads, hears, most = settings.transcript and not answers, settings.hearing, settings.max_text_tokens
+    reads, hears, most = settings.transcript and not answers, settings.audio_encoder, settings.max_text_tokens
     if not reads and not answers and len(fixed) > most:
         raise UserError(
             f"encoder: `max_text_tokens` {most} cuts the answer that S2 has for all clips; raise it to {len(fixed)}"
@@ -218,7 +223,7 @@ def _check_length(settings: SalmonnEncoder, prompt: Prompt, longest: float, answ
     behind = 0 if answers else most if reads else len(fixed)
     whole = len(prompt.before) + windows + max(map(len, prompt.after)) + behind
     if whole > longest:
-        keys = ["`max_text_tokens`"] * reads + ["`hearing.max_seconds`"] * clip_alone
+        keys = ["`max_text_tokens`"] * reads + ["`audio_encoder.max_seconds`"] * clip_alone
         fix = f"lower {' or '.join(keys)}" if keys else "take a language model that reads more"
         raise UserError(
             f"encoder {settings.language_model!r}: reads at most {longest} tokens, but question, {windows} of speech "
