@@ -72,7 +72,7 @@ lint: $(BUILT) ## check style: ruff, snakefmt, snakemake --lint
 	$(IN_ENV) snakefmt --check Snakefile rules
 	$(IN_ENV) snakemake --lint
 
-schema: $(BUILT) ## write the JSON Schema and the tables of config/README.md anew, after a change of its models
+schema: $(BUILT) ## write the JSON Schema and the tables of docs/configuration.md anew, after a change of its models
 	$(IN_ENV) python workflow_scripts/document_config.py
 
 lock: ## resolve envs/*.in into envs/*.lock and conda's scripts (UPGRADE=--upgrade)

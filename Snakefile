@@ -1,4 +1,4 @@
-# ABHINAYA (arXiv 2505.18217): speech emotion recognition by a vote of five models. See README.md and config/README.md.
+# ABHINAYA (arXiv 2505.18217): speech emotion recognition by a vote of five models. See README.md and docs/configuration.md.
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Write what the models of the configuration say into its JSON Schema and into the tables of its manual."""
+"""Write what the models of the configuration say into its JSON Schema and into the tables of docs/configuration.md."""
 
 import argparse
 from pathlib import Path
@@ -8,14 +8,14 @@ from abhinaya.config import reference
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import run
 
-FOLDER = Path(__file__).resolve().parents[1] / "config"
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     option = parser.add_argument
-    option("--schema", type=Path, default=FOLDER / "schema" / "config.schema.json", help="written: the JSON Schema")
-    option("--manual", type=Path, default=FOLDER / "README.md", help="its tables are written anew, its text stays")
+    option("--schema", type=Path, default=ROOT / "config" / "schema" / "config.schema.json", help="written: the JSON Schema")
+    option("--manual", type=Path, default=ROOT / "docs" / "configuration.md", help="its tables are written anew, its text stays")
     return parser.parse_args()
 
 

@@ -18,7 +18,7 @@ from abhinaya.runtime.errors import UserError
 ROOT = Path(__file__).parents[3]
 CONFIGURATIONS = [ROOT / "config.yaml", *sorted((ROOT / "config").glob("*.yaml"))]
 DEMO = json.loads(json.dumps(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))))  # without aliases
-README = (ROOT / "config" / "README.md").read_text(encoding="utf-8")
+MANUAL = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 
 
 def told(values: Any) -> str:
@@ -96,6 +96,6 @@ def test_a_table_takes_systems_of_its_kind(key: str, value: Any, fix: str) -> No
 
 
 def test_the_reference_names_the_folders_that_no_system_may_have() -> None:
-    told = " ".join(README.split("### `systems.NAME`")[1].split("###")[0].split())
+    told = " ".join(MANUAL.split("### `systems.NAME`")[1].split("###")[0].split())
     listed = [f"`{name}`" for name in config.RESERVED]
     assert f"not {', '.join(listed[:-1])} or {listed[-1]}, which are folders of results" in told

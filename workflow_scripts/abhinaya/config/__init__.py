@@ -1,7 +1,7 @@
 """The configuration: every key, its type, its default, its meaning.
 
 These models are the one source: they validate a configuration before anything runs, `config/schema/config.schema.json`
-and the tables of `config/README.md` are made from them (`make schema`).
+and the tables of `docs/configuration.md` are made from them (`make schema`).
 """
 
 import json
@@ -23,7 +23,7 @@ from abhinaya.config.transcripts import Transcripts
 from abhinaya.config.zero_shot import SalmonnZeroShot, ZeroShotSystem
 from abhinaya.runtime.errors import UserError
 
-RESERVED = ("analysis", "corpus", "audio_encoder", "report", "tables")  # folders under results/
+RESERVED = ("analysis", "corpus", "features", "report", "tables")  # folders under results/
 
 
 class Report(Section):

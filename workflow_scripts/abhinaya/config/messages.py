@@ -84,7 +84,7 @@ def _told(errors: list[dict], model: Any) -> str:
     if kind == "union_tag_invalid":
         return f"must be one of {context['expected_tags']}, not {context['tag']!r}"
     if not location:
-        return f"must be a mapping of keys (config/README.md lists them), not {reprlib.repr(error['input'])}"
+        return f"must be a mapping of keys (docs/configuration.md lists them), not {reprlib.repr(error['input'])}"
     expected = " or ".join(EXPECTED.get(one["type"], one["msg"].removeprefix("Input should be ")) for one in errors)
     return f"must be {expected}, not {reprlib.repr(error['input'])}{next(filter(None, map(_hint, errors)), '')}"
 

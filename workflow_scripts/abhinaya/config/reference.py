@@ -1,4 +1,4 @@
-"""The tables of `config/README.md`, made from the models of the configuration."""
+"""The tables of `docs/configuration.md`, made from the models of the configuration."""
 
 import json
 import re
