@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     option = parser.add_argument
-    option("--schema", type=Path, default=ROOT / "config" / "schema" / "config.schema.json", help="written: the JSON Schema")
-    option("--manual", type=Path, default=ROOT / "docs" / "configuration.md", help="its tables are written anew, its text stays")
+    option("--schema", type=Path, default=ROOT / "config/schema/config.schema.json", help="the schema")
+    option("--manual", type=Path, default=ROOT / "docs/configuration.md", help="only its tables change")
     return parser.parse_args()
 
 

@@ -191,7 +191,8 @@ def test_a_missing_key_is_named(key: str) -> None:
 
 @pytest.mark.parametrize("values", [None, [], "seed: 1", 3])
 def test_a_configuration_that_is_no_mapping(values: Any) -> None:
-    assert told(values) == f"configuration: must be a mapping of keys (docs/configuration.md lists them), not {values!r}"
+    lists = "docs/configuration.md lists them"
+    assert told(values) == f"configuration: must be a mapping of keys ({lists}), not {values!r}"
 
 
 def test_gpus_count_into_the_batch() -> None:

@@ -172,7 +172,7 @@ class AudioEncoder(Section):
     )
     beats_config: dict[str, Any] = Field({}, description="architecture of `random:beats`, in the keys of BEATs' `cfg`")
     window: Literal["full", "clip"] = Field(
-        "full", description="Whisper's input: the clip padded to 30 s, or little more than the clip, a deviation from the paper"
+        "full", description="Whisper's input: the clip padded to 30 s, or little more than the clip (a deviation)"
     )
     speech_window: Literal["full", "clip"] = Field(
         "full",

@@ -74,7 +74,7 @@ class ScoredPrompt(Section):
         8,
         ge=1,
         le=8,
-        description="cyclic orders of the options; their probabilities are averaged, against a bias for certain letters",
+        description="cyclic orders of the options, averaged against a bias for certain letters",
     )
     calibration_texts: list[str] = Field(
         ["N/A", "...", "unknown"],
