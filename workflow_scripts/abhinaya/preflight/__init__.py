@@ -147,7 +147,8 @@ class _Check:
                     yield system.encoder.audio_encoder.whisper, system.encoder.audio_encoder.revision
                 yield system.encoder.language_model, system.encoder.revision
             elif isinstance(system, TrainedSystem):
-                yield system.encoder.model, system.encoder.revision
+                if system.encoder.sources:  # an encoder may start from no published model
+                    yield system.encoder.model, system.encoder.revision
             elif system.endpoint is None:
                 yield system.model, system.revision
 
