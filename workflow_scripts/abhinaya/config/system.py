@@ -336,7 +336,7 @@ class Training(Section):
     """Optimisation (the paper: AdamW, lr 1e-5 constant, 20 epochs, effective batch 32)."""
 
     epochs: int = Field(20, ge=1, description="passes over the training split")
-    learning_rate: float = Field(1e-5, gt=0, description="constant")
+    learning_rate: float = Field(1e-5, gt=0, description="learning rate, constant")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's")
     adam_beta2: float = Field(0.999, gt=0, lt=1, description="AdamW's second beta (the authors' T2: 0.99)")
     adam_epsilon: float = Field(1e-8, gt=0, description="AdamW's epsilon (the authors' T2: 1e-6)")

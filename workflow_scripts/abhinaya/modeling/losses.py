@@ -69,14 +69,14 @@ class ClassLoss(nn.Module):
 
 
 class WeightedCrossEntropy(ClassLoss):
-    """Equation 1: ``-w_c log p_c``."""
+    """Weighted cross-entropy, equation 1: ``-w_c log p_c``."""
 
     def unweighted(self, logits: Tensor, targets: Tensor) -> Tensor:
         return cross_entropy(logits, targets, reduction="none")
 
 
 class WeightedFocal(ClassLoss):
-    """Equation 2: ``-w_c (1 - p_c)^gamma log p_c``."""
+    """Weighted focal loss, equation 2: ``-w_c (1 - p_c)^gamma log p_c``."""
 
     def __init__(self, counts: Sequence[int], gamma: float = 2.0, reduction: str = "mean") -> None:
         super().__init__(counts, reduction)
@@ -89,7 +89,10 @@ class WeightedFocal(ClassLoss):
 
 
 class VectorScaling(ClassLoss):
-    """Equations 3 and 4: cross-entropy of ``(N_c / N_max)^gamma x_c + tau log(N_c / N)``, weighted by w_c."""
+    """Vector scaling (VS loss), equation 3 with equation 4.
+
+    The cross-entropy of ``(N_c / N_max)^gamma x_c + tau log(N_c / N)``, weighted by w_c.
+    """
 
     def __init__(self, counts: Sequence[int], gamma: float = 0.3, tau: float = 1.0, reduction: str = "mean") -> None:
         super().__init__(counts, reduction)

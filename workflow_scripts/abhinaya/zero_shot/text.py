@@ -1,4 +1,4 @@
-"""Labelling transcripts with a language model that was not trained for it (the paper's T1).
+"""Zero-shot labelling of transcripts with a language model, not trained for it (the paper's T1).
 
 Each distinct transcript is asked on its own, so no answer depends on order, concurrency, restarts or other transcripts;
 with one reservation. On GPUs in bf16 the logits that vLLM computes vary in their last bits with the batch, so close
