@@ -77,6 +77,11 @@ def test_links_of_a_page_lead_somewhere(page: Path) -> None:
             assert anchor in {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}, link
 
 
+def test_every_package_is_in_the_table() -> None:
+    packages = {path.parent.name for path in LIBRARY.glob("*/__init__.py")}
+    assert set(re.findall(r"^\| `(\w+)` \|", ARCHITECTURE, flags=re.MULTILINE)) == packages
+
+
 # --- troubleshooting.md
 
 

@@ -88,6 +88,9 @@ def test_links_and_commands_of_the_pages_exist(page: Path) -> None:
     for link in re.findall(r"\]\(((?!https?:)[^)#]+)", PAGES[page]):
         assert (page.parent / link).exists(), link
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    for command in re.findall(r"```sh\n(.*?)```", PAGES[page], flags=re.DOTALL):
+        for path in re.findall(r"\S+/\S+", re.sub(r"#.*", "", command)):
+            assert (ROOT / path).exists() or (EXAMPLES / "encoder_mel" / path).exists(), path
     assert set(re.findall(r"(?:^|`)make ([a-z-]+)", PAGES[page], flags=re.MULTILINE)) <= set(targets)
 
 
