@@ -17,7 +17,7 @@ class Section(BaseModel):
 
 
 class Resources(Section):
-    """What one job requests from the machine or the cluster. A change reruns nothing."""
+    """What one job asks of the machine or the cluster. Never part of what decides a rerun."""
 
     gpu: int = Field(0, ge=0, description="GPUs; 0 computes on the CPU")
     cpus: int = Field(2, ge=1, description="CPU cores")

@@ -64,10 +64,9 @@ class Tables(Section):
     )
     zero_shot: ZeroShotFigure | None = Field(None, description="Figure 2")
     modalities: list[str] = Field(
-        [],
-        description="§ 4.6: two systems over one speech LLM: the first takes speech, the second speech and transcript",
+        [], description="§ 4.6: two systems over the same speech LLM, the first hears, the second also reads"
     )
-    speech_zero_shot: str | None = Field(None, description="§ 4.5: the speech LLM that is prompted without training")
+    speech_zero_shot: str | None = Field(None, description="§ 4.5: the speech LLM that is asked without training")
 
     @model_validator(mode="after")
     def _keys_agree(self) -> "Tables":

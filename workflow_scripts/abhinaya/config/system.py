@@ -16,7 +16,7 @@ ARCHITECTURES = (*CONVOLUTIONAL, "whisper")  # of speech encoders
 
 
 class Encoder(ABC):
-    """What the encoders of all families have in common."""
+    """What the encoders of all families tell of themselves."""
 
     @property
     @abstractmethod
@@ -157,7 +157,7 @@ class TextEncoder(Encoder, Section):
 
 
 class AudioEncoder(Section):
-    """The frozen half of SALMONN: Whisper's encoder for speech, BEATs for all sounds."""
+    """The frozen half of SALMONN: Whisper hears speech, BEATs hears all sounds."""
 
     whisper: str = Field(
         min_length=1,
@@ -172,7 +172,7 @@ class AudioEncoder(Section):
     )
     beats_config: dict[str, Any] = Field({}, description="architecture of `random:beats`, in the keys of BEATs' `cfg`")
     window: Literal["full", "clip"] = Field(
-        "full", description="Whisper's input: the clip padded to 30 s, or little more than the clip (a deviation)"
+        "full", description="what Whisper hears: the clip padded to 30 s, or little more than the clip, a deviation"
     )
     speech_window: Literal["full", "clip"] = Field(
         "full",
@@ -336,7 +336,7 @@ class Training(Section):
     """Optimisation (the paper: AdamW, lr 1e-5 constant, 20 epochs, effective batch 32)."""
 
     epochs: int = Field(20, ge=1, description="passes over the training split")
-    learning_rate: float = Field(1e-5, gt=0, description="learning rate, constant")
+    learning_rate: float = Field(1e-5, gt=0, description="constant")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's")
     adam_beta2: float = Field(0.999, gt=0, lt=1, description="AdamW's second beta (the authors' T2: 0.99)")
     adam_epsilon: float = Field(1e-8, gt=0, description="AdamW's epsilon (the authors' T2: 1e-6)")
@@ -358,7 +358,7 @@ class Training(Section):
 
 
 class TrainingResources(Resources):
-    """What a training job requests from each machine, and from how many."""
+    """What a training asks of each machine, and of how many."""
 
     nodes: int = Field(1, ge=1, description="machines, each with so many `gpu`, `cpus` and `mem_mb`; SLURM only")
 
@@ -401,7 +401,7 @@ class TrainedSystem(Section):
 
 
 class SpeechSystem(TrainedSystem):
-    """A trained classifier of speech (the paper's baseline and S1)."""
+    """A classifier that hears (the paper's baseline and S1)."""
 
     family: Literal["speech"]
     encoder: SpeechEncoder
@@ -409,7 +409,7 @@ class SpeechSystem(TrainedSystem):
 
 
 class TextSystem(TrainedSystem):
-    """A trained classifier of the transcript (the paper's T2)."""
+    """A classifier that reads the transcript (the paper's T2)."""
 
     family: Literal["text"]
     encoder: TextEncoder
@@ -421,7 +421,7 @@ class TextSystem(TrainedSystem):
 
 
 class SalmonnSystem(TrainedSystem):
-    """A trained classifier of speech, or of speech and transcript, over a speech LLM (the paper's S2 and ST1)."""
+    """A classifier over a speech LLM that hears, and may read the transcript too (the paper's S2 and ST1)."""
 
     family: Literal["salmonn"]
     encoder: SalmonnEncoder

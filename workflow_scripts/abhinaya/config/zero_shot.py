@@ -1,4 +1,4 @@
-"""The zero-shot sections of `systems`: language models that are prompted, not trained (the paper's T1; SALMONN)."""
+"""The zero-shot sections of `systems`: language models that are asked, not trained (the paper's T1; SALMONN)."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -74,7 +74,7 @@ class ScoredPrompt(Section):
         8,
         ge=1,
         le=8,
-        description="cyclic orders of the options, averaged against a bias for certain letters",
+        description="cyclic orders of the options that are asked and averaged, against a liking for certain letters",
     )
     calibration_texts: list[str] = Field(
         ["N/A", "...", "unknown"],
@@ -125,7 +125,7 @@ class Endpoint(Section):
         description="environment variable that holds the key; null: no key is sent",
     )
     structured_output: bool = Field(
-        False, description="the server is vLLM: its response is constrained to one of the choices"
+        False, description="the server is vLLM: ask it to answer with nothing but one of the choices"
     )
     parameters: dict[str, Any] = Field(
         {}, description="further or other fields of each request; null removes one: `{max_tokens: null}`"
@@ -156,7 +156,7 @@ class Endpoint(Section):
 
 
 class Labelling(Resources):
-    """What a labelling job requests from the machine, and how it sends its requests to the server."""
+    """What a labelling job asks of the machine, and how it sends its requests."""
 
     concurrency: int = Field(64, ge=1, le=1000, description="requests under way at once")
     request_seconds: int = Field(120, ge=1, description="after this long a request is sent again")
@@ -174,10 +174,10 @@ class ZeroShotSystem(Section):
     )
     revision: str | None = Field(None, description="commit of a published model; null: the newest")
     prompt: Annotated[WordPrompt | ScoredPrompt, Field(discriminator="mode")] = Field(
-        WordPrompt(mode="word"), description="the prompt; `mode` is `word` or `scored`"
+        WordPrompt(mode="word"), description="what is asked; `mode` is `word` or `scored`"
     )
     server: Server = Server()
-    endpoint: Endpoint | None = Field(None, description="send requests to this server instead of starting one")
+    endpoint: Endpoint | None = Field(None, description="ask this server instead of starting one")
     max_characters: int = Field(2000, ge=1, description="longer transcripts are cut, and counted")
     fallback: Literal[CLASSES] = Field(
         "N", description="label where there is no answer: empty transcript, unparsable or refused; counted"
@@ -209,7 +209,7 @@ class Decoding(Section):
 
 
 class SalmonnZeroShot(Section):
-    """A speech LLM that is prompted for the emotion, without training (the paper's zero-shot SALMONN)."""
+    """A speech LLM that hears, and is asked for the emotion without training (the paper's zero-shot SALMONN)."""
 
     family: Literal["salmonn_zero_shot"]
     description: str = Field("", description="a line for the report")
@@ -219,10 +219,10 @@ class SalmonnZeroShot(Section):
     question: str = Field(
         "Describe the emotion of the speaker in one word.",
         min_length=1,
-        description="the question in the prompt; the default is SALMONN's own",
+        description="what is asked about the clip; the default is SALMONN's own question",
     )
     decoding: Decoding = Decoding()
-    batch_size: int = Field(8, ge=1, description="utterances in one forward pass")
+    batch_size: int = Field(8, ge=1, description="utterances that are asked about together")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
     fallback: Literal[CLASSES] = Field("N", description="label where an answer is unparsable; counted")
     resources: Resources = Resources()

@@ -1,4 +1,4 @@
-"""Zero-shot labelling of speech with a speech LLM, not trained for it (the paper's zero-shot SALMONN).
+"""Labelling speech with a speech LLM that was not trained for it (the paper's zero-shot SALMONN).
 
 Each clip is asked about on its own, so no answer depends on order, restarts or other clips; with one reservation. In
 bf16 the logits vary in their last bits with the batch, so close calls may fall differently with another `batch_size`.
