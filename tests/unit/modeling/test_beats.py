@@ -325,3 +325,10 @@ def test_weights_that_do_not_fit(
     model = {name: weight for name, weight in {**weights, **change}.items() if weight is not ...}
     torch.save({"cfg": CFG | cfg, "model": model}, tmp_path / "wrong.pt")
     assert words in refused(tmp_path / "wrong.pt")
+
+
+def test_gelu_gets_contiguous_numbers() -> None:
+    """Of strided ones it is computed by the C library: other features on another Linux distribution."""
+    for kernel in (3, 4):
+        hidden = torch.randn(2, 8, 11, generator=torch.Generator().manual_seed(0)).transpose(0, 1).transpose(0, 1)
+        assert beats.PositionalConvolution(8, kernel, 2)(hidden).is_contiguous()

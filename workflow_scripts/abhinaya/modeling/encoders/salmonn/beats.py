@@ -79,8 +79,10 @@ class PositionalConvolution(nn.Module):
         """(B, channels, T) -> the same."""
         weight = self.weight_v * (self.weight_g / self._norm())
         kernel = weight.shape[-1]
-        # An even kernel gives one position too many.
-        return conv1d(hidden, weight, self.bias, padding=kernel // 2, groups=self.groups)[..., : hidden.shape[-1]]
+        hidden, length = conv1d(hidden, weight, self.bias, padding=kernel // 2, groups=self.groups), hidden.shape[-1]
+        # An even kernel gives one position too many. GELU computes erf of strided numbers by the C library, whose last
+        # bit differs between Linux distributions; of contiguous ones by torch itself.
+        return hidden[..., :length].contiguous()
 
 
 class Attention(nn.Module):
