@@ -20,7 +20,7 @@ SOURCES = ("workflow_scripts/**/*.py", "rules/*.smk", "Snakefile", "envs/*.sh", 
 
 def file(name: str) -> Path:
     """A file that a page names from the root or from the library's folder."""
-    return next((path for path in (ROOT / name, LIBRARY / name) if path.exists()), ROOT / name)
+    return next((path for path in (ROOT / name, LIBRARY / name, LIBRARY.parent / name) if path.exists()), ROOT / name)
 
 
 @cache
