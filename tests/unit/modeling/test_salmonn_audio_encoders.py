@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from abhinaya.modeling.encoders.salmonn.feature_cache import INDEX, CachedFeatures, extract_features
 from safetensors.torch import load_file, save_file
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
@@ -21,7 +22,6 @@ from abhinaya.data.dataset import collate
 from abhinaya.data.schemas import PROBABILITIES
 from abhinaya.modeling import checkpoint
 from abhinaya.modeling.encoders.salmonn import audio_encoders, speech_llm
-from abhinaya.modeling.encoders.salmonn.feature_cache import INDEX, CachedFeatures, extract_features
 from abhinaya.prediction import predict
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError

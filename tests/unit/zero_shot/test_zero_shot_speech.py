@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from abhinaya.modeling.encoders.salmonn.feature_cache import extract_features
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import RobertaConfig, RobertaForCausalLM
@@ -26,7 +27,6 @@ from abhinaya.data import schemas
 from abhinaya.data.dataset import by_size, collate
 from abhinaya.labels import CLASSES
 from abhinaya.modeling.encoders.salmonn import feature_cache, pretrained_weights, speech_llm
-from abhinaya.modeling.encoders.salmonn.feature_cache import extract_features
 from abhinaya.modeling.encoders.salmonn.prompt import PROMPTS, flushed_right
 from abhinaya.reporting import table as report
 from abhinaya.runtime import files
