@@ -9,12 +9,6 @@ from filelock import FileLock
 from support.running import snakemake
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.slow)
-
-
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A directory in which the whole test configuration ran; each process of pytest-xdist has its own copy."""

@@ -166,11 +166,11 @@ def test_the_tables_of_the_configurations_that_come_along_can_be_planned(name: s
     assert jobs["score"] == trained + losses + asked + by_ear + votes
     assert jobs["paper_table"] + jobs["paper_figure"] == len(tables(validate(settings))) == 8
     assert jobs["transcribe"] == settings["transcripts"]["shards"]
-    assert jobs.get("extract_features", 0) == shards_of_all_ears(settings)
+    assert jobs.get("extract_features", 0) == feature_shards(settings)
     assert "report" not in jobs and "analyse" not in jobs
 
 
-def shards_of_all_ears(settings: dict) -> int:
+def feature_shards(settings: dict) -> int:
     """How many jobs extract features for all speech LLMs, if those with the same settings share their cache."""
     systems = (settings["systems"] | settings["tables"]["systems"]).values()
     audio_encoder = [system["encoder"]["audio_encoder"] for system in systems if system["family"] in SALMONN]
@@ -231,14 +231,14 @@ def test_the_seeds_table_has_mean_and_deviation_of_the_replicas(with_seeds: tupl
     assert shown.drop_duplicates().tolist() == NAMES  # a replica is no system of its own
 
 
-def test_replicas_of_speech_llms_share_what_was_heard(tmp_path: Path) -> None:
+def test_replicas_of_speech_llms_share_their_features(tmp_path: Path) -> None:
     settings = yaml.safe_load((ROOT / "config.yaml").read_text()) | {"seeds": [1234, 1, 2]}
     config = tmp_path / "seeds.yaml"
     config.write_text(yaml.safe_dump(settings))
     jobs = planned(snakemake(tmp_path, "-n", configfile=config))
     trained = [system["family"] for system in settings["systems"].values() if "training" in system]
     assert trained.count("salmonn") == 2
-    assert jobs["extract_features"] == shards_of_all_ears(settings) == 1
+    assert jobs["extract_features"] == feature_shards(settings) == 1
     assert jobs["train"] == jobs["predict"] == 3 * len(trained)
     assert jobs["vote"] == 3 + len(settings["tables"]["combinations"])
     assert jobs["label_zero_shot"] == 1 and jobs["transcribe"] == settings["transcripts"]["shards"]

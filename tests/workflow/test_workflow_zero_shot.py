@@ -26,7 +26,9 @@ from abhinaya.zero_shot import server as serving
 from abhinaya.zero_shot import text
 from abhinaya.zero_shot.response_store import ResponseStore
 from abhinaya.zero_shot.server import Backend
-from support.running import ROOT, TEST_CONFIG, snakemake
+from support import msp_layout
+from support.running import ROOT, TEST_CONFIG, planned, snakemake
+from support.small_salmonn import SMALL_SALMONN
 
 T1 = yaml.safe_load(TEST_CONFIG.read_text())["systems"]["t1"]
 WORD = {"mode": "word"}
@@ -98,31 +100,104 @@ def test_only_the_key_opens_it_and_only_from_this_machine(server: Backend) -> No
     assert {address.ip for address in listening} == {"127.0.0.1"}
 
 
+def test_the_papers_configuration_runs_on_a_small_corpus_in_the_real_layout(
+    server: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """config/paper.yaml with its models and machines made small: hidden test labels, O and X, given transcripts.
+
+    T1 takes the server of this module as its endpoint; with a server of its own it runs in every other whole run.
+    """
+    labelled = msp_layout.write(tmp_path / "corpus")
+    names = [path.name for path in (tmp_path / "corpus/Audios").iterdir()]
+    pd.DataFrame({"FileName": names, "text": "given"}).to_parquet(tmp_path / "given.parquet")
+    small = yaml.safe_load(TEST_CONFIG.read_text())["systems"]
+    settings = yaml.safe_load((ROOT / "config/paper.yaml").read_text())
+    settings["environment"] = "cpu"
+    settings["corpus"] |= {"root": str(tmp_path / "corpus"), "validation": {}, "resources": {}}
+    settings["transcripts"] = {"source": "parquet", "path": str(tmp_path / "given.parquet"), "utterances": "used"}
+    made_small = {
+        "speech": (small["baseline"], ("encoder", "head", "training", "resources")),
+        "text": (small["t2"], ("encoder", "head", "training", "resources")),
+        "zero_shot": (small["t1"], ("resources",)),
+    }
+    del settings["systems"]["s2_7b"], settings["tables"]["modalities"]
+    del settings["tables"]["combinations"]["without_st1"], settings["tables"]["combinations"]["without_t2"]
+    settings["report"] = {"bootstrap": 100}
+    for system in settings["systems"].values():
+        if system["family"] == "salmonn_zero_shot":
+            system |= {"encoder": SMALL_SALMONN, "resources": small["t2"]["resources"]}
+            system["decoding"] = {"beams": 2, "max_new_tokens": 4}
+            continue
+        if system["family"] == "salmonn":
+            small_encoder = SMALL_SALMONN | {"transcript": system["encoder"].get("transcript", False)}
+            system |= {key: small["t2"][key] for key in ("head", "training", "resources")} | {"encoder": small_encoder}
+            continue
+        source, keys = made_small[system["family"]]
+        system |= {key: source[key] for key in keys}
+    t1 = settings["systems"]["t1"]
+    del t1["server"]
+    t1 |= {"model": server.model, "endpoint": {"url": server.url, "key_variable": "T1_KEY"}}
+    monkeypatch.setenv("T1_KEY", server.key)
+    assert settings["ensembles"] == {"abhinaya": {"members": ["s1", "s2", "t1", "t2", "st1"], "tie_break": "s2"}}
+    config = tmp_path / "small-paper.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    run = snakemake(tmp_path / "run", configfile=config)
+    assert run.returncode == 0, run.stdout + run.stderr
+    results = tmp_path / "run/results"
+    manifest = schemas.read_manifest(results / "corpus/manifest.parquet")
+    assert len(manifest) == len(names)
+    assert manifest.loc[manifest["EmoClass"].isin(("O", "X")), "split"].isna().all()
+    hidden = sorted(manifest.loc[manifest["split"] == "test", "FileName"])
+    assert set(hidden) == set(names) - set(labelled["FileName"])
+    assert pd.read_csv(results / "abhinaya/submission.csv")["FileName"].tolist() == hidden
+    assert len(list((results / "features").glob("*/*.parquet"))) == 2  # two shards, for all speech LLMs
+    answers = pd.read_parquet(results / "salmonn_zero_shot/responses.parquet").set_index("FileName")
+    assert sorted(answers.index) == sorted(manifest.loc[manifest["split"].isin(("validation", "test")), "FileName"])
+    assert answers["generated_tokens"].between(1, 4).all()
+    page = (results / "report/report.html").read_text()
+    assert "prompt Describe the emotion of the speaker in one word., mode speech" in page
+    assert "Has random weights, not trained ones: BEATs and Q-Former and LoRA." in page
+    scores = json.loads((results / "abhinaya/scores.json").read_text())
+    assert scores["test"] is None and scores["unlabelled"]["test"] == len(hidden)
+    assert scores["validation"]["n"] == 16  # two of each class: the rarest has two
+    # The tables that need nothing more are made; of the hidden labels there is the paper's value alone.
+    table = pd.read_csv(results / "tables/table1.csv").set_index(["system", "split"])
+    assert table.loc[("abhinaya", "test"), "paper"] == 0.4402 and pd.isna(table.loc[("abhinaya", "test"), "value"])
+    assert table.loc[("abhinaya", "validation"), "value"] == pytest.approx(scores["validation"]["macro_f1"])
+    votes = pd.read_csv(results / "tables/table4.csv").set_index(["system", "split"])
+    assert set(votes.index.unique("system")) == {"without_t1", "without_s2", "abhinaya"}
+    assert votes.loc[("without_t1", "validation"), "paper"] == 0.4099
+    jobs = planned(snakemake(tmp_path / "run", "-n", "tables", configfile=config))
+    added = {"train": 8, "predict": 8, "label_zero_shot": 1, "score": 9, "tables_page": 1, "tables": 1}
+    assert jobs == {**added, "paper_table": 1, "paper_figure": 1, "total": 30}  # Table 2 and Figure 2
+
+
 def test_a_killed_job_asks_nothing_twice_and_leaves_no_server(finished: Path, tmp_path: Path) -> None:
     """SIGKILL to the whole job while it asks; the rerun ends with the undisturbed run's labels."""
     directory, results = tmp_path / "run", tmp_path / "run/results/t1"
     shutil.copytree(finished, directory)
     undisturbed = schemas.read_predictions(results / "preds.csv")
-    total = len(ResponseStore(results / "asked").read())
+    total = len(ResponseStore(results / "responses").read())
     for path in (results / "preds.csv", results / "responses.parquet", results / "labelling.json"):
         path.unlink()
-    shutil.rmtree(results / "asked")
+    shutil.rmtree(results / "responses")
     settings = yaml.safe_load(TEST_CONFIG.read_text())
     settings["systems"]["t1"]["resources"]["concurrency"] = 1  # slow enough to be caught
     config = tmp_path / "slow.yaml"
     config.write_text(yaml.safe_dump(settings))
     command = [sys.executable, "-m", "snakemake", "results/t1/preds.csv", "--nolock", "--cores", "2"]
     command += ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(directory), "--configfile", str(config)]
-    mine = {process.pid for process in vllm_processes()}  # another test's server
     job = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    wait(lambda: len(list((results / "asked").glob("part-*.parquet"))) >= 5 or job.poll() is not None, 300)
+    wait(lambda: len(list((results / "responses").glob("part-*.parquet"))) >= 5 or job.poll() is not None, 300)
     assert job.poll() is None, "the job ended before it could be killed"
+    servers = [one for one in psutil.Process(job.pid).children(recursive=True) if one.name().startswith("VLLM")]
+    assert servers
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
-    wait(lambda: {process.pid for process in vllm_processes()} == mine, 60)
-    stored = len(ResponseStore(results / "asked").read())
+    wait(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in servers), 60)
+    stored = len(ResponseStore(results / "responses").read())
     assert 0 < stored < total
     assert not (results / "preds.csv").exists()
     run = snakemake(directory, "results/t1/preds.csv", "--nolock", configfile=config)
@@ -137,10 +212,6 @@ def test_a_killed_job_asks_nothing_twice_and_leaves_no_server(finished: Path, tm
     assert run.returncode == 0, run.stdout + run.stderr
     assert "nothing to ask" in run.stdout + run.stderr and "starting vLLM" not in run.stdout + run.stderr
     assert schemas.read_predictions(results / "preds.csv").equals(again)
-
-
-def vllm_processes() -> list[psutil.Process]:
-    return [process for process in psutil.process_iter(["name"]) if process.info["name"].startswith("VLLM")]
 
 
 def wait(condition: object, seconds: float) -> None:
