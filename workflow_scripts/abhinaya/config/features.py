@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from abhinaya.config import runs
 from abhinaya.config.base import Resources, Section, Seed
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 Precision = Annotated[Literal["auto", "fp32", "bf16"], Field(description="as `training.precision`")]
 
 
-class FeatureSettings(Section):
-    """What all kinds of features have in common."""
+class FeatureSettings(BaseModel):
+    """What all kinds of features have in common; follows from a configuration and is no section of it."""
+
+    model_config = Section.model_config
 
     streams: ClassVar[tuple[str, ...]] = ("vectors",)  # sequences of vectors that an utterance gets
     dtype: ClassVar[str] = "float32"  # as numpy names it
