@@ -3,7 +3,7 @@
 Noise of uneven lengths stands for the clips and sentences of the synthetic corpus for their transcripts: what is said
 does not change how long it takes. Each way is `train.py` itself, a process of its own, for a few epochs; figures are
 those of its `metrics.json`. A speech LLM is measured four ways: all 88 windows of 30 s or the clip's own
- (`speech_window`), features extracted in each epoch or once before (`cache`, by `extract_features.py`).
+(`speech_window`), features extracted in each epoch or once before (`cache`, by `extract_features.py`).
 
 With `--config config/paper.yaml --gpus 1` the paper's systems are measured at their own size, on their own weights.
 """
@@ -20,9 +20,10 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from abhinaya.config import Config, load
+from abhinaya.config import Config, features, load
 from abhinaya.config.base import settings_json
-from abhinaya.config.system import AudioEncoder, SalmonnSystem, TrainedSystem
+from abhinaya.config.features import FeatureSettings
+from abhinaya.config.system import SalmonnSystem, TrainedSystem
 from abhinaya.data import schemas
 from abhinaya.data.audio import RATE
 from abhinaya.data.corpora import sentences
@@ -111,16 +112,16 @@ def _heard(settings: SalmonnSystem, **changed: object) -> SalmonnSystem:
 
 
 def measure(name: str, settings: TrainedSystem, corpus: Path, options: argparse.Namespace) -> Found:
-    """Seconds and memory of a step, and what audio_encoder before cost, a clip."""
+    """Seconds and memory of a step, and what extracting the features before cost, a clip."""
     training = settings.training.model_copy(update={"epochs": options.epochs})
     settings = settings.model_copy(update={"training": training})
     with tempfile.TemporaryDirectory(dir=corpus) as folder:
         found: Found = {}
-        features: list[str | Path] = []
-        if isinstance(settings, SalmonnSystem) and settings.encoder.audio_encoder.cache:
+        cached: list[str | Path] = []
+        if wanted := features.of(settings, SEED):
             index = Path(folder, "features.parquet")
-            found |= extract_features(settings.encoder.audio_encoder, corpus, index, options)
-            features = ["--features", index]
+            found |= extract_features(wanted, corpus, index, options)
+            cached = ["--features", index]
         reads = ["--transcripts", corpus / "transcripts.parquet"] if settings.reads_transcripts else []
         model = Path(folder, "model")
         places = ["--checkpoints", Path(folder, "checkpoints"), "--output", model]
@@ -133,7 +134,7 @@ def measure(name: str, settings: TrainedSystem, corpus: Path, options: argparse.
             "--settings",
             settings_json(settings),
             *reads,
-            *features,
+            *cached,
             *places,
         )
         metrics = files.read_json(model / "metrics.json")
@@ -141,8 +142,8 @@ def measure(name: str, settings: TrainedSystem, corpus: Path, options: argparse.
     return found | {key: metrics[key] for key in keys}
 
 
-def extract_features(settings: AudioEncoder, corpus: Path, index: Path, options: argparse.Namespace) -> Found:
-    """Hear the corpus once: seconds and MB of a clip.
+def extract_features(settings: FeatureSettings, corpus: Path, index: Path, options: argparse.Namespace) -> Found:
+    """Encode the corpus once: seconds and MB of a clip.
 
     The seconds are what all clips take longer than one alone: the process's start and loading the models are apart.
     """
@@ -151,9 +152,11 @@ def extract_features(settings: AudioEncoder, corpus: Path, index: Path, options:
     for target, shards in ((index.with_stem("one"), clips), (index, 1)):
         started = time.perf_counter()
         given = ["--settings", settings_json(settings), "--shards", str(shards), "--output", target]
+        if settings.reads_transcripts:
+            given += ["--transcripts", corpus / "transcripts.parquet"]
         script("extract_features.py", corpus, options, *given)
         seconds.append(time.perf_counter() - started)
-    stored = sum(path.stat().st_size for path in index.parent.glob(f"{index.stem}.*.bin"))
+    stored = index.with_suffix(".bin").stat().st_size
     return {
         "hearing_seconds_per_clip": (seconds[1] - seconds[0]) / (clips - 1),
         "stored_mb_per_clip": stored / clips / 1e6,

@@ -5,9 +5,9 @@ import os
 import shlex
 
 from abhinaya import config as configuration
-from abhinaya.config import paper_runs, runs
+from abhinaya.config import features, paper_runs, runs
 from abhinaya.config.base import settings_json
-from abhinaya.config.system import SalmonnSystem, TrainedSystem
+from abhinaya.config.system import TrainedSystem
 from abhinaya.config.zero_shot import SalmonnZeroShot
 from abhinaya.runtime import snakemake_sigterm
 from abhinaya.runtime.errors import UserError
@@ -49,13 +49,9 @@ FIGURES = ("figure2",)
 TRAINED = [
     name for name, system in SYSTEMS.items() if isinstance(system, TrainedSystem)
 ]
-SPEECH_LLMS = (SalmonnSystem, SalmonnZeroShot)
-# Settings of the cached features, by key; systems with the same settings share them.
-FEATURES = {
-    system.encoder.audio_encoder.key: system.encoder.audio_encoder
-    for system in SYSTEMS.values()
-    if isinstance(system, SPEECH_LLMS) and system.encoder.audio_encoder.cache
-}
+# The caches of features by key, and of each run with a frozen encoder what its cache is made from.
+FEATURES = features.extractions(CONFIG)
+RUN_FEATURES = features.by_run(CONFIG)
 ZERO_SHOT = [name for name in SYSTEMS if name not in TRAINED]
 ZERO_SHOT_SPEECH = [
     name for name in ZERO_SHOT if isinstance(SYSTEMS[name], SalmonnZeroShot)
@@ -137,15 +133,27 @@ def system_digests(part):
 
 
 def system_features(wildcards):
-    """The cached features of a system with `audio_encoder.cache`: indices, and the files that they point into."""
-    audio_encoder = getattr(SYSTEMS[wildcards.system].encoder, "audio_encoder", None)
-    if audio_encoder is None or not audio_encoder.cache:
+    """The cached features of a system with a frozen encoder: indices, and the numbers that they point into."""
+    if wildcards.system not in RUN_FEATURES:
         return []
+    key = RUN_FEATURES[wildcards.system].key
     return [
-        f"results/features/{audio_encoder.key}/{shard:03}.{end}"
-        for shard in range(audio_encoder.shards)
-        for end in ("parquet", "speech.bin", "audio.bin")
+        f"results/features/{key}/{shard:03}.{end}"
+        for shard in range(FEATURES[key].shards)
+        for end in ("parquet", "bin")
     ]
+
+
+def features_transcripts(wildcards):
+    """The transcripts, for an encoder that reads them."""
+    reads = FEATURES[wildcards.features].settings.reads_transcripts
+    return [TRANSCRIPTS] if reads else []
+
+
+def features_digests(wildcards):
+    """The digest of the audio in a split, and that of the transcripts for an encoder that reads them."""
+    reads = FEATURES[wildcards.features].settings.reads_transcripts
+    return [digest("used_audio"), *([digest("transcripts")] if reads else [])]
 
 
 def features_option(wildcards, input):

@@ -1,15 +1,14 @@
-# Stage 2b: features of frozen encoders, extracted once for all systems with the same settings.
+# Stage 2b: features of frozen encoders, extracted once for all systems, losses and seeds with the same settings.
 
 
 rule extract_features:
     input:
         manifest=ancient(MANIFEST),
-        digest=digest("used_audio"),
+        transcripts=ancient(features_transcripts),
+        digests=features_digests,
     output:
         index="results/features/{features}/{shard}.parquet",
-        numbers=multiext(
-            "results/features/{features}/{shard}", ".speech.bin", ".audio.bin"
-        ),
+        numbers="results/features/{features}/{shard}.bin",
     log:
         "logs/extract_features/{features}/{shard}.log",
     benchmark:
@@ -23,11 +22,12 @@ rule extract_features:
         mem_mb=features_resource("mem_mb"),
         runtime=features_resource("runtime"),
     params:
-        settings=lambda wildcards: settings_json(FEATURES[wildcards.features]),
+        settings=lambda wildcards: settings_json(FEATURES[wildcards.features].settings),
         shards=lambda wildcards: FEATURES[wildcards.features].shards,
+        transcripts=transcripts_option,
     message:
-        "Extracting features of shard {wildcards.shard} with Whisper and BEATs"
+        "Extracting features, shard {wildcards.shard} of {wildcards.features}"
     shell:
-        'python "$scripts"/extract_features.py --manifest {input.manifest} --settings {params.settings:q}'
-        " --shard $((10#{wildcards.shard})) --shards {params.shards} --cpus {threads}"
+        'python "$scripts"/extract_features.py --manifest {input.manifest} {params.transcripts}'
+        " --settings {params.settings:q} --shard $((10#{wildcards.shard})) --shards {params.shards} --cpus {threads}"
         " --gpus {resources.gpu} --output {output.index} 2>&1 | tee {log}"

@@ -28,7 +28,11 @@ def arguments() -> argparse.Namespace:
     corpus = parser.add_argument_group("with --manifest")
     corpus.add_argument("--transcripts", type=Path, help="transcripts.parquet, for a system that reads them")
     corpus.add_argument(
-        "--features", nargs="*", type=Path, default=[], help="indices that extract_features.py wrote, for a speech LLM"
+        "--features",
+        nargs="*",
+        type=Path,
+        default=[],
+        help="indices by extract_features.py, for a frozen encoder",
     )
     new_audio.add_options(parser.add_argument_group("with --audio"))
     options = parser.parse_args()

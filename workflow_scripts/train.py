@@ -21,7 +21,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--manifest", type=Path, required=True, help="manifest.parquet")
     parser.add_argument("--transcripts", type=Path, help="transcripts.parquet, for a system that reads them")
     parser.add_argument(
-        "--features", nargs="*", type=Path, default=[], help="indices that extract_features.py wrote, for a speech LLM"
+        "--features",
+        nargs="*",
+        type=Path,
+        default=[],
+        help="indices by extract_features.py, for a frozen encoder",
     )
     parser.add_argument("--seed", type=int, default=1234, help="of weights, crops and batches")
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder for a run in progress")

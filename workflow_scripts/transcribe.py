@@ -31,7 +31,7 @@ def main() -> None:
     from abhinaya.transcription.shards import transcribe_shard  # WhisperX takes seconds to import; not for --help
 
     device = "cuda" if options.gpus else "cpu"
-    transcribe_shard(manifest, settings, options.shard, options.seed, options.output, device, options.threads)
+    transcribe_shard(manifest, settings, options.shard, options.seed, options.output, device, options.cpus)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from abhinaya.config.features import SalmonnFeatures
 from abhinaya.config.system import AudioEncoder
 from support.chat_server import ChatServer, Reply
 
@@ -127,11 +128,11 @@ def test_hearing_is_measured_without_the_start(tmp_path: Path, monkeypatch: pyte
         features = options.clips + len(systems.CLASSES)
         assert int(given.get("--shard", 0)) == 0 and int(given.get("--shards", 1)) in (1, features)
         clock[0] += 100 + 2 * features / int(given.get("--shards", 1))
-        Path(given["--output"]).with_suffix(".speech.bin").write_bytes(bytes(1000 * features))
+        Path(given["--output"]).with_suffix(".bin").write_bytes(bytes(1000 * features))
 
     monkeypatch.setattr(systems, "script", extract_features)
     monkeypatch.setattr(systems.time, "perf_counter", lambda: clock[0])
-    settings = AudioEncoder(whisper="w", beats="b.pt")
+    settings = SalmonnFeatures(family="salmonn", encoder=AudioEncoder(whisper="w", beats="b.pt"))
     found = systems.extract_features(settings, tmp_path, tmp_path / "features.parquet", SimpleNamespace(clips=8))
     assert found == {"hearing_seconds_per_clip": 2.0, "stored_mb_per_clip": 0.001}
 

@@ -17,7 +17,7 @@ import soundfile
 import yaml
 import yte
 
-from abhinaya.config import validate
+from abhinaya.config import features, validate
 from abhinaya.data import schemas
 from abhinaya.labels import CLASSES
 from support.running import ROOT, TEST_CONFIG, planned, snakemake
@@ -59,7 +59,7 @@ def test_every_file_of_the_contract_is_there_and_well_formed(finished: Path) -> 
     assert {path.name for path in results.iterdir() if path.is_dir()} == {
         *SYSTEMS,
         *("vote", "two"),
-        *("corpus", "analysis", "tables", "report"),
+        *("corpus", "features", "analysis", "tables", "report"),
     }
 
 
@@ -102,15 +102,15 @@ def test_nothing_runs_again_and_only_what_a_change_needs(finished: Path, tmp_pat
     }
 
 
-@pytest.mark.parametrize("lost", ["000.speech.bin", "001.audio.bin", "001.parquet"])
+@pytest.mark.parametrize("lost", ["000.bin", "001.bin", "001.parquet"])
 def test_a_file_of_the_cache_that_is_gone_is_made_again(lost: str, tmp_path: Path) -> None:
     settings = yaml.safe_load(TEST_CONFIG.read_text())
     salmonn = {"family": "salmonn", "encoder": SMALL_SALMONN, "loss": {"name": "wfl"}}
     settings |= {"systems": {"s2": salmonn}, "ensembles": {}, "tables": {}}
     changed = tmp_path / "changed.yaml"
     changed.write_text(yaml.safe_dump(settings))
-    key = validate(settings).systems["s2"].encoder.audio_encoder.key
-    cache = [f"features/{key}/00{shard}.{end}" for shard in range(2) for end in ("parquet", "speech.bin", "audio.bin")]
+    (key,) = features.extractions(validate(settings))
+    cache = [f"features/{key}/00{shard}.{end}" for shard in range(2) for end in ("parquet", "bin")]
     digests = [f"corpus/digests/{part}.sha256" for part in ("used_audio", "training", "evaluation")]
     for made in ("corpus/manifest.parquet", *digests, *cache):
         file = tmp_path / "results" / made
@@ -127,9 +127,29 @@ def test_a_file_of_the_cache_that_is_gone_is_made_again(lost: str, tmp_path: Pat
     }
 
 
+def test_losses_seeds_and_systems_share_the_features_of_a_frozen_encoder(tmp_path: Path) -> None:
+    """Of two losses and two seeds each, once; those of a text encoder come after the transcripts."""
+    settings = yaml.safe_load(TEST_CONFIG.read_text())
+    systems = {name: settings["systems"][name] for name in ("s1", "t2")}
+    systems["t2"]["encoder"] |= {"freeze": "all", "feature_shards": 2}
+    systems["s1_again"] = systems["s1"] | {"head": {"hidden": 16}}
+    losses = {"systems": ["s1", "t2"], "losses": [{"name": "wce"}, {"name": "wfl"}]}
+    settings |= {"systems": systems, "ensembles": {}, "seeds": [7, 8], "tables": {"losses": losses}}
+    config = tmp_path / "frozen.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    jobs = planned(snakemake(tmp_path, "-n", "table2", "seeds", "results/s1_again/preds.csv", configfile=config))
+    assert (jobs["train"], jobs["predict"]) == (9, 9)  # s1 and t2 by two losses, with wfl, and all with seed 8
+    assert jobs["extract_features"] == 1 + 2
+    s1 = planned(snakemake(tmp_path, "-n", "results/s1/preds.csv", "results/s1_seed8/preds.csv", configfile=config))
+    assert s1 == {"prepare_corpus": 1, "extract_features": 1, "train": 2, "predict": 2, "total": 6}
+    t2 = planned(snakemake(tmp_path, "-n", "results/t2/preds.csv", configfile=config))
+    transcribed = {"prepare_corpus": 1, "transcribe": 2, "merge_transcripts": 1}
+    assert t2 == {**transcribed, "extract_features": 2, "train": 1, "predict": 1, "total": 8}
+
+
 def test_a_single_target_plans_only_what_it_needs(tmp_path: Path) -> None:
     run = snakemake(tmp_path, "-n", "results/s1/preds.csv")
-    assert planned(run) == {"prepare_corpus": 1, "train": 1, "predict": 1, "total": 3}
+    assert planned(run) == {"prepare_corpus": 1, "extract_features": 1, "train": 1, "predict": 1, "total": 4}
     transcribed = {"prepare_corpus": 1, "transcribe": 2, "merge_transcripts": 1}
     run = snakemake(tmp_path, "-n", "results/t2/preds.csv")
     assert planned(run) == {**transcribed, "train": 1, "predict": 1, "total": 6}

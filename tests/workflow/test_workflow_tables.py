@@ -129,12 +129,13 @@ def test_one_table_plans_only_what_it_needs(finished: Path, tmp_path: Path) -> N
     plan = planned(snakemake(tmp_path / "new", "-n", "table2"))
     assert plan == {
         "prepare_corpus": 1,
+        "extract_features": 1,
         "train": 2,
         "predict": 2,
         "score": 2,
         "paper_table": 1,
         "table2": 1,
-        "total": 9,
+        "total": 10,
     }
     run = copied(finished, tmp_path)
     shutil.rmtree(run / "results/two")
@@ -153,7 +154,7 @@ def test_a_table_is_made_anew_when_a_published_value_is_added(finished: Path) ->
 
 @pytest.mark.parametrize("name", ["config.yaml", "config/paper.yaml"])
 def test_the_tables_of_the_configurations_that_come_along_can_be_planned(name: str, tmp_path: Path) -> None:
-    """Everything trained once, and what Table 2 has beyond it; all speech LLMs share their features."""
+    """Everything trained once, and what Table 2 has beyond it; systems share their features."""
     jobs = planned(snakemake(tmp_path, "-n", "tables", configfile=ROOT / name))
     settings = yaml.safe_load((ROOT / name).read_text())
     trained = families(settings, "speech", "text", "salmonn")
@@ -171,11 +172,12 @@ def test_the_tables_of_the_configurations_that_come_along_can_be_planned(name: s
 
 
 def feature_shards(settings: dict) -> int:
-    """How many jobs extract features for all speech LLMs, if those with the same settings share their cache."""
+    """How many jobs extract features, where all speech LLMs share theirs, and all losses and seeds those of s1."""
     systems = (settings["systems"] | settings["tables"]["systems"]).values()
     audio_encoder = [system["encoder"]["audio_encoder"] for system in systems if system["family"] in SALMONN]
     assert len(audio_encoder) > 2 and all(each == audio_encoder[0] for each in audio_encoder)
-    return audio_encoder[0].get("shards", 1) if audio_encoder[0].get("cache") else 0
+    frozen = [system for system in systems if system.get("encoder", {}).get("freeze") == "all"]
+    return len(frozen) + (audio_encoder[0].get("shards", 1) if audio_encoder[0].get("cache") else 0)
 
 
 # --- seeds
@@ -231,14 +233,14 @@ def test_the_seeds_table_has_mean_and_deviation_of_the_replicas(with_seeds: tupl
     assert shown.drop_duplicates().tolist() == NAMES  # a replica is no system of its own
 
 
-def test_replicas_of_speech_llms_share_their_features(tmp_path: Path) -> None:
+def test_replicas_share_their_features(tmp_path: Path) -> None:
     settings = yaml.safe_load((ROOT / "config.yaml").read_text()) | {"seeds": [1234, 1, 2]}
     config = tmp_path / "seeds.yaml"
     config.write_text(yaml.safe_dump(settings))
     jobs = planned(snakemake(tmp_path, "-n", configfile=config))
     trained = [system["family"] for system in settings["systems"].values() if "training" in system]
     assert trained.count("salmonn") == 2
-    assert jobs["extract_features"] == feature_shards(settings) == 1
+    assert jobs["extract_features"] == feature_shards(settings) == 2
     assert jobs["train"] == jobs["predict"] == 3 * len(trained)
     assert jobs["vote"] == 3 + len(settings["tables"]["combinations"])
     assert jobs["label_zero_shot"] == 1 and jobs["transcribe"] == settings["transcripts"]["shards"]

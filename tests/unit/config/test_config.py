@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from snakemake.utils import update_config
 
 from abhinaya import config
-from abhinaya.config import reference
+from abhinaya.config import features, reference
 from abhinaya.config.base import Section, settings_json
 from abhinaya.config.corpus import AnyCorpus
 from abhinaya.config.system import SpeechSystem
@@ -576,6 +576,62 @@ def test_an_endpoint_has_no_revision() -> None:
 @pytest.mark.parametrize(("prompt", "key", "text", "fix"), PROMPTS)
 def test_a_mistake_in_a_prompt_is_told(prompt: dict, key: str, text: str, fix: str) -> None:
     assert told(asking(prompt=prompt | {key: text})) == f"configuration: `systems.t1.prompt.{key}`: {fix}"
+
+
+def frozen(**changes: Any) -> dict:
+    encoder = {"model": "m", "freeze": "all"} | changes
+    return {"family": "speech", "encoder": encoder, "loss": {"name": "wce"}}
+
+
+def test_losses_and_seeds_share_the_features_of_a_frozen_encoder() -> None:
+    """Only random weights are others for each seed."""
+    random = frozen(model="random:wavlm")
+    trained = {"family": "speech", "encoder": {"model": "m"}, "loss": {"name": "wce"}}
+    systems = {"s1": frozen(), "again": frozen(feature_shards=1), "drawn": random, "tuned": trained}
+    values = {"corpus": {"kind": "synthetic"}, "systems": systems, "seeds": [1, 2]}
+    checked = config.validate(values | {"tables": {"losses": {"systems": ["s1", "drawn"]}}})
+    by_run = features.by_run(checked)
+    shared = {"s1", "s1_wfl", "s1_vs", "s1_seed1", "s1_seed2", "again", "again_seed1", "again_seed2"}
+    own = ({"drawn", "drawn_wfl", "drawn_vs"}, {"drawn_seed1"}, {"drawn_seed2"})
+    groups = [{run for run, found in by_run.items() if found.key == key} for key in features.extractions(checked)]
+    assert groups == [shared, *own]
+    assert [by_run[run].seed for run in ("s1", "drawn", "drawn_seed2")] == [None, 1234, 2]
+
+
+def test_what_decides_the_numbers_decides_the_cache() -> None:
+    def key(training: dict | None = None, **changes: Any) -> str:
+        system = config.parse(SpeechSystem, frozen(**changes) | {"training": training or {}})
+        return features.of(system, 1).key
+
+    same = {key(), key({"epochs": 3}), key(feature_shards=4), key({"eval_batch_size": 2})}
+    assert len(same) == 1
+    changed_keys = [key({"precision": "bf16"}), key(layer=1), key(max_seconds=5.0), key(revision="abc")]
+    assert len({*same, *changed_keys}) == 1 + len(changed_keys)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"encoder": {"model": "m"}}, "`encoder.freeze`: 'convolutions': what is trained has no fixed features"),
+        ({"encoder": {"model": "m", "freeze": "all"}, "seed": 1}, "`seed`: goes with a `random:` encoder"),
+        ({"encoder": {"model": "random:wavlm", "freeze": "all"}}, "`seed`: goes with a `random:` encoder"),
+    ],
+)
+def test_features_that_cannot_be_cached_are_told(settings: dict, words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        config.parse(features.AnyFeatures, {"family": "speech"} | settings)
+    assert words in str(caught.value)
+
+
+def test_the_shards_of_shared_features_agree() -> None:
+    told_of = told(changed(("systems.s1", frozen()), ("systems.s2", frozen(feature_shards=2))))
+    assert told_of == (
+        "configuration: `systems.s2.encoder.feature_shards`: shares its features with s1, which has 1; make them equal"
+    )
+    trained = frozen(freeze="convolutions", feature_shards=2)
+    assert told(changed(("systems.s1", trained))) == (
+        "configuration: `systems.s1.encoder.feature_shards`: not used with `freeze: convolutions`; remove it"
+    )
 
 
 def test_systems_that_share_a_cache_make_it_alike() -> None:

@@ -1,6 +1,5 @@
-"""Batches, crops and the vectors of a frozen encoder kept on disk."""
+"""Batches and crops."""
 
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from abhinaya.config.system import SpeechEncoder
-from abhinaya.data.dataset import UNKNOWN, LengthGrouped, Utterances, Vectors, by_size, collate
+from abhinaya.data.dataset import UNKNOWN, LengthGrouped, Utterances, by_size, collate
 from abhinaya.labels import CLASSES
 from abhinaya.modeling.encoders import speech
 from support.speech_corpus import RATE, WAVLM, make_manifest
@@ -121,22 +120,3 @@ def test_epochs_differ_and_batches_hold_like_lengths() -> None:
     assert list(sampler) != first
     spread = lengths[first].reshape(-1, 8).std(axis=1).mean()
     assert spread < 0.2 * lengths.std()
-
-
-def test_kept_vectors_are_the_encoders_own(manifest: pd.DataFrame, tmp_path: Path) -> None:
-    loader, encoder = speech.build(SETTINGS.model_copy(update={"freeze": "all"}), seed=1)
-    data = Utterances(manifest, loader)
-    kept = Vectors(
-        data, encoder.eval(), tmp_path / "deep" / "vectors.f32", batch_size=4, workers=0, precision=nullcontext()
-    )
-    assert len(kept) == len(data)
-    assert kept.sizes == data.sizes
-    with torch.inference_mode():
-        for item, original in zip(
-            map(kept.__getitem__, range(len(kept))), map(data.__getitem__, range(len(data))), strict=True
-        ):
-            inputs = original["inputs"][None]
-            vectors, lengths = encoder(inputs, torch.tensor([inputs.shape[1]]))
-            assert item["labels"] == original["labels"]
-            assert item["vectors"].shape == (lengths[0], encoder.width)
-            torch.testing.assert_close(item["vectors"], vectors[0], rtol=1e-5, atol=1e-5)

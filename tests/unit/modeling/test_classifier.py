@@ -59,7 +59,6 @@ def test_golden_logits_alone_and_in_a_batch(golden: Classifier) -> None:
     hidden, lengths = padded("hidden")
     expected = np.stack([ARRAYS[f"{case}_logits"] for case in CASES])
     np.testing.assert_allclose(golden(inputs=hidden, lengths=lengths)["logits"], expected, atol=1e-5)
-    np.testing.assert_allclose(golden(vectors=hidden, lengths=lengths)["logits"], expected, atol=1e-5)
     for clip, length, logits in zip(hidden, lengths, expected, strict=True):
         alone = golden(inputs=clip[None, :length], lengths=length[None])["logits"][0]
         np.testing.assert_allclose(alone, logits, atol=1e-5)

@@ -15,23 +15,25 @@ from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
 from abhinaya.config import parse
 from abhinaya.config.base import settings_json
-from abhinaya.config.system import AudioEncoder, SalmonnSystem
+from abhinaya.config.features import SalmonnFeatures
+from abhinaya.config.system import AudioEncoder
 from abhinaya.data import schemas
 from abhinaya.data.dataset import collate
 from abhinaya.data.schemas import PROBABILITIES
 from abhinaya.modeling import checkpoint
 from abhinaya.modeling.encoders.salmonn import audio_encoders, speech_llm
-from abhinaya.modeling.encoders.salmonn.feature_cache import INDEX, CachedFeatures, extract_features
+from abhinaya.modeling.feature_cache import FeatureCache, index_schema
 from abhinaya.prediction import predict
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
-from abhinaya.training.train import train
 from support import golden, salmonn_parts
+from support.cached import cached, extract, settings_of, trained
 from support.salmonn_parts import RANDOM_BEATS, system
 from support.speech_corpus import run
 
 CPU = torch.device("cpu")
 ANEW = {"speech_window": "clip", "window": "clip"}
+INDEX = index_schema(("speech", "audio"))
 CLIP = ANEW | {"cache": True}
 COMMITS = ("a" * 40, "b" * 40)
 SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "extract_features.py"
@@ -49,19 +51,6 @@ def manifest(parts: Path) -> pd.DataFrame:
     return salmonn_parts.make_manifest(parts)
 
 
-def cached(settings: SalmonnSystem, manifest: pd.DataFrame, folder: Path, shards: int = 2) -> list[Path]:
-    paths = []
-    for shard in range(shards):
-        paths.append(folder / f"{shard:03}.parquet")
-        extract_features(manifest.iloc[shard::shards], settings.encoder.audio_encoder, paths[-1], CPU, 0)
-    return paths
-
-
-def trained(settings: SalmonnSystem, manifest: pd.DataFrame, folder: Path, features: list[Path]) -> Path:
-    train("tiny", settings, manifest, 7, folder / "checkpoints", folder / "model", cpus=1, features=features)
-    return folder / "model"
-
-
 def predicted(model: Path, manifest: pd.DataFrame, features: list[Path] | tuple = ()) -> pd.DataFrame:
     return predict.predict(model, manifest, cpus=1, features=features)[list(PROBABILITIES)]
 
@@ -75,10 +64,10 @@ def test_golden_clips_are_heard_as_in_the_reference(parts: Path, manifest: pd.Da
     """Whisper's and BEATs' vectors, from the audio to the cache; Whisper's last 4 frames make no token."""
     rows = manifest.assign(clip=[Path(path).stem for path in manifest["path"]]).drop_duplicates("clip")
     settings = system(parts, audio_encoder={"cache": True})
-    features = CachedFeatures(cached(settings, rows, tmp_path, shards=1), settings.encoder.audio_encoder)
+    features = FeatureCache(cached(settings, rows, tmp_path, shards=1), settings_of(settings))
     expected = golden.arrays("salmonn")
     for name, clip in rows[rows["clip"].isin(("a", "b"))][[schemas.KEY, "clip"]].itertuples(index=False):
-        found = features.load(name)
+        found = features.load({schemas.KEY: name})
         np.testing.assert_allclose(found["speech"], expected[f"whisper_{clip}"][: 88 * 17], atol=1e-4)
         np.testing.assert_allclose(found["audio"], expected[f"beats_{clip}"], atol=1e-4)
 
@@ -100,13 +89,13 @@ def test_longer_clips_are_cropped_in_the_middle(parts: Path, manifest: pd.DataFr
     """What is cached is what prediction hears on the fly, even of clips that training would crop at random."""
     settings = system(parts, audio_encoder=CLIP | {"max_seconds": 1.5}, epochs=1)
     shards = cached(settings, manifest, tmp_path, shards=1)
-    features = CachedFeatures(shards, settings.encoder.audio_encoder)
-    loader, audio_encoder, _ = audio_encoders.build(settings.encoder.audio_encoder)
+    features = FeatureCache(shards, settings_of(settings))
+    loader, audio_encoder = audio_encoders.build(settings.encoder.audio_encoder)
     assert (manifest["duration"] > 1.5).any()
     for row in manifest.drop_duplicates("path").to_dict("records"):
         batch = collate([loader.load(row, None) | {"labels": 0}])
         del batch["labels"]
-        for kind, vectors in features.load(row[schemas.KEY]).items():
+        for kind, vectors in features.load(row).items():
             np.testing.assert_allclose(vectors, audio_encoder(**batch)[kind][0], atol=1e-4)
     model = trained(settings, manifest, tmp_path / "run", shards)
     np.testing.assert_allclose(predicted(model, manifest, shards), predicted(model, manifest), atol=1e-4)
@@ -114,7 +103,7 @@ def test_longer_clips_are_cropped_in_the_middle(parts: Path, manifest: pd.DataFr
 
 def test_ears_keep_to_their_own_arithmetic(parts: Path, manifest: pd.DataFrame) -> None:
     """A system's `precision` does not change the features, so that a cache serves it, too."""
-    loader, audio_encoder, _ = audio_encoders.build(system(parts, audio_encoder=ANEW).encoder.audio_encoder)
+    loader, audio_encoder = audio_encoders.build(system(parts, audio_encoder=ANEW).encoder.audio_encoder)
     batch = collate([loader.load(manifest.iloc[0].to_dict(), None) | {"labels": 0}])
     del batch["labels"]
     expected = audio_encoder(**batch)
@@ -180,23 +169,23 @@ def test_a_published_whisper_is_pinned_to_its_commit(
 
 
 def test_shards_of_one_commit_alone_serve(published: Path, parts: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
-    settings = system(parts, audio_encoder=CLIP | {"whisper": "somebody/whisper"}).encoder.audio_encoder
+    settings = settings_of(system(parts, audio_encoder=CLIP | {"whisper": "somebody/whisper"}))
     for commit in COMMITS:
         published.write_text(commit)
-        extract_features(manifest.iloc[:1], settings, tmp_path / f"{commit[0]}.parquet", CPU, 0)
+        extract(manifest.iloc[:1], settings, tmp_path / f"{commit[0]}.parquet")
     for commit in COMMITS:
-        CachedFeatures([tmp_path / f"{commit[0]}.parquet"], settings)
+        FeatureCache([tmp_path / f"{commit[0]}.parquet"], settings)
     with pytest.raises(
         UserError,
-        match=rf"b.parquet: extracted with Whisper's commit {COMMITS[1]}, .*a.parquet with {COMMITS[0]}; make",
+        match=rf"b.parquet: extracted with commit {COMMITS[1]} of somebody/whisper, .*parquet with {COMMITS[0]}; make",
     ):
-        CachedFeatures([tmp_path / "a.parquet", tmp_path / "b.parquet"], settings)
-    pinned = settings.model_copy(update={"revision": COMMITS[1]})
-    assert CachedFeatures([tmp_path / "b.parquet"], pinned).revision == COMMITS[1]
+        FeatureCache([tmp_path / "a.parquet", tmp_path / "b.parquet"], settings)
+    pinned = settings.model_copy(update={"encoder": settings.encoder.model_copy(update={"revision": COMMITS[1]})})
+    assert FeatureCache([tmp_path / "b.parquet"], pinned).revision == COMMITS[1]
     with pytest.raises(
-        UserError, match=rf"a.parquet: extracted with Whisper's commit {COMMITS[0]}, not {COMMITS[1]}; make"
+        UserError, match=rf"a.parquet: extracted with commit {COMMITS[0]} of somebody/whisper, not {COMMITS[1]}; make"
     ):
-        CachedFeatures([tmp_path / "a.parquet"], pinned)
+        FeatureCache([tmp_path / "a.parquet"], pinned)
 
 
 @pytest.mark.parametrize("part", ["beats.pt", "whisper"])
@@ -204,9 +193,9 @@ def test_a_model_that_changed_since_is_told(part: str, parts: Path, manifest: pd
     shutil.copytree(parts / "whisper", tmp_path / "whisper")
     shutil.copy(parts / "beats.pt", tmp_path)
     places = {"whisper": str(tmp_path / "whisper"), "beats": str(tmp_path / "beats.pt")}
-    settings = system(parts, audio_encoder=CLIP | places).encoder.audio_encoder
-    extract_features(manifest.iloc[:1], settings, tmp_path / "0.parquet", CPU, 0)
-    CachedFeatures([tmp_path / "0.parquet"], settings)
+    settings = settings_of(system(parts, audio_encoder=CLIP | places))
+    extract(manifest.iloc[:1], settings, tmp_path / "0.parquet")
+    FeatureCache([tmp_path / "0.parquet"], settings)
     if part == "whisper":
         weights = tmp_path / "whisper" / "model.safetensors"
         save_file({name: 2 * value for name, value in load_file(weights).items()}, weights, {"format": "pt"})
@@ -216,7 +205,7 @@ def test_a_model_that_changed_since_is_told(part: str, parts: Path, manifest: pd
     with pytest.raises(
         UserError, match=rf"0.parquet: {tmp_path / part} has changed since; make it again with extract_features.py"
     ):
-        CachedFeatures([tmp_path / "0.parquet"], settings)
+        FeatureCache([tmp_path / "0.parquet"], settings)
 
 
 def test_a_random_whisper_is_refused() -> None:
@@ -238,19 +227,19 @@ def test_a_whisper_of_other_length_is_refused(parts: Path, tmp_path: Path) -> No
 def test_a_cache_that_is_made_again_is_never_half_old(
     parts: Path, manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = system(parts, audio_encoder=CLIP).encoder.audio_encoder
+    settings = settings_of(system(parts, audio_encoder=CLIP))
     index = tmp_path / "0.parquet"
-    extract_features(manifest.iloc[:2], settings, index, CPU, 0)
+    extract(manifest.iloc[:2], settings, index)
     with pytest.raises(UserError, match=r"nowhere\.wav"):
-        extract_features(manifest.iloc[:2].assign(path="nowhere.wav"), settings, index, CPU, 0)
-    CachedFeatures([index], settings).load(manifest[schemas.KEY][1])  # nothing was replaced
+        extract(manifest.iloc[:2].assign(path="nowhere.wav"), settings, index)
+    FeatureCache([index], settings).load(manifest.iloc[1])  # nothing was replaced
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(files, "write_parquet", killed)
     with pytest.raises(KeyboardInterrupt):
-        extract_features(manifest.iloc[:1], settings, index, CPU, 0)
+        extract(manifest.iloc[:1], settings, index)
     assert not index.exists()
 
 
@@ -258,18 +247,18 @@ def test_half_precision_halves_the_disk(
     parts: Path, manifest: pd.DataFrame, shards: list[Path], tmp_path: Path
 ) -> None:
     half = cached(system(parts, audio_encoder=CLIP | {"precision": "fp16"}), manifest, tmp_path)
-    for kind in ("speech", "audio"):
-        whole = [path.with_suffix(f".{kind}.bin").stat().st_size for path in shards]
-        assert [2 * path.with_suffix(f".{kind}.bin").stat().st_size for path in half] == whole
+    whole = [path.with_suffix(".bin").stat().st_size for path in shards]
+    assert [2 * path.with_suffix(".bin").stat().st_size for path in half] == whole
 
 
 def test_systems_that_hear_alike_share_a_key() -> None:
-    parts = {"whisper": "w", "beats": "b.pt"}
-    assert AudioEncoder(**parts).key == AudioEncoder(**parts, cache=True, shards=9).key
-    assert AudioEncoder(**parts).key != AudioEncoder(**parts, precision="fp16").key
-    assert '"shards"' not in settings_json(AudioEncoder(**parts)) and '"resources"' not in settings_json(
-        AudioEncoder(**parts)
-    )
+    def key(**changes: object) -> str:
+        return SalmonnFeatures(family="salmonn", encoder=AudioEncoder(whisper="w", beats="b.pt", **changes)).key
+
+    assert key() == key(cache=True, shards=9)
+    assert len({key(), key(precision="fp16"), key(revision="a"), key(max_seconds=9.0)}) == 4
+    told = settings_json(SalmonnFeatures(family="salmonn", encoder=AudioEncoder(whisper="w", beats="b.pt")))
+    assert '"shards"' not in told and '"resources"' not in told
 
 
 @pytest.mark.slow
@@ -277,7 +266,7 @@ def test_the_script_writes_the_same_shard(
     parts: Path, manifest: pd.DataFrame, shards: list[Path], tmp_path: Path
 ) -> None:
     schemas.write_manifest(manifest, tmp_path / "manifest.parquet")
-    settings = settings_json(system(parts, audio_encoder=CLIP).encoder.audio_encoder)
+    settings = settings_json(settings_of(system(parts, audio_encoder=CLIP)))
     arguments = ["--manifest", tmp_path / "manifest.parquet", "--settings", settings, "--shard", "1", "--shards", "2"]
     command = [sys.executable, SCRIPT, *arguments, "--cpus", "1"]
     done = subprocess.run([*command, "--output", tmp_path / "1.parquet"], capture_output=True, text=True)
@@ -285,36 +274,33 @@ def test_the_script_writes_the_same_shard(
     assert schemas.read_parquet(tmp_path / "1.parquet", INDEX, tuple(INDEX.names)).equals(
         schemas.read_parquet(shards[1], INDEX, tuple(INDEX.names))
     )
-    for kind in ("speech", "audio"):
-        one, other = (
-            np.fromfile(p.with_suffix(f".{kind}.bin"), np.float32) for p in (tmp_path / "1.parquet", shards[1])
-        )
-        np.testing.assert_allclose(one, other, atol=1e-5)
+    one, other = (np.fromfile(p.with_suffix(".bin"), np.float32) for p in (tmp_path / "1.parquet", shards[1]))
+    np.testing.assert_allclose(one, other, atol=1e-5)
     refused = subprocess.run([*command, "--shard", "2", "--output", tmp_path / "2"], capture_output=True, text=True)
     assert refused.stderr == "error: --shard: 2, but there are 2, counted from 0\n"
 
 
 def test_workers_map_the_files_for_themselves(parts: Path, manifest: pd.DataFrame, shards: list[Path]) -> None:
-    features = CachedFeatures(shards, system(parts, audio_encoder=CLIP).encoder.audio_encoder)
+    features = FeatureCache(shards, settings_of(system(parts, audio_encoder=CLIP)))
     name = manifest[schemas.KEY][0]
-    before = features.load(name)
-    again = pickle.loads(pickle.dumps(features)).load(name)
+    before = features.load({schemas.KEY: name})
+    again = pickle.loads(pickle.dumps(features)).load({schemas.KEY: name})
     assert all(torch.equal(before[kind], again[kind]) for kind in before)
 
 
 def test_what_was_heard_otherwise_is_refused(parts: Path, shards: list[Path]) -> None:
-    other = system(parts, audio_encoder=CLIP | {"max_seconds": 5.0}).encoder.audio_encoder
+    other = settings_of(system(parts, audio_encoder=CLIP | {"max_seconds": 5.0}))
     with pytest.raises(
         UserError,
         match=r"000.parquet: extracted with max_seconds 10.0, now it is 5.0; make it again with extract_features.py",
     ):
-        CachedFeatures(shards, other)
+        FeatureCache(shards, other)
 
 
 def test_a_clip_that_was_not_heard(parts: Path, shards: list[Path]) -> None:
-    features = CachedFeatures(shards[:1], system(parts, audio_encoder=CLIP).encoder.audio_encoder)
-    with pytest.raises(UserError, match="was not features; make the cache again"):
-        features.load("another.wav")
+    features = FeatureCache(shards[:1], settings_of(system(parts, audio_encoder=CLIP)))
+    with pytest.raises(UserError, match=r"no features of another\.wav; make the cache again"):
+        features.load({schemas.KEY: "another.wav"})
 
 
 @pytest.mark.parametrize("size", [None, 0, 1000])
@@ -323,12 +309,12 @@ def test_numbers_that_are_gone_or_cut_off(
 ) -> None:
     settings = system(parts, audio_encoder=CLIP)
     (path,) = cached(settings, manifest, tmp_path, shards=1)
-    numbers = path.with_suffix(".audio.bin")
+    numbers = path.with_suffix(".bin")
     if size is None:
         numbers.unlink()
     else:
         numbers.write_bytes(numbers.read_bytes()[:size])
-    features = CachedFeatures([path], settings.encoder.audio_encoder)
-    with pytest.raises(UserError, match=rf"{path.stem}.audio.bin: (no such file, or empty|cut off)"):
+    features = FeatureCache([path], settings_of(settings))
+    with pytest.raises(UserError, match=rf"{path.stem}.bin: (no such file, or empty|cut off)"):
         for name in manifest[schemas.KEY]:
-            features.load(name)
+            features.load({schemas.KEY: name})

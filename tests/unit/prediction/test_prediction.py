@@ -130,8 +130,10 @@ def test_nothing_to_predict_is_told(model: Path, manifest: pd.DataFrame) -> None
     assert "no validation or test utterance" in refused(model, manifest[manifest["split"] == "train"])
 
 
-def test_a_system_that_hears_nothing_before_takes_no_such_files(model: Path, manifest: pd.DataFrame) -> None:
-    with pytest.raises(UserError, match=r"--features: .* is no speech LLM"):
+def test_an_encoder_that_was_trained_takes_no_cached_features(model: Path, manifest: pd.DataFrame) -> None:
+    with pytest.raises(
+        UserError, match=r"^--features: given, but the encoder is not frozen; set `encoder.freeze: all` or give none$"
+    ):
         prediction.predict(model, manifest, cpus=1, features=[Path("nowhere.parquet")])
 
 

@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from abhinaya import preflight
-from abhinaya.config import Config, parse
+from abhinaya.config import Config, features, parse
 from abhinaya.config.system import AudioEncoder
 from abhinaya.config.zero_shot import Endpoint
 from abhinaya.data.corpora import espeak
@@ -229,8 +229,8 @@ def test_a_part_that_does_not_fit_is_told_once(spoil: Callable[[Path], object], 
 
 def test_a_cache_needs_room(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = listening(copy, cache=True, shards=2)
-    key = config.systems["s2"].encoder.audio_encoder.key
-    plan = planned(*(("extract_features", {"audio_encoder": key, "shard": f"{shard:03}"}) for shard in range(2)))
+    (key,) = features.extractions(config)
+    plan = planned(*(("extract_features", {"features": key, "shard": f"{shard:03}"}) for shard in range(2)))
     plan = Plan(plan.jobs + planned(("prepare_corpus", {}), ("train", {"system": "s2"})).jobs)
     well, wrong = told(config, plan)
     assert wrong == [] and "cached features" in well[-1]
@@ -239,12 +239,56 @@ def test_a_cache_needs_room(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert line.startswith("disk of results") and "0.0 GB free; free some, or work where there is more" in line
 
 
+def frozen(model: str, **changes: object) -> dict:
+    """A classifier over a frozen speech encoder."""
+    return {"family": "speech", "encoder": {"model": model, "freeze": "all"} | changes, "loss": {"name": "wce"}}
+
+
+def test_caches_of_all_families_need_room(copy: Path) -> None:
+    """Each is told once, whichever systems, losses and seeds share it; a cache that is there needs no room."""
+    text = {"family": "text", "encoder": {"model": str(copy / "llama"), "freeze": "all"}, "loss": {"name": "vs"}}
+    systems = {"s1": frozen(str(copy / "whisper"), feature_shards=2), "t2": text}
+    losses = {"losses": {"systems": ["s1"]}}
+    config = configured(table(copy.parent), systems, seeds=[1, 2], tables=losses)
+    of_s1, of_t2 = features.extractions(config)
+    jobs = (("000", of_s1), ("001", of_s1), ("000", of_t2))
+    extract = planned(*(("extract_features", {"features": key, "shard": shard}) for shard, key in jobs)).jobs
+    rest = planned(("prepare_corpus", {}), ("train", {"system": "s1_seed2"}), ("train", {"system": "t2"})).jobs
+    well, wrong = told(config, Plan(extract + rest))
+    assert wrong == [] and well[-1].count("cached features") == 2
+    assert sum(line.startswith("model: ") for line in well) == 2
+    assert "cached features" not in told(config, Plan(rest))[0][-1]
+    well, _ = told(config, Plan(extract[:1] + rest[:1]))  # a cache alone
+    assert sum(line.startswith("model: ") for line in well) == 1 and well[-1].count("cached features") == 1
+    shutil.rmtree(copy / "whisper")
+    (line,) = told(config, Plan(extract + rest))[1]
+    assert "no such folder" in line
+
+
+def test_the_features_of_a_frozen_encoder_are_as_large_as_its_vectors() -> None:
+    def size(settings: dict, *durations: float | None, utterances: int = 0) -> int:
+        wanted = parse(features.AnyFeatures, settings)
+        return disk.cached(wanted, {"vectors": 1024}, utterances, pd.Series(durations) if durations else None)
+
+    speech = {"family": "speech", "encoder": {"model": "m", "freeze": "all", "max_seconds": 8.0}}
+    assert size(speech, 3.0, 0.1, 60.0) == 4 * 50 * (3 + 1 + 8) * 1024
+    assert size(speech, utterances=2) == 4 * 50 * (8 + 8) * 1024
+    whole = {"family": "speech", "encoder": speech["encoder"] | {"window": "full"}}
+    assert size(whole, 3.0, 60.0) == 4 * 50 * 2 * 30 * 1024
+    text = {"family": "text", "encoder": {"model": "m", "freeze": "all", "max_tokens": 20}}
+    assert size(text, 3.0, 60.0) == 4 * (13 + 20) * 1024
+    assert size(text, utterances=2) == 4 * (20 + 20) * 1024
+
+
 def test_what_is_heard_is_as_large_as_its_vectors() -> None:
-    audio_encoder = AudioEncoder(whisper="w", beats="b", precision="fp16")
+    def features_of(**changes: str) -> features.SalmonnFeatures:
+        return features.SalmonnFeatures(family="salmonn", encoder=AudioEncoder(whisper="w", beats="b", **changes))
+
+    audio_encoder = features_of(precision="fp16")
     widths = {"speech": 1280, "audio": 768}
     assert disk.cached(audio_encoder, widths, 1, pd.Series([3.0])) == 2 * (1496 * 1280 + 150 * 768)
     assert disk.cached(audio_encoder, widths, 1, None) == 2 * (1496 * 1280 + 500 * 768)
-    clips = AudioEncoder(whisper="w", beats="b", speech_window="clip")
+    clips = features_of(speech_window="clip")
     assert disk.cached(clips, widths, 2, pd.Series([3.0, 0.1])) == 4 * ((9 + 3) * 17 * 1280 + 200 * 768)
 
 

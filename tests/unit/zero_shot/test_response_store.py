@@ -1,5 +1,6 @@
 """The store of raw answers: nothing is lost, nothing stands twice, and what is foreign is told."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -10,9 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from abhinaya.runtime import locks
+from abhinaya.data import part_store
 from abhinaya.runtime.errors import UserError
-from abhinaya.zero_shot import response_store
 from abhinaya.zero_shot.response_store import RESPONSES, ResponseStore
 
 
@@ -43,7 +43,7 @@ def test_an_empty_store(tmp_path: Path) -> None:
 
 
 def test_parts_are_merged_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(response_store, "MAX_PARTS", 4)
+    monkeypatch.setattr(part_store, "MAX_PARTS", 4)
     store = ResponseStore(tmp_path)
     for number in range(70):
         store.write([row(number)])
@@ -52,7 +52,7 @@ def test_parts_are_merged_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_merge_that_was_killed_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(response_store, "MAX_PARTS", 4)
+    monkeypatch.setattr(part_store, "MAX_PARTS", 4)
     store = ResponseStore(tmp_path)
     for number in range(3):
         store.write([row(number)])
@@ -154,7 +154,7 @@ def test_only_one_job_adds_answers(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from abhinaya.zero_shot.response_store import ResponseStore\n"
         "with ResponseStore(Path(sys.argv[1])).alone(): print('held', flush=True); sys.stdin.read()"
     )
-    environment = os.environ | {"PYTHONPATH": str(Path(response_store.__file__).parents[2])}
+    environment = os.environ | {"PYTHONPATH": str(Path(part_store.__file__).parents[2])}
     command = [sys.executable, "-c", holder, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as other:
         assert other.stdout.readline() == b"held\n"
@@ -173,7 +173,7 @@ def test_a_store_without_locks_is_told_and_used(
     def flock(*_: object) -> None:
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr(locks.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     with ResponseStore(tmp_path).alone():
         pass
     assert "no lock (Function not implemented)" in capsys.readouterr().err

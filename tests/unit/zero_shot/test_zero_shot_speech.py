@@ -25,9 +25,9 @@ from abhinaya.config.zero_shot import Decoding, SalmonnZeroShot
 from abhinaya.data import schemas
 from abhinaya.data.dataset import by_size, collate
 from abhinaya.labels import CLASSES
-from abhinaya.modeling.encoders.salmonn import feature_cache, pretrained_weights, speech_llm
-from abhinaya.modeling.encoders.salmonn.feature_cache import extract_features
+from abhinaya.modeling.encoders.salmonn import pretrained_weights, speech_llm
 from abhinaya.modeling.encoders.salmonn.prompt import PROMPTS, flushed_right
+from abhinaya.modeling.feature_cache import index_schema
 from abhinaya.reporting import table as report
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
@@ -35,6 +35,7 @@ from abhinaya.zero_shot import speech
 from abhinaya.zero_shot.predictions import AUDIT, STATUSES
 from abhinaya.zero_shot.response_store import ResponseStore
 from support import salmonn_parts
+from support.cached import cached
 from support.salmonn_parts import CLIPS
 
 CPU = torch.device("cpu")
@@ -205,9 +206,7 @@ def test_the_trained_path_keeps_its_weights_names(
 
 def test_cached_equals_uncached(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
     settings = system(parts)
-    shards = [tmp_path / f"{shard:03}.parquet" for shard in range(2)]
-    for number, shard in enumerate(shards):
-        extract_features(rows.iloc[number::2], settings.encoder.audio_encoder, shard, CPU, 0)
+    shards = cached(settings, rows, tmp_path)
     on_the_fly = label(rows, settings, tmp_path / "one")
     from_disk = label(rows, system(parts, audio_encoder={"cache": True}), tmp_path / "two", shards)
     assert on_the_fly[1].equals(from_disk[1])
@@ -355,10 +354,10 @@ def test_a_clip_that_changed_in_its_place_is_asked_anew(parts: Path, rows: pd.Da
 
 def test_what_was_heard_of_other_ears_is_asked_anew(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
     settings = system(parts, audio_encoder={"cache": True})
-    index = pd.DataFrame(columns=feature_cache.INDEX.names)
+    schema = index_schema(("speech", "audio"))
     shards = [tmp_path / f"{shard}.parquet" for shard in range(3)]
     for shard, commit in zip(shards, ("one", "one", "two"), strict=True):
-        files.write_parquet(index, feature_cache.INDEX, shard, {"revision": commit})
+        files.write_parquet(pd.DataFrame(columns=schema.names), schema, shard, {"revision": commit})
     one, both, other = (
         speech._keys(rows, settings, 7, False, features) for features in (shards[:1], shards[:2], shards[2:])
     )

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from abhinaya.config import runs
+from abhinaya.config import features, runs
 from abhinaya.config.base import Section, Seed
 from abhinaya.config.corpus import AnyCorpus
 from abhinaya.config.ensemble import Ensemble
@@ -109,14 +109,20 @@ class Config(Section):
         first: dict[str, str] = {}
         systems = runs.given(self)
         for name, system in systems.items():
-            if not isinstance(system, SalmonnSystem | SalmonnZeroShot) or not system.encoder.audio_encoder.cache:
+            settings = features.of(system, self.seed)
+            if settings is None:
                 continue
-            other = first.setdefault(system.encoder.audio_encoder.key, name)
-            ours, theirs = system.encoder.audio_encoder, systems[other].encoder.audio_encoder
-            if (ours.shards, ours.resources) != (theirs.shards, theirs.resources):
+            other = first.setdefault(settings.key, name)
+            ours, theirs = (features.extraction(systems[each], settings) for each in (name, other))
+            if isinstance(settings, features.SalmonnFeatures) and ours != theirs:
                 raise WrongKey(
                     f"{self._section(name)}.encoder.audio_encoder",
                     f"shares its cache with {other}, but differs in `shards` or `resources`; make them equal",
+                )
+            if ours.shards != theirs.shards:
+                raise WrongKey(
+                    f"{self._section(name)}.encoder.feature_shards",
+                    f"shares its features with {other}, which has {theirs.shards}; make them equal",
                 )
         return self
 

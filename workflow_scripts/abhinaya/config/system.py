@@ -1,7 +1,5 @@
 """The sections under `systems`: encoder, head, loss, training of a classifier that is trained."""
 
-import hashlib
-import json
 from abc import ABC, abstractmethod
 from typing import Annotated, Any, Literal
 
@@ -52,7 +50,16 @@ class SpeechEncoder(Encoder, Section):
     )
     config: dict[str, Any] = Field({}, description="architecture of a `random:` model, in transformers' own keys")
     freeze: Literal["convolutions", "all"] = Field(
-        "convolutions", description="what stays as pretrained; `all` computes the features once for all epochs"
+        "convolutions",
+        description="what stays as pretrained; `all`: the features are extracted once, by jobs of their own, for all "
+        "systems with the same encoder, losses and seeds",
+    )
+    feature_shards: int = Field(
+        1,
+        ge=1,
+        exclude=True,
+        description="`freeze: all`: jobs that extract the features, with the system's `resources`; changes no result, "
+        "but a change extracts them again, and trains again what uses them",
     )
     layer: int | None = Field(
         None,
@@ -86,6 +93,7 @@ class SpeechEncoder(Encoder, Section):
             raise WrongKey("config", "describes only a `random:` model; remove it or set `model: random:wavlm`")
         if self.min_seconds > self.max_seconds:
             raise WrongKey("min_seconds", f"{self.min_seconds} is above `max_seconds` {self.max_seconds}; lower it")
+        _check_shards(self)
         return self
 
 
@@ -116,9 +124,11 @@ class TextEncoder(Encoder, Section):
     )
     freeze: Literal["base", "all", "none"] = Field(
         "base",
-        description="`base`: the model stays, LoRA is trained beside it; `all`: no LoRA, the features are computed "
-        "once for all epochs; `none`: every weight is trained",
+        description="`base`: the model stays, LoRA is trained beside it; `all`: no LoRA, the features are extracted "
+        "once, by jobs of their own, for all systems with the same encoder, losses and seeds; `none`: every weight is "
+        "trained",
     )
+    feature_shards: int = Field(1, ge=1, exclude=True, description="as for `family: speech`")
     lora: Lora = Lora()
     layer: int | None = Field(
         None, ge=1, description="cut the model off after this transformer layer (1 is the first); null: use all"
@@ -153,7 +163,13 @@ class TextEncoder(Encoder, Section):
             raise WrongKey("lora", f"not used with `freeze: {self.freeze}`; remove one of them")
         if self.quantization and self.freeze == "none":
             raise WrongKey("quantization", "4-bit weights cannot be trained; remove it or set `freeze: base`")
+        _check_shards(self)
         return self
+
+
+def _check_shards(encoder: SpeechEncoder | TextEncoder) -> None:
+    if encoder.feature_shards > 1 and not encoder.frozen:
+        raise WrongKey("feature_shards", f"not used with `freeze: {encoder.freeze}`; remove it")
 
 
 class AudioEncoder(Section):
@@ -210,12 +226,6 @@ class AudioEncoder(Section):
     def has_random_beats(self) -> bool:
         """Whether BEATs starts from random weights."""
         return self.beats.startswith(RANDOM)
-
-    @property
-    def key(self) -> str:
-        """A name for features with these settings: the same for systems that share them."""
-        chosen = self.model_dump(mode="json", exclude={"cache"})
-        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
 
     @model_validator(mode="after")
     def _keys_agree(self) -> "AudioEncoder":

@@ -1,16 +1,13 @@
-"""Utterances for torch: loading, batching by length, padding, and the vectors of a frozen encoder computed once."""
+"""Utterances for torch: loading, batching by length, padding."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
-from tqdm import tqdm
+from torch.utils.data import Dataset, Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from abhinaya.labels import INDEX
@@ -56,45 +53,6 @@ class Utterances(Dataset):
     @property
     def sizes(self) -> list[float]:
         return [self.loader.size(row) for row in self.rows]
-
-
-class Vectors(Dataset):
-    """The vectors of a frozen encoder, computed once and kept on disk: item i of `utterances`, already encoded."""
-
-    def __init__(
-        self,
-        utterances: Utterances,
-        encoder: nn.Module,
-        target: Path,
-        batch_size: int,
-        workers: int,
-        precision: AbstractContextManager,
-    ) -> None:
-        self.sizes = utterances.sizes
-        self.labels = [INDEX.get(row["EmoClass"], UNKNOWN) for row in utterances.rows]
-        self.spans: dict[int, tuple[int, int]] = {}
-        device = next(encoder.parameters()).device
-        batches = by_size(self.sizes, batch_size)
-        loader = DataLoader(utterances, batch_sampler=batches, collate_fn=collate, num_workers=workers)
-        total = 0
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("wb") as file, torch.inference_mode():
-            for indices, batch in zip(batches, tqdm(loader, desc="encoding", unit="batch", mininterval=5), strict=True):
-                batch.pop("labels")
-                with precision:  # not around the loading: its arithmetic stays exact
-                    vectors, lengths = encoder(**{name: value.to(device) for name, value in batch.items()})
-                for index, clip, length in zip(indices, vectors.float().cpu(), lengths.tolist(), strict=True):
-                    file.write(clip[:length].numpy().tobytes())
-                    self.spans[index] = (total, total + length)
-                    total += length
-        self.store = np.memmap(target, np.float32, "r", shape=(total, encoder.width))
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor | int]:
-        start, stop = self.spans[index]
-        return {"vectors": torch.from_numpy(self.store[start:stop].copy()), "labels": self.labels[index]}
 
 
 def collate(items: Sequence[dict[str, Tensor | int]]) -> dict[str, Tensor]:

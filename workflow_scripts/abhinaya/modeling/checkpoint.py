@@ -123,7 +123,7 @@ def load_model(
     """The classifier that `save_model` wrote to `folder`, on `device`, in evaluation mode.
 
     Args:
-        features: as for `encoders.build`; without, a speech LLM extracts them on the fly, however it was trained.
+        features: as for `encoders.build`; without any they are computed on the fly, however it was trained.
 
     Raises:
         UserError: a file is absent, spoilt, or of another model.

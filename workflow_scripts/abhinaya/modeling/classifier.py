@@ -13,8 +13,8 @@ from abhinaya.modeling.pooling import AttentiveStatisticsPooling
 class Classifier(nn.Module):
     """An encoder under pooling and head.
 
-    The encoder is a module with `width`, the size H of its vectors, `drawn`, the prefixes of frozen weights that are
-    nowhere else, and a forward that maps its own inputs to vectors (B, T, H) and lengths (B,). Names of the head's
+    The encoder is a module with `width`, the size H of its vectors, `random_parts`, the prefixes of frozen weights that
+    are nowhere else, and a forward that maps its own inputs to vectors (B, T, H) and lengths (B,). Names of the head's
     weights: those of the authors' checkpoints.
     """
 
@@ -30,11 +30,8 @@ class Classifier(nn.Module):
         self.register_buffer("untrained", torch.as_tensor(counts) == 0, persistent=False)
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
-        """`logits` (B, 8) in class order; minus infinity for a class that training never saw.
-
-        Either the encoder's own inputs, or `vectors` (B, T, H) and `lengths` (B,) that it made before.
-        """
-        vectors, lengths = (inputs["vectors"], inputs["lengths"]) if "vectors" in inputs else self.encoder(**inputs)
+        """The encoder's inputs -> `logits` (B, 8) in class order; minus infinity for a class without training data."""
+        vectors, lengths = self.encoder(**inputs)
         if self.norm == "frames":
             vectors = self.ln(vectors)
         hidden = self.fc(self.pool(vectors, lengths))

@@ -7,7 +7,11 @@ from abhinaya.config.system import TrainedSystem
 
 def is_bf16(settings: TrainedSystem, device: torch.device) -> bool:
     """bf16 on a GPU, fp32 on a CPU, unless the configuration says so (docs/fidelity.md, 12)."""
-    precision = settings.training.precision
+    return computes_bf16(settings.training.precision, device)
+
+
+def computes_bf16(precision: str, device: torch.device) -> bool:
+    """As `is_bf16`, for a `precision` of `auto`, `fp32` or `bf16`."""
     return precision == "bf16" or (precision == "auto" and device.type != "cpu")
 
 

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from abhinaya.config.system import SalmonnSystem, TrainedSystem
+from abhinaya.config.system import TrainedSystem
 from abhinaya.data import schemas
 from abhinaya.data.dataset import Utterances, by_size, collate
 from abhinaya.labels import CLASSES
@@ -28,22 +28,20 @@ def predict(
 
     Args:
         manifest: all utterances, with `text` for a system that reads transcripts.
-        features: shards of cached features, for a speech LLM.
+        features: indices of cached features, for a frozen encoder; without any they are computed on the fly.
 
     Returns:
         a table with the columns `tables.PREDICTIONS`; probabilities are those of the softmax over the classes that
         training had.
 
     Raises:
-        UserError: as `load_model`; nothing to predict; too few GPUs; `features` for a system that is no speech LLM.
+        UserError: as `load_model`; nothing to predict; too few GPUs.
     """
     device, workers = claim(cpus, min(gpus, 1))
     rows = manifest[manifest["split"].isin(("validation", "test"))].reset_index(drop=True)
     if rows.empty:
         raise UserError("manifest: no validation or test utterance to predict; check the corpus's partitions")
     classifier, loader, settings = load_model(folder, device, features)
-    if features and not isinstance(settings, SalmonnSystem):
-        raise UserError(f"--features: {folder} is no speech LLM and uses no cached features; remove --features")
     check_text(settings, rows)
     utterances = Utterances(rows, loader)
     for remark in utterances.remarks:

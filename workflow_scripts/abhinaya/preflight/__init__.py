@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from abhinaya.config import Config, runs
+from abhinaya.config import Config, features, runs
 from abhinaya.config.system import RANDOM, SalmonnSystem, TrainedSystem
 from abhinaya.config.zero_shot import SalmonnZeroShot, ZeroShotSystem
 from abhinaya.preflight.plan import Plan
@@ -58,7 +58,8 @@ class _Check:
         self.wrong = False  # of the last check
         names = plan.wildcards("system", *SYSTEMS)
         self.systems = {name: runs.systems(config)[name] for name in names}
-        self.audio_encoder = plan.wildcards("audio_encoder", "extract_features")
+        caches = features.extractions(config)
+        self.features = {key: caches[key] for key in plan.wildcards("features", "extract_features")}
         self.survey: Any = None  # of the corpus
         self.absent: set[str] = set()  # models and files that are not to be had
         self.needs: list[Any] = []
@@ -140,7 +141,9 @@ class _Check:
                 self.absent.add(path)
 
     def _models(self) -> Iterator[tuple[str, str | None]]:
-        """Models of the planned systems and caches, and their revisions."""
+        """Models of the planned caches and systems, and their revisions."""
+        for cache in self.features.values():
+            yield cache.settings.encoder.sources[0], cache.settings.encoder.revision
         for system in self.systems.values():
             if isinstance(system, SalmonnSystem | SalmonnZeroShot):
                 if self._hears(system):
@@ -153,7 +156,11 @@ class _Check:
                 yield system.model, system.revision
 
     def _files(self) -> Iterator[tuple[str, str]]:
-        """Checkpoint files of the planned speech LLMs, and whose layout they have."""
+        """Checkpoint files of the planned caches and speech LLMs, and whose layout they have."""
+        for cache in self.features.values():
+            for path in cache.settings.encoder.sources[1:]:  # a speech LLM's BEATs
+                if not path.startswith(RANDOM):
+                    yield path, "BEATs"
         for system in self.systems.values():
             if isinstance(system, SalmonnSystem | SalmonnZeroShot):
                 if self._hears(system) and not system.encoder.audio_encoder.beats.startswith(RANDOM):
@@ -163,7 +170,8 @@ class _Check:
 
     def _hears(self, system: SalmonnSystem | SalmonnZeroShot) -> bool:
         """Whether Whisper and BEATs are still needed for a speech LLM."""
-        return not system.encoder.audio_encoder.cache or system.encoder.audio_encoder.key in self.audio_encoder
+        wanted = features.of(system, self.config.seed)
+        return wanted is None or wanted.key in self.features
 
     def _outlines(self) -> Iterator[Finding]:
         for name, system in self.systems.items():
@@ -179,40 +187,34 @@ class _Check:
                 return endpoint.check(system.endpoint)
             meta_models.chat(system.model, system.revision)
             return "its tokenizer writes chats"
-        features = None
+        cached = None
         if isinstance(system, SalmonnSystem | SalmonnZeroShot) and not self._hears(system):
-            features = RESULTS / "audio_encoder" / system.encoder.audio_encoder.key / "000.parquet"
+            cached = RESULTS / "features" / features.of(system, self.config.seed).key / "000.parquet"
         if isinstance(system, SalmonnZeroShot):
-            meta_models.answering(system, features)
+            meta_models.answering(system, cached)
             return "its parts fit"
-        classifier = meta_models.classifier(system, features)
+        classifier = meta_models.classifier(system, cached)
         if name in self.plan.wildcards("system", "train"):
             self.needs.append(disk.Need(f"{name}'s checkpoints", RESULTS / name, disk.trained(classifier)))
         trained = sum(weight.numel() for weight in classifier.parameters() if weight.requires_grad)
         return f"its parts fit; {trained / 1e6:.1f} million weights to train"
 
     def _disk(self) -> Iterator[Finding]:
-        if not self.needs and not self.audio_encoder:
+        if not self.needs and not self.features:
             return
         from abhinaya.preflight import disk, meta_models
 
-        audio_encoder = {
-            system.encoder.audio_encoder.key: system.encoder.audio_encoder
-            for system in runs.systems(self.config).values()
-            if isinstance(system, SalmonnSystem | SalmonnZeroShot)
-        }
-        for key in self.audio_encoder if self.survey else []:
-            audio_encoder = audio_encoder[key]
-            if {audio_encoder.whisper, audio_encoder.beats} & self.absent:
+        for key, cache in self.features.items() if self.survey else []:
+            if {*cache.settings.encoder.sources} & self.absent:
                 continue
             try:
-                widths = meta_models.widths(audio_encoder)
-            except UserError as error:  # told already if a system is planned that hears so, but a cache may be alone
-                yield Finding(f"audio_encoder {key}", str(error), wrong=True)
+                widths = meta_models.feature_widths(cache.settings)
+            except UserError as error:  # told already if a system is planned that uses it, but a cache may be alone
+                yield Finding(f"features {key}", str(error), wrong=True)
                 continue
-            whole = disk.cached(audio_encoder, widths, self.survey.used, self.survey.durations)
+            whole = disk.cached(cache.settings, widths, self.survey.used, self.survey.durations)
             left = [values for job in self.plan.jobs for rule, values in job.rules if rule == "extract_features"]
-            share = sum(values["audio_encoder"] == key for values in left) / audio_encoder.shards
+            share = sum(values["features"] == key for values in left) / cache.shards
             self.needs.append(disk.Need("cached features", RESULTS / "features" / key, int(whole * share)))
         for folder, told in disk.check(self.needs):
             yield Finding(f"disk of {folder}", str(told), wrong=isinstance(told, UserError))

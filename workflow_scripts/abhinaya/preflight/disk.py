@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from torch import nn
 
-from abhinaya.config.system import AudioEncoder
+from abhinaya.config.features import FeatureSettings, SalmonnFeatures, TextFeatures
 from abhinaya.data.audio import RATE
 from abhinaya.modeling.encoders.salmonn.qformer import WINDOW, WINDOWS, covered
 from abhinaya.preflight.models import existing
@@ -20,7 +20,9 @@ GB = 10**9
 FLOAT = 4  # bytes
 MOMENTS = 2  # AdamW's, of each trained number
 CHECKPOINTS = 3  # the best, the last, and the next while it is written
-VECTORS = 50  # of BEATs, a second
+VECTORS = 50  # a second, of BEATs and of speech encoders
+TOKENS = 4  # a second of speech, of its transcript
+WHISPER_SECONDS = 30  # that a Whisper with `window: full` encodes
 
 
 @dataclass(frozen=True)
@@ -32,18 +34,32 @@ class Need:
     size: int
 
 
-def cached(audio_encoder: AudioEncoder, widths: dict[str, int], utterances: int, durations: pd.Series | None) -> int:
-    """Bytes of a corpus's cached features; without durations an upper limit: every clip as long as the crop."""
+def cached(settings: FeatureSettings, widths: dict[str, int], utterances: int, durations: pd.Series | None) -> int:
+    """Bytes of a corpus's cached features, about.
+
+    Args:
+        widths: numbers in a vector, by stream.
+        durations: seconds; without them an upper limit: every clip as long as the crop.
+    """
+    encoder = settings.encoder
+    if isinstance(settings, TextFeatures):
+        tokens = pd.Series([encoder.max_tokens] * utterances) if durations is None else durations * TOKENS + 1
+        numbers = tokens.fillna(encoder.max_tokens).clip(1, encoder.max_tokens).sum() * widths["vectors"]
+        return int(numbers * FLOAT)
     if durations is None:
-        seconds = pd.Series([audio_encoder.max_seconds] * utterances, dtype=float)
+        seconds = pd.Series([encoder.max_seconds] * utterances, dtype=float)
     else:
-        seconds = durations.fillna(audio_encoder.max_seconds).clip(audio_encoder.min_seconds, audio_encoder.max_seconds)
-    if audio_encoder.speech_window == "clip":
+        seconds = durations.fillna(encoder.max_seconds).clip(encoder.min_seconds, encoder.max_seconds)
+    if not isinstance(settings, SalmonnFeatures):
+        if encoder.window == "full":
+            seconds = seconds.clip(lower=WHISPER_SECONDS)
+        return int(seconds.sum() * VECTORS * widths["vectors"] * FLOAT)
+    if encoder.speech_window == "clip":
         windows = (seconds * RATE).round().astype(int).map(covered)
     else:
         windows = pd.Series(WINDOWS, index=seconds.index)
     numbers = windows.sum() * WINDOW * widths["speech"] + seconds.sum() * VECTORS * widths["audio"]
-    return int(numbers * (2 if audio_encoder.precision == "fp16" else FLOAT))
+    return int(numbers * (2 if encoder.precision == "fp16" else FLOAT))
 
 
 def trained(classifier: nn.Module) -> int:

@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoTokeni
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from abhinaya import config
+from abhinaya.config.features import FeatureSettings, SalmonnFeatures, TextFeatures
 from abhinaya.config.system import (
     RANDOM,
     AudioEncoder,
@@ -85,8 +86,21 @@ def answering(settings: SalmonnZeroShot, features: Path | None = None) -> Speech
     return found
 
 
+def feature_widths(settings: FeatureSettings) -> dict[str, int]:
+    """Numbers in a cached vector, by stream.
+
+    Raises:
+        UserError: a part is of another kind, lacks a file, or is cut off.
+    """
+    if isinstance(settings, SalmonnFeatures):
+        return widths(settings.encoder)
+    with _told():
+        build = _text if isinstance(settings, TextFeatures) else _speech
+        return {"vectors": build(settings.encoder).width}
+
+
 def widths(audio_encoder: AudioEncoder) -> dict[str, int]:
-    """Of Whisper's vectors (`features`) and BEATs' (`sounds`).
+    """Of Whisper's vectors (`speech`) and BEATs' (`audio`).
 
     Raises:
         UserError: a part is of another kind, or cut off.

@@ -1,9 +1,10 @@
 """One job at a time on what a job keeps for its next attempt: a twin, or an orphan of a killed run, is told to wait."""
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from abhinaya.runtime.errors import UserError, tell
 
@@ -20,14 +21,17 @@ def alone(path: Path, at_work: str) -> Iterator[None]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
+        path.touch()
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); give another path") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{path.parent}: {at_work}") from None
-        except OSError as error:  # some cluster file systems have no locks
-            tell(f"{path.parent}: no lock ({error.strerror}); see that no other job works here")
+    lock = FileLock(path, fallback_to_soft=False)  # a soft lock would outlive a killed job
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise UserError(f"{path.parent}: {at_work}") from None
+    except OSError as error:  # some cluster file systems have no locks
+        tell(f"{path.parent}: no lock ({error.strerror}); see that no other job works here")
+    try:
         yield
+    finally:
+        lock.release()  # nothing to do where there are no locks

@@ -22,12 +22,11 @@ from transformers.trainer_utils import get_last_checkpoint
 from abhinaya.config.base import result_settings
 from abhinaya.config.system import TrainedSystem
 from abhinaya.data import schemas
-from abhinaya.data.dataset import Utterances, Vectors, collate
+from abhinaya.data.dataset import Utterances, collate
 from abhinaya.labels import CLASSES
 from abhinaya.modeling import losses
 from abhinaya.modeling.checkpoint import build, check_replaceable, parameters, save_model
-from abhinaya.modeling.classifier import Classifier
-from abhinaya.modeling.precision import autocast, is_bf16
+from abhinaya.modeling.precision import is_bf16
 from abhinaya.pretrained.hub import source_digests
 from abhinaya.runtime import files, signals
 from abhinaya.runtime.devices import claim
@@ -61,7 +60,7 @@ def train(
         output: the model folder, written last and whole.
         cpus: cores: to compute with, or, beside a GPU, to load audio with.
         gpus: GPUs to train on (one process each, started by torchrun); 0 is the CPU.
-        features: shards of cached features, for a speech LLM.
+        features: indices of cached features, for a frozen encoder; without any, each epoch computes them anew.
 
     Raises:
         UserError: a split without utterances or with one that has none of the eight emotions, too few GPUs, an encoder
@@ -103,7 +102,7 @@ def train(
         for remark in remarks:
             tell(remark)
     if settings.encoder.frozen:
-        data = _encoded(classifier, data, checkpoints, settings, workers, arguments)
+        data["train"].seed = None  # the middle of longer clips, as in a feature cache
     if settings.training.fsdp and arguments.world_size > 1:
         shard(classifier, arguments.device)
     elif settings.training.fsdp:
@@ -240,31 +239,6 @@ def _arguments(
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # else Trainer spreads a batch over every GPU in sight
     return arguments
-
-
-def _encoded(
-    classifier: Classifier,
-    data: dict[str, Utterances],
-    checkpoints: Path,
-    settings: TrainedSystem,
-    workers: int,
-    arguments: TrainingArguments,
-) -> dict[str, Dataset]:
-    """The vectors of the frozen encoder; crops are deterministic since they are made once."""
-    data["train"].seed = None
-    encoder = classifier.encoder.eval().to(arguments.device)
-    rank = arguments.process_index  # each process keeps its own copy: no waiting, no half-read file
-    return {
-        split: Vectors(
-            utterances,
-            encoder,
-            checkpoints / f"vectors-{split}-{rank}.f32",
-            settings.training.eval_batch_size,
-            workers,
-            autocast(settings, arguments.device),
-        )
-        for split, utterances in data.items()
-    }
 
 
 def _loss_function(settings: TrainedSystem, counts: list[int], device: torch.device) -> object:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from abhinaya.config.transcripts import Transcripts
 from abhinaya.data import audio, schemas
+from abhinaya.data.part_store import PartStore
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
 from abhinaya.transcription.transcripts import SHARD
@@ -28,7 +29,7 @@ PART_BATCHES = 8  # batches between two writes
 def transcribe_shard(
     manifest: pd.DataFrame, settings: Transcripts, shard: int, seed: int, output: Path, device: str, threads: int
 ) -> None:
-    """Transcribe shard number `fsdp` of `manifest` into `output` (columns `SHARD`).
+    """Transcribe shard number `shard` of `manifest` into `output` (columns `SHARD`).
 
     A killed run left its parts in a folder beside `output`; a later one with the same task asks only for the rest.
 
@@ -39,7 +40,7 @@ def transcribe_shard(
     unknown = rows[rows["duration"].isna()]
     if len(unknown):
         raise UserError(f"manifest: no duration for {unknown[schemas.KEY].iloc[0]}; prepare the corpus again")
-    parts = Parts(output.with_name(f"{output.stem}.parts"), rows, settings, seed)
+    parts = _kept(output.with_name(f"{output.stem}.parts"), rows, settings, seed)
     _decoded(rows, settings, parts, device, threads)
     table = rows[[schemas.KEY]].merge(parts.read(), on=schemas.KEY, how="left", validate="one_to_one")
     doubtful = _doubtful(table, settings).to_numpy()
@@ -65,43 +66,17 @@ def describe(settings: Transcripts, seed: int) -> dict:
     return {"engine": engine, "model": settings.model, "options": options, "seed": seed}
 
 
-class Parts:
-    """The finished part of a shard on disk, for a run that may be killed."""
-
-    def __init__(self, folder: Path, rows: pd.DataFrame, settings: Transcripts, seed: int) -> None:
-        self.folder = folder
-        content = rows[[schemas.KEY, "path", "duration"]].to_csv(index=False)
-        described = describe(settings, seed)
-        del described["options"]["batch_size"]  # after a lack of memory one lowers it and goes on
-        task = {**described, "rows": hashlib.sha256(content.encode()).hexdigest()}
-        record = folder / "task.json"
-        if record.is_file() and files.read_json(record) == task:
-            return
-        self.remove()
-        files.write_json(task, record)
-
-    def done(self) -> set[str]:
-        return set(self.read()[schemas.KEY])
-
-    def read(self) -> pd.DataFrame:
-        found = [pd.read_parquet(path) for path in sorted(self.folder.glob("part-*.parquet"))]
-        return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=SHARD.names)
-
-    def write(self, rows: list[dict]) -> None:
-        if rows:
-            number = len(list(self.folder.glob("part-*.parquet")))
-            files.write_parquet(pd.DataFrame(rows), SHARD, self.folder / f"part-{number:06}.parquet")
-
-    def remove(self) -> None:
-        if self.folder.is_dir():
-            for path in self.folder.iterdir():
-                path.unlink()
-            self.folder.rmdir()
+def _kept(folder: Path, rows: pd.DataFrame, settings: Transcripts, seed: int) -> PartStore:
+    """The finished part of a shard, for a run that may be killed."""
+    content = rows[[schemas.KEY, "path", "duration"]].to_csv(index=False)
+    task = describe(settings, seed) | {"rows": hashlib.sha256(content.encode()).hexdigest()}
+    del task["options"]["batch_size"]  # after a lack of memory one lowers it and goes on
+    return PartStore(folder, SHARD, "transcripts", task=task)
 
 
-def _decoded(rows: pd.DataFrame, settings: Transcripts, parts: Parts, device: str, threads: int) -> None:
+def _decoded(rows: pd.DataFrame, settings: Transcripts, parts: PartStore, device: str, threads: int) -> None:
     """Decode what `parts` lacks of `rows`, and write it there."""
-    left = rows[~rows[schemas.KEY].isin(parts.done())]
+    left = rows[~rows[schemas.KEY].isin(parts.read((schemas.KEY,))[schemas.KEY])]
     if left.empty:
         return
     if len(left) < len(rows):

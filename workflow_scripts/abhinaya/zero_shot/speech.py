@@ -21,6 +21,7 @@ from abhinaya.config.zero_shot import SalmonnZeroShot
 from abhinaya.data import schemas
 from abhinaya.data.dataset import Utterances, by_size, collate
 from abhinaya.modeling.encoders.salmonn import speech_llm
+from abhinaya.modeling.precision import computes_bf16
 from abhinaya.pretrained.hub import source_digests
 from abhinaya.runtime import files
 from abhinaya.runtime.versions import versions
@@ -61,7 +62,8 @@ def label(
             can be labelled though no part is random; another job uses the store.
     """
     check_fallback(settings.fallback, classes)
-    keys, answers = _keys(rows, settings, seed, _is_bf16(settings, device), features), ResponseStore(store)
+    bf16 = computes_bf16(settings.precision, device)
+    keys, answers = _keys(rows, settings, seed, bf16, features), ResponseStore(store)
     with answers.alone():
         stored = set(answers.read(("request",))["request"])
         left = {index: key for index, key in enumerate(keys) if key not in stored}
@@ -83,10 +85,6 @@ def notes(summary: dict, settings: SalmonnZeroShot) -> list[str]:
             "tests the software, not the model."
         )
     return found + fallback_notes(summary["counts"], settings.fallback)
-
-
-def _is_bf16(settings: SalmonnZeroShot, device: torch.device) -> bool:
-    return settings.precision == "bf16" or (settings.precision == "auto" and device.type != "cpu")
 
 
 def _keys(
@@ -124,7 +122,7 @@ def _ask(
     Returns:
         the seconds it took, without loading the models
     """
-    bf16 = _is_bf16(settings, device)
+    bf16 = computes_bf16(settings.precision, device)
     loader, model = speech_llm.build(settings.encoder, seed, device, bf16, features, settings.question)
     model.to(device).eval()
     tokenizer = loader.prompt.tokenizer

@@ -11,9 +11,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from abhinaya.config.system import SpeechSystem, TextSystem, TrainedSystem
+from abhinaya.config import features as feature_settings
+from abhinaya.config.features import FeatureSettings, SalmonnFeatures, TextFeatures
+from abhinaya.config.system import SalmonnSystem, SpeechSystem, TextSystem, TrainedSystem
 from abhinaya.data.dataset import Loader
-from abhinaya.modeling.precision import is_bf16
+from abhinaya.modeling.precision import computes_bf16, is_bf16
+from abhinaya.runtime.errors import UserError
 
 
 def build(
@@ -21,9 +24,16 @@ def build(
 ) -> tuple[Loader, nn.Module]:
     """The loader and the encoder that a system's settings describe, to compute on `device`.
 
-    Random parts are drawn from `seed`. `features`: shards of features computed before, for a family that has such.
+    Args:
+        seed: of random parts.
+        features: indices of cached features; without any, a frozen encoder computes on the fly.
+
+    Raises:
+        UserError: as the families raise; `features` for an encoder that is trained, or extracted otherwise.
     """
     # Heavy; only the family in use is imported.
+    if features and not isinstance(settings, SalmonnSystem):
+        return _cached(settings, seed, features)
     if isinstance(settings, SpeechSystem):
         from abhinaya.modeling.encoders import speech
 
@@ -35,3 +45,45 @@ def build(
     from abhinaya.modeling.encoders.salmonn import speech_llm
 
     return speech_llm.build(settings.encoder, seed, device, is_bf16(settings, device), features)
+
+
+def _cached(settings: TrainedSystem, seed: int, features: Sequence[Path]) -> tuple[Loader, nn.Module]:
+    """As `build`, from the features of a frozen encoder, which is not loaded."""
+    from abhinaya.modeling.feature_cache import CachedEncoder, CachedLoader, FeatureCache
+
+    wanted = feature_settings.of(settings, seed)
+    if wanted is None:
+        raise UserError("--features: given, but the encoder is not frozen; set `encoder.freeze: all` or give none")
+    cache = FeatureCache(list(features), wanted)
+    if isinstance(wanted, TextFeatures):
+        from abhinaya.modeling.encoders import text
+
+        loader = text.loader(wanted.encoder, cache.revision)
+    else:
+        from abhinaya.modeling.encoders import speech
+
+        loader = speech.WaveformLoader(wanted.encoder)
+    return CachedLoader(loader, cache), CachedEncoder(cache)
+
+
+def frozen(settings: FeatureSettings, device: torch.device) -> tuple[Loader, nn.Module, bool]:
+    """The loader and the encoder of features that are to be cached, on `device`, and whether it computes in bf16.
+
+    Raises:
+        UserError: a model is absent or of another kind, or the settings do not fit it.
+    """
+    if isinstance(settings, SalmonnFeatures):
+        from abhinaya.modeling.encoders.salmonn import audio_encoders
+
+        loader, encoder = audio_encoders.build(settings.encoder)
+        return loader, encoder.to(device), False  # it sets its own arithmetic
+    bf16 = computes_bf16(settings.precision, device)
+    if isinstance(settings, TextFeatures):
+        from abhinaya.modeling.encoders import text
+
+        loader, encoder = text.build(settings.encoder, 0, device, bf16)  # no part of it is random
+    else:
+        from abhinaya.modeling.encoders import speech
+
+        loader, encoder = speech.build(settings.encoder, settings.seed or 0)
+    return loader, encoder.to(device).eval(), bf16

@@ -95,15 +95,19 @@ class MelLoader(WaveformLoader):
 
 
 class SpeechModule(nn.Module):
-    """What both kinds of encoder share. One that is frozen as a whole stays in evaluation mode."""
+    """What both kinds of encoder share.
+
+    One that is frozen as a whole stays in evaluation mode, and if it is random, it is no part of a saved model: a
+    cache leaves it out, and prediction draws it again from the seed.
+    """
 
     def __init__(self, model: nn.Module, settings: SpeechEncoder) -> None:
         super().__init__()
         self.model = model
         self.width = model.config.hidden_size
-        self.random_parts = ("",) if settings.model.startswith(RANDOM) else ()
+        self.frozen = settings.frozen
+        self.random_parts = ("",) if settings.random_parts and not self.frozen else ()
         self.revisions: dict[str, str | None] = {}  # commits of published models, by their keys
-        self.frozen = settings.freeze == "all"
         if self.frozen:
             self.requires_grad_(False)
 

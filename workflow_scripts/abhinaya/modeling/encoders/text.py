@@ -40,17 +40,18 @@ logging.disable_progress_bar()
 class Transcripts:
     """Turns transcripts into token ids, all at once."""
 
-    def __init__(self, settings: TextEncoder, tokenizer: PreTrainedTokenizerBase, model: nn.Module) -> None:
+    def __init__(self, settings: TextEncoder, tokenizer: PreTrainedTokenizerBase, model: nn.Module | None) -> None:
         """
         Args:
-            model: which reads them, perhaps with LoRA.
+            model: which reads them, perhaps with LoRA; None where its vectors are cached.
 
         Raises:
             UserError: the tokenizer has no end token and the settings want one; the model reads less than they say.
         """
         self.settings, self.tokenizer = settings, tokenizer
-        self.vocabulary = model.get_input_embeddings().num_embeddings
-        if settings.max_tokens > (most := longest(model)):
+        self.vocabulary = math.inf if model is None else model.get_input_embeddings().num_embeddings
+        most = math.inf if model is None else longest(model)
+        if settings.max_tokens > most:
             raise UserError(
                 f"encoder {settings.model!r}: `max_tokens` {settings.max_tokens}, but it reads at most {most}; lower it"
             )
@@ -96,7 +97,7 @@ class Transcripts:
         return self.tokenizer(texts, **options)["input_ids"] if texts else []
 
 
-def check_known(tokens: Iterable[Sequence[int]], vocabulary: int, name: str) -> None:
+def check_known(tokens: Iterable[Sequence[int]], vocabulary: float, name: str) -> None:
     """Raise a `UserError` when a tokenizer's piece is beyond the `vocabulary` of the model that it came with."""
     highest = max((max(ids) for ids in tokens if ids), default=0)
     if highest >= vocabulary:
@@ -138,6 +139,15 @@ def build(settings: TextEncoder, seed: int, device: torch.device, bf16: bool) ->
     return Transcripts(settings, tokenizer, encoder.model), encoder
 
 
+def loader(settings: TextEncoder, revision: str | None) -> Transcripts:
+    """The loader of transcripts alone, of a published model's commit `revision`, where its vectors are cached.
+
+    Raises:
+        UserError: the tokenizer is absent or knows no words.
+    """
+    return Transcripts(settings, _tokenizer(settings, as_folder(settings.model), revision or "main"), None)
+
+
 def load(
     settings: TextEncoder, seed: int, device: torch.device, bf16: bool, generates: bool = False
 ) -> tuple[PreTrainedTokenizerBase, TextModule]:
@@ -151,14 +161,7 @@ def load(
     """
     place, revision = as_folder(settings.model), settings.revision or "main"
     whole = settings.freeze == "none"
-    with _told(settings, "the tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(place, revision=revision)
-    # transformers makes one without its vocabulary, and says nothing.
-    if set(tokenizer("USER", add_special_tokens=False)["input_ids"]) <= set(tokenizer.all_special_ids):
-        raise UserError(
-            f"encoder {settings.model!r}: its tokenizer knows no words; get the whole folder, its tokenizer files are "
-            "missing"
-        )
+    tokenizer = _tokenizer(settings, place, revision)
     with _told(settings, "the model"):
         config = architecture(settings, place, revision)
         if generates and type(config) in MODEL_FOR_MASKED_LM_MAPPING:  # transformers would only warn
@@ -190,6 +193,18 @@ def load(
     encoder.revisions = {"revision": commit}
     encoder.causal = loaded if generates else None
     return tokenizer, encoder
+
+
+def _tokenizer(settings: TextEncoder, place: str, revision: str) -> PreTrainedTokenizerBase:
+    with _told(settings, "the tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(place, revision=revision)
+    # transformers makes one without its vocabulary, and says nothing.
+    if set(tokenizer("USER", add_special_tokens=False)["input_ids"]) <= set(tokenizer.all_special_ids):
+        raise UserError(
+            f"encoder {settings.model!r}: its tokenizer knows no words; get the whole folder, its tokenizer files are "
+            "missing"
+        )
+    return tokenizer
 
 
 @contextmanager

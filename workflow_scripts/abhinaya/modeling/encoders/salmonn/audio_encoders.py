@@ -29,6 +29,7 @@ class DualAudioEncoder(nn.Module):
     def __init__(self, whisper: speech.WhisperSpeechEncoder, hears: beats.Beats, settings: AudioEncoder) -> None:
         super().__init__()
         self.whisper, self.beats = whisper, hears
+        self.revisions = whisper.revisions
         self.widths = {"speech": whisper.width, "audio": hears.width}
         self.dtype = torch.float16 if settings.precision == "fp16" else torch.float32
         self.clip_alone = settings.speech_window == "clip"
@@ -38,8 +39,8 @@ class DualAudioEncoder(nn.Module):
     def forward(
         self, mels: Tensor, mels_lengths: Tensor, waveform: Tensor, waveform_lengths: Tensor
     ) -> dict[str, Tensor]:
-        """Log-mel frames (B, T, mels) and waveforms (B, N) as batches of vectors and of lengths: `features` (Whisper's)
-        and `sounds` (BEATs')."""
+        """Log-mel frames (B, T, mels) and waveforms (B, N) as batches of vectors and of lengths: `speech` (Whisper's)
+        and `audio` (BEATs')."""
         with half(mels.device):
             vectors, _ = self.whisper(mels, mels_lengths)
             sounds, sounds_lengths = self.beats(waveform, waveform_lengths)
@@ -75,8 +76,8 @@ class AudioLoader:
         return self.clips.size(row)
 
 
-def build(settings: AudioEncoder) -> tuple[AudioLoader, DualAudioEncoder, str | None]:
-    """The loader, the audio_encoder, and Whisper's commit if it is a published one.
+def build(settings: AudioEncoder) -> tuple[AudioLoader, DualAudioEncoder]:
+    """The loader and the encoder, whose `revisions` tell the commit of a published Whisper.
 
     Raises:
         UserError: a part is absent or of another kind.
@@ -99,8 +100,4 @@ def build(settings: AudioEncoder) -> tuple[AudioLoader, DualAudioEncoder, str | 
             "name one of OpenAI's for `audio_encoder.whisper`"
         )
     hears = beats.random(settings.beats_config, SEED) if settings.has_random_beats else beats.load(settings.beats)
-    return (
-        AudioLoader(settings, clips),
-        DualAudioEncoder(encoder, hears, settings).eval(),
-        encoder.revisions.get("revision"),
-    )
+    return AudioLoader(settings, clips), DualAudioEncoder(encoder, hears, settings).eval()

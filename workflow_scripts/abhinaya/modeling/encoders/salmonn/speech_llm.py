@@ -10,14 +10,15 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel, set_seed
 
+from abhinaya.config.features import SalmonnFeatures
 from abhinaya.config.system import SalmonnEncoder, TextEncoder
 from abhinaya.config.zero_shot import Decoding
 from abhinaya.data.audio import RATE
-from abhinaya.data.schemas import KEY
 from abhinaya.modeling.encoders import text
-from abhinaya.modeling.encoders.salmonn import audio_encoders, feature_cache, pretrained_weights
+from abhinaya.modeling.encoders.salmonn import audio_encoders, pretrained_weights
 from abhinaya.modeling.encoders.salmonn.prompt import PROMPTS, Prompt, assemble, flushed_right
 from abhinaya.modeling.encoders.salmonn.qformer import WINDOW, WINDOWS, SpeechTokens, covered
+from abhinaya.modeling.feature_cache import FeatureCache
 from abhinaya.runtime.errors import UserError
 
 
@@ -27,7 +28,7 @@ class PromptLoader:
     def __init__(
         self,
         settings: SalmonnEncoder,
-        sound: "audio_encoders.AudioLoader | feature_cache.CachedFeatures",
+        sound: audio_encoders.AudioLoader | FeatureCache,
         prompt: Prompt,
         vocabulary: int,
     ) -> None:
@@ -58,9 +59,8 @@ class PromptLoader:
         return answers, remarks
 
     def load(self, row: dict[str, Any], generator: np.random.Generator | None) -> dict[str, Tensor]:
-        """What `AudioLoader` or `CachedFeatures` load, and `after` (L,): token ids of question and answer."""
-        heard_before = isinstance(self.sound, feature_cache.CachedFeatures)
-        sound = self.sound.load(row[KEY]) if heard_before else self.sound.load(row, generator)
+        """What `AudioLoader` or `FeatureCache` load, and `after` (L,): token ids of question and answer."""
+        sound = self.sound.load(row, generator)
         return {**sound, "after": torch.tensor(self.prompt.question(generator) + row["answer"])}
 
     def size(self, row: dict[str, Any]) -> float:
@@ -170,10 +170,11 @@ def build(
     if features and not settings.audio_encoder.cache:
         raise UserError("--features: given, but `audio_encoder.cache` is false; set it to true or give none")
     if not features:
-        sound, audio_encoder, revision = audio_encoders.build(settings.audio_encoder)
-        widths = audio_encoder.widths
+        sound, audio_encoder = audio_encoders.build(settings.audio_encoder)
+        widths, revision = audio_encoder.widths, audio_encoder.revisions.get("revision")
     else:
-        sound, audio_encoder = feature_cache.CachedFeatures(list(features), settings.audio_encoder), None
+        heard = SalmonnFeatures(family="salmonn", encoder=settings.audio_encoder)
+        sound, audio_encoder = FeatureCache(list(features), heard), None
         widths, revision = sound.widths, sound.revision
     tokenizer, llama = text.load(
         TextEncoder(

@@ -1,0 +1,286 @@
+"""Cached features of frozen speech and text encoders: training and prediction are the same with them and without."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
+
+from abhinaya.config.base import settings_json
+from abhinaya.data import schemas
+from abhinaya.data.dataset import Utterances
+from abhinaya.data.schemas import KEY, PROBABILITIES
+from abhinaya.modeling import checkpoint, encoders
+from abhinaya.modeling.encoders import speech, text
+from abhinaya.modeling.feature_cache import FeatureCache
+from abhinaya.prediction import predict
+from abhinaya.runtime import files
+from abhinaya.runtime.errors import UserError
+from support import speech_corpus, text_corpus
+from support.cached import CPU, cached, extract, settings_of, trained
+from support.speech_corpus import WHISPER, system
+
+SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "extract_features.py"
+FROZEN = {"freeze": "all", "min_seconds": 0.5, "max_seconds": 0.9}
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """Clips of 0.8 to 1.2 s: `FROZEN` crops most of them."""
+    return speech_corpus.make_manifest(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    return text_corpus.make_manifest(tmp_path_factory.mktemp("spoken"))
+
+
+@pytest.fixture(scope="module")
+def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whisper")
+    torch.manual_seed(0)
+    WhisperModel(WhisperConfig(**WHISPER)).save_pretrained(folder)
+    WhisperFeatureExtractor().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("llama")
+    text_corpus.save_llama(folder)
+    return folder
+
+
+def assert_same_predictions(one: pd.DataFrame, other: pd.DataFrame) -> None:
+    assert one[[KEY, "EmoClass"]].equals(other[[KEY, "EmoClass"]])
+    np.testing.assert_allclose(one[list(PROBABILITIES)], other[list(PROBABILITIES)], rtol=0, atol=1e-6)
+
+
+# --- the numbers
+
+
+@pytest.mark.parametrize("model", ["random:wavlm", "random:whisper"])
+def test_cached_features_are_the_encoders_own(model: str, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    """Of each clip alone, from the middle, whatever stood beside it in its batch."""
+    settings = system({"model": model, **FROZEN})
+    cache = FeatureCache(cached(settings, manifest, tmp_path), settings_of(settings))
+    loader, encoder, _ = encoders.frozen(settings_of(settings), CPU)
+    with torch.inference_mode():
+        for row in manifest.to_dict("records"):
+            inputs = loader.load(row, None)["inputs"][None]
+            vectors, lengths = encoder(inputs, torch.tensor([inputs.shape[1]]))
+            found = cache.load(row)
+            assert found.keys() == {"vectors"} and found["vectors"].shape == (lengths[0], cache.widths["vectors"])
+            torch.testing.assert_close(found["vectors"], vectors[0, : lengths[0]], rtol=1e-5, atol=1e-5)
+
+
+def test_cached_features_have_the_precision_of_the_training(manifest: pd.DataFrame, tmp_path: Path) -> None:
+    """bf16 rounds to about 0.4 %: features in fp32 would not be those that `predict` computes."""
+    settings = system({"model": "random:whisper", **FROZEN}, precision="bf16")
+    paths = cached(settings, manifest[:1], tmp_path, shards=1)
+    found = FeatureCache(paths, settings_of(settings)).load(manifest.iloc[0])["vectors"]
+    classifier, loader = checkpoint.build(settings, [1] * 8, 7, CPU)
+    inputs = loader.load(manifest.iloc[0].to_dict(), None)["inputs"][None]
+    with torch.inference_mode():
+        exact = classifier.encoder(inputs, torch.tensor([inputs.shape[1]]))[0][0]
+        with torch.autocast("cpu", torch.bfloat16):
+            expected = classifier.encoder(inputs, torch.tensor([inputs.shape[1]]))[0][0].float()
+    assert (found - expected).abs().max() < 0.2 * (exact - expected).abs().max()
+    exactly = system({"model": "random:whisper", **FROZEN}, precision="fp32")
+    with pytest.raises(UserError, match=r"000.parquet: extracted with precision bf16, now it is fp32; make it again"):
+        FeatureCache(paths, settings_of(exactly))
+
+
+# --- speech systems
+
+
+@pytest.fixture(scope="module")
+def s1(whisper: Path, manifest: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
+    """The model of a system that was trained from a cache, and the cache."""
+    folder = tmp_path_factory.mktemp("s1")
+    settings = system({"model": str(whisper), **FROZEN})
+    shards = cached(settings, manifest, folder)
+    return trained(settings, manifest, folder, shards), shards
+
+
+def test_s1_predicts_the_same_with_the_cache_and_without(s1: tuple[Path, list[Path]], manifest: pd.DataFrame) -> None:
+    model, shards = s1
+    whole = predict.predict(model, manifest, cpus=1)
+    assert_same_predictions(predict.predict(model, manifest, cpus=1, features=shards), whole)
+    few = manifest[manifest["split"] == "test"].tail(2)
+    own = whole[whole[KEY].isin(few[KEY])].set_index(KEY).loc[few[KEY]].reset_index()
+    assert_same_predictions(predict.predict(model, few, cpus=1, features=shards), own)
+
+
+def test_s1_is_trained_alike_with_the_cache_and_without(
+    s1: tuple[Path, list[Path]], whisper: Path, manifest: pd.DataFrame, tmp_path: Path
+) -> None:
+    without = trained(system({"model": str(whisper), **FROZEN}), manifest, tmp_path)
+    one, other = (load_file(model / checkpoint.WEIGHTS) for model in (s1[0], without))
+    assert one.keys() == other.keys() and not any(name.startswith("encoder.") for name in one)
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], rtol=0, atol=1e-4)
+
+
+def test_from_a_cache_the_encoder_is_not_loaded(
+    s1: tuple[Path, list[Path]],
+    whisper: Path,
+    manifest: pd.DataFrame,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr(speech, "build", refuse)
+    model, shards = s1
+    predict.predict(model, manifest, cpus=1, features=shards)
+    another_loss = system({"model": str(whisper), **FROZEN}, loss={"name": "wfl"}, epochs=1)
+    trained(another_loss, manifest, tmp_path, shards, seed=8)  # and another seed
+    with pytest.raises(AssertionError, match="loaded"):
+        predict.predict(model, manifest, cpus=1)
+
+
+def test_a_cache_of_changed_weights_is_refused(whisper: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    shutil.copytree(whisper, tmp_path / "whisper")
+    settings = system({"model": str(tmp_path / "whisper"), **FROZEN}, epochs=1)
+    shards = cached(settings, manifest, tmp_path)
+    weights = tmp_path / "whisper" / "model.safetensors"
+    save_file({name: 2 * value for name, value in load_file(weights).items()}, weights, {"format": "pt"})
+    with pytest.raises(UserError) as told:
+        trained(settings, manifest, tmp_path, shards)
+    assert str(told.value) == (
+        f"{shards[0]}: {tmp_path / 'whisper'} has changed since; make it again with extract_features.py"
+    )
+
+
+@pytest.mark.parametrize("change", [{"max_seconds": 0.8}, {"window": "full"}, {"layer": 1}])
+def test_a_cache_of_other_settings_is_refused(
+    change: dict, s1: tuple[Path, list[Path]], whisper: Path, manifest: pd.DataFrame, tmp_path: Path
+) -> None:
+    ((key, value),) = change.items()
+    with pytest.raises(UserError, match=rf"000.parquet: extracted with {key} \S+, now it is {value}; make it again"):
+        trained(system({"model": str(whisper), **FROZEN, **change}), manifest, tmp_path, s1[1])
+
+
+def test_an_utterance_without_features_is_told(
+    s1: tuple[Path, list[Path]], manifest: pd.DataFrame, tmp_path: Path
+) -> None:
+    (tmp_path / "new.wav").symlink_to(manifest["path"][0])
+    more = pd.DataFrame([manifest.iloc[0].to_dict() | {KEY: "new.wav", "split": "test"}])
+    with pytest.raises(UserError, match=r"000.parquet: no features of new.wav; make the cache again"):
+        predict.predict(s1[0], pd.concat([manifest, more], ignore_index=True), cpus=1, features=s1[1])
+
+
+def test_a_shard_may_be_empty(whisper: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    settings = settings_of(system({"model": str(whisper), **FROZEN}))
+    shards = [extract(manifest[:count], settings, tmp_path / f"{count}.parquet") for count in (1, 0)]
+    for order in (shards, shards[::-1]):
+        assert FeatureCache(order, settings).load(manifest.iloc[0])["vectors"].shape[1] == WHISPER["d_model"]
+
+
+def test_random_weights_have_features_of_their_own_for_each_seed(manifest: pd.DataFrame, tmp_path: Path) -> None:
+    """The encoder is no part of the model: prediction draws it again from the seed of the training."""
+    settings = system({"model": "random:wavlm", **FROZEN}, epochs=1)
+    models = []
+    for seed in (7, 8):
+        shards = cached(settings, manifest, tmp_path / str(seed), seed=seed)
+        model = trained(settings, manifest, tmp_path / str(seed), shards, seed)
+        assert not any(name.startswith("encoder.") for name in load_file(model / checkpoint.WEIGHTS))
+        assert_same_predictions(
+            predict.predict(model, manifest, cpus=1), predict.predict(model, manifest, cpus=1, features=shards)
+        )
+        models.append(model)
+    with pytest.raises(UserError, match=r"000.parquet: extracted with seed 8, now it is 7; make it again"):
+        predict.predict(models[0], manifest, cpus=1, features=shards)
+
+
+def test_without_a_cache_longer_clips_are_cropped_in_the_middle_in_training_too(
+    tmp_path: Path, manifest: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generators = []
+    load = speech.WaveformLoader.load
+
+    def record(self: speech.WaveformLoader, row: dict, generator: object) -> dict:
+        generators.append(generator)
+        return load(self, row, generator)
+
+    monkeypatch.setattr(speech.WaveformLoader, "load", record)
+    trained(system({"model": "random:wavlm", **FROZEN}, epochs=1), manifest, tmp_path)
+    assert len(generators) == 12 + 7 and set(generators) == {None}
+
+
+# --- text systems
+
+
+@pytest.fixture(scope="module")
+def t2(llama: Path, spoken: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
+    folder = tmp_path_factory.mktemp("t2")
+    settings = text_corpus.system(llama, {"freeze": "all", "max_tokens": 8}, epochs=1)
+    shards = cached(settings, spoken, folder)
+    return trained(settings, spoken, folder, shards), shards
+
+
+def test_t2_predicts_the_same_with_the_cache_and_without(
+    t2: tuple[Path, list[Path]], llama: Path, spoken: pd.DataFrame, tmp_path: Path
+) -> None:
+    model, shards = t2
+    whole = predict.predict(model, spoken, cpus=1)
+    assert_same_predictions(predict.predict(model, spoken, cpus=1, features=shards), whole)
+    settings = text_corpus.system(llama, {"freeze": "all", "max_tokens": 8}, epochs=1)
+    without = trained(settings, spoken, tmp_path)
+    assert_same_predictions(predict.predict(without, spoken, cpus=1), whole)
+    notes = [files.read_json(folder / "config.json")["notes"] for folder in (model, without)]
+    assert notes[0] == notes[1] and "train: 8 of 14 transcripts are longer than 8 tokens and were cut." in notes[0]
+
+
+def test_from_a_cache_the_language_model_is_not_loaded(
+    t2: tuple[Path, list[Path]], spoken: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr(text.AutoModel, "from_pretrained", refuse)
+    assert len(predict.predict(t2[0], spoken, cpus=1, features=t2[1])) == 11
+
+
+def test_batches_are_the_same_with_the_cache_and_without(
+    t2: tuple[Path, list[Path]], llama: Path, spoken: pd.DataFrame
+) -> None:
+    settings = text_corpus.system(llama, {"freeze": "all", "max_tokens": 8})
+    with_cache, without = (encoders.build(settings, 7, CPU, features)[0] for features in (t2[1], ()))
+    assert Utterances(spoken, with_cache).sizes == Utterances(spoken, without).sizes
+
+
+def test_features_of_another_transcript_are_refused(t2: tuple[Path, list[Path]], spoken: pd.DataFrame) -> None:
+    name = spoken.loc[spoken["split"] == "test", KEY].iloc[0]
+    other = spoken.assign(text=spoken["text"].where(spoken[KEY] != name, "other words"))
+    with pytest.raises(UserError, match=rf"\.parquet: the transcript of {name} has changed since; make it again"):
+        predict.predict(t2[0], other, cpus=1, features=t2[1])
+
+
+# --- the script
+
+
+@pytest.mark.slow
+def test_the_script_extracts_what_a_text_encoder_reads(
+    t2: tuple[Path, list[Path]], llama: Path, spoken: pd.DataFrame, tmp_path: Path
+) -> None:
+    schemas.write_manifest(spoken.drop(columns="text"), tmp_path / "manifest.parquet")
+    files.write_parquet(spoken, schemas.TRANSCRIPTS, tmp_path / "transcripts.parquet")
+    settings = settings_of(text_corpus.system(llama, {"freeze": "all", "max_tokens": 8}))
+    command = [sys.executable, SCRIPT, "--manifest", tmp_path / "manifest.parquet", "--cpus", "1"]
+    command += ["--settings", settings_json(settings), "--output", tmp_path / "0.parquet"]
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert refused.stderr == "error: a text encoder reads transcripts; give --transcripts\n"
+    done = subprocess.run([*command, "--transcripts", tmp_path / "transcripts.parquet"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    one, other = FeatureCache([tmp_path / "0.parquet"], settings), FeatureCache(t2[1], settings)
+    for row in spoken.to_dict("records"):
+        torch.testing.assert_close(one.load(row)["vectors"], other.load(row)["vectors"], rtol=0, atol=1e-5)
