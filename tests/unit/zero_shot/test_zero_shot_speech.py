@@ -469,7 +469,8 @@ def test_the_report_says_who_was_asked_what(parts: Path, said: Callable) -> None
 def test_the_script_labels_validation_and_test(parts: Path, tmp_path: Path) -> None:
     manifest = salmonn_parts.make_manifest(parts)
     schemas.write_manifest(manifest, tmp_path / "manifest.parquet")
-    files = {"output": "preds.csv", "answers": "responses.parquet", "summary": "labelling.json", "store": "asked"}
+    files = {"output": "preds.csv", "responses": "responses.parquet", "summary": "labelling.json"}
+    files["response-dir"] = "asked"
     options = [item for option, name in files.items() for item in (f"--{option}", tmp_path / name)]
     settings = settings_json(system(parts))
     command = [sys.executable, SCRIPT, "--name", "z", "--settings", settings, "--seed", "7", "--cpus", "1", *options]

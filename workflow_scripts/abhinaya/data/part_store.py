@@ -58,8 +58,7 @@ class PartStore:
         wanted = [name for name in self.schema.names if name in {key, self.order, *columns}]
         found = [self._read(path, wanted) for path in self._parts()]
         table = pa.concat_tables([self.schema.empty_table().select(wanted), *found]).to_pandas()
-        by = [key] if self.order is None else [self.order, key]
-        return table.sort_values(by).drop_duplicates(key)[list(columns)]
+        return table.sort_values(list(filter(None, [self.order, key]))).drop_duplicates(key)[list(columns)]
 
     def write(self, rows: list[dict]) -> None:
         """Add `rows` (keys: columns of the schema) as one part, and merge parts when there are many."""
@@ -72,11 +71,7 @@ class PartStore:
         shutil.rmtree(self.folder)
 
     def alone(self) -> AbstractContextManager[None]:
-        """Keep other jobs out: they would do the same again, and merge parts that are being read.
-
-        Raises:
-            UserError: another job is at it.
-        """
+        """Keep other jobs out, with a `UserError`: they would do the same again, and merge parts that are read."""
         return locks.alone(self.folder / ".lock", f"another job is adding {self.rows}; wait until it has ended")
 
     @contextmanager
