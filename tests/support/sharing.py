@@ -9,7 +9,8 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "workflow_scripts"))
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(TESTS.parent / "workflow_scripts"), str(TESTS)]
 
 import pandas as pd
 import torch

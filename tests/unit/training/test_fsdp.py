@@ -19,7 +19,7 @@ from abhinaya.training.train import fingerprint
 from support import running, salmonn_parts, text_corpus
 from support.speech_corpus import run
 
-SHARING = running.ROOT / "tests" / "sharing.py"
+SHARING = running.ROOT / "tests" / "support" / "sharing.py"
 SHARED = ("text/shared", "text/recomputed", "text/resumed", "salmonn/recomputed")
 
 

@@ -24,7 +24,7 @@ from support.speech_corpus import command, make_manifest, run, system
 
 SETTINGS = system()  # with dropout, layer drop and SpecAugment; two batches make a step
 STEPS = 3  # an epoch: 12 utterances by 4
-SIGNALLED = running.ROOT / "tests" / "signalled.py"
+SIGNALLED = running.ROOT / "tests" / "support" / "signalled.py"
 NOTED = """
 import signal, sys, time
 sys.path.insert(0, {scripts!r})
