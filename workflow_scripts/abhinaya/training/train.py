@@ -83,8 +83,10 @@ def train(
     }
     remarks = left_out + [f"{split}: {remark}" for split, part in data.items() for remark in part.remarks]
     if processes.is_main_process:
-        for line in [f"resuming from {checkpoint}"] * bool(checkpoint) + remarks:
-            tell(line)
+        if checkpoint:
+            tell(f"resuming from {checkpoint}")
+        for remark in remarks:
+            tell(remark)
     if settings.encoder.frozen:
         data = _encoded(classifier, data, checkpoints, settings, workers, processes)
     if settings.training.fsdp and processes.num_processes > 1:
@@ -97,20 +99,20 @@ def train(
         data,
         settings.training,
         autocast(settings, device),
-        seed,
-        checkpoints,
-        device,
-        processes,
-        workers,
+        seed=seed,
+        checkpoints=checkpoints,
+        device=device,
+        processes=processes,
+        workers=workers,
     )
+    started = time.monotonic()
     if checkpoint:
         loop.resume(checkpoint)
-    started = time.monotonic()
     _run(loop)
     measured = {
         **metrics.summary(loop.epochs, len(rows["train"]), settings.training.effective_batch),
         "steps": loop.step,
-        "seconds": time.monotonic() - started,  # since the last resumption, with checkpoints
+        "seconds": time.monotonic() - started,  # of this run, since its resumption, with loading and checkpoints
         "resumed_from": checkpoint and checkpoint.name,
         "device": str(device),
         "processes": processes.num_processes,
