@@ -42,7 +42,7 @@ UNDECAYED = re.compile(r"bias|layernorm|rmsnorm|(^|\.)norm($|\.)|_norm($|\.)")  
 
 
 class Loop:
-    """A training of `classifier`, of which steps 0 to `step` are done."""
+    """A training of `classifier`, of which `step` optimiser steps are done."""
 
     def __init__(
         self,
@@ -83,11 +83,12 @@ class Loop:
         self.accumulation = accumulation(training, processes.num_processes)
         self.steps_per_epoch = math.ceil(len(data["train"]) / training.effective_batch)
         self.steps = training.epochs * self.steps_per_epoch
-        self.step = 0  # optimiser steps done
+        self.step = 0
         self.best_step: int | None = None  # that of the checkpoint with the best macro-F1, the first of equals
         self.epochs: list[dict] = []  # those done, evaluation included, as `metrics.json` tells them
         self.epoch_loss = torch.tensor(0.0, device=device)  # sum over the steps of the epoch under way
-        self.began = time.monotonic()  # when the epoch did, had it never been broken off
+        self.spent = 0.0  # seconds on the epoch under way before this run
+        self.began = 0.0  # when that epoch did, had it never been broken off
         self.trained: float | None = None  # when its last step ended
 
     def run(self, agreement: Agreement) -> None:
@@ -107,6 +108,7 @@ class Loop:
 
     def train_epoch(self, epoch: int) -> None:
         """Do the epoch's steps that are not done yet; none where its evaluation alone is left."""
+        self.began, self.spent = time.monotonic() - self.spent, 0.0
         train, done = self.data["train"], self.step - epoch * self.steps_per_epoch
         train.epoch = epoch
         order = LengthGrouped(train.sizes, self.training.effective_batch, self.seed)
@@ -241,7 +243,7 @@ class Loop:
         self.optimizer.load_state_dict(moments)
         state = files.read_json(checkpoint / resume.STATE)
         self.step, self.best_step, self.epochs = state["step"], state["best_step"], state["epochs"]
-        self.began = time.monotonic() - state["seconds"]
+        self.spent = state["seconds"]
         parts = state["processes"]
         losses = [math.nan if part["loss"] is None else part["loss"] for part in parts]
         if len(parts) == self.processes.num_processes:
