@@ -1,7 +1,7 @@
 """The training loop: optimiser steps, epochs, evaluations and checkpoints, in one process or in several.
 
     loop = Loop(...)
-    loop.resume(checkpoint)  # where there is one
+    loop.load(checkpoint)  # where there is one
     loop.run(agreement)
 
 Every process runs the same loop on its own batches; DDP averages their gradients, and the first process alone writes.
@@ -236,7 +236,7 @@ class Loop:
             resume.remove_others(self.checkpoints, kept)
         self.processes.wait_for_everyone()
 
-    def resume(self, checkpoint: Path) -> None:
+    def load(self, checkpoint: Path) -> None:
         """Go on from where `checkpoint` was saved, to the same bytes if there are as many processes as then."""
         load_weights(self.classifier, checkpoint / WEIGHTS)
         moments = torch.load(checkpoint / resume.OPTIMIZER, map_location=self.device, weights_only=True)

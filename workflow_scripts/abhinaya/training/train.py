@@ -107,7 +107,7 @@ def train(
     )
     started = time.monotonic()
     if checkpoint:
-        loop.resume(checkpoint)
+        loop.load(checkpoint)
     _run(loop)
     measured = {
         **metrics.summary(loop.epochs, len(rows["train"]), settings.training.effective_batch),
