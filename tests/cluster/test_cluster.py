@@ -192,7 +192,7 @@ def heeds_signals(process: psutil.Process) -> bool:
 
 
 def checkpoints(checkout: Path) -> list[Path]:
-    return list(checkout.glob("results/baseline/checkpoints/checkpoint-*/trainer_state.json"))
+    return list(checkout.glob("results/baseline/checkpoints/checkpoint-*"))
 
 
 def resumed_from(checkout: Path) -> int:

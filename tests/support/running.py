@@ -11,13 +11,13 @@ TEST_CONFIG = ROOT / "config" / "test.yaml"
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, {scripts!r})
-from abhinaya.training import train as training
-begin = training.Epochs.on_epoch_begin
-def kill(self, args, state, control, **rest):
-    if round(state.epoch) == {epochs}:
+from abhinaya.training.loop import Loop
+train_epoch = Loop.train_epoch
+def kill(self, epoch):
+    if epoch == {epochs}:
         os.kill(os.getpid(), signal.SIGKILL)
-    begin(self, args, state, control, **rest)
-training.Epochs.on_epoch_begin = kill
+    train_epoch(self, epoch)
+Loop.train_epoch = kill
 import train
 train.main()
 """

@@ -10,15 +10,15 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflow_scripts"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import pandas as pd
 import torch
-from accelerate import Accelerator
 from torch.distributed.tensor import DTensor
 
 from abhinaya.config.system import TrainedSystem
 from abhinaya.runtime import files
-from abhinaya.training import train as training
+from abhinaya.training.loop import Loop
 from support import salmonn_parts, speech_corpus, text_corpus
 
 RUNS = {  # what each goes through: options of `training`, and whether it is broken off in between
@@ -56,23 +56,21 @@ def held(model: torch.nn.Module) -> dict[str, int]:
 
 
 def train(settings: TrainedSystem, manifest: pd.DataFrame, folder: Path, broken_off: bool) -> None:
-    begin = training.Epochs.on_epoch_begin
+    train_epoch = Loop.train_epoch
 
-    def watched(self, args, state, control, model=None, **rest) -> None:
-        if round(state.epoch) == 1:
-            files.write_json(held(model), folder / f"held-{os.environ['RANK']}.json")
+    def watched(self: Loop, epoch: int) -> None:
+        if epoch == 1:
+            files.write_json(held(self.classifier), folder / f"held-{os.environ['RANK']}.json")
             if broken_off:
                 raise Stop
-        begin(self, args, state, control, **rest)
+        train_epoch(self, epoch)
 
-    training.Epochs.on_epoch_begin = watched
-    # As on GPUs, where accelerate does not let DDP have a model with shares.
-    Accelerator.multi_device = property(lambda _: settings.training.fsdp)
+    Loop.train_epoch = watched
     try:
         speech_corpus.run(settings, manifest, folder)
     except Stop:
         assert broken_off
-    training.Epochs.on_epoch_begin = begin
+    Loop.train_epoch = train_epoch
 
 
 if __name__ == "__main__":

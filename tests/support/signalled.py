@@ -27,22 +27,23 @@ def load(*_: object) -> None:
     time.sleep(60)
 
 
-def on_step_end(self, args, state, control, **rest) -> None:
-    if state.global_step == STEP:
-        send()
-        while args.process_index == 0 and not self.agreement.noted.number:
-            time.sleep(0.01)
-    end_step(self, args, state, control, **rest)
-
-
 if launch.is_launched() or "--nodes" not in sys.argv:  # what only launches need not import torch
-    from abhinaya.training import train
+    from abhinaya.training import train as training
+    from abhinaya.training.loop import Loop
 
-    end_step = train.Checkpoints.on_step_end
+    end_step = Loop.end_step
+
+    def signalled_step(self: Loop) -> None:
+        if self.step == STEP:
+            send()
+            while self.processes.is_main_process and not self.agreement.noted.number:
+                time.sleep(0.01)
+        end_step(self)
+
     if STEP:
-        train.Checkpoints.on_step_end = on_step_end
+        Loop.end_step = signalled_step
     else:
-        train.build = load
+        training.build = load
 
 if __name__ == "__main__":
     train.errors.run(train.main)

@@ -35,7 +35,6 @@ EXTRAS = [Requirement(line) for lines in PROJECT["optional-dependencies"].values
 LOCKS_ONLY = {"whisperx", "faster-whisper", "ctranslate2"}
 # Dependencies that no module imports, and for whom they are.
 BEHIND = {
-    "accelerate": "transformers' Trainer",
     "protobuf": "transformers, for SentencePiece models",
     "sentencepiece": "transformers, for SentencePiece models",
 }

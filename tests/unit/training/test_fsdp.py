@@ -15,11 +15,11 @@ from abhinaya.prediction import predict
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
 from abhinaya.training import fsdp
-from abhinaya.training.train import fingerprint
+from abhinaya.training.resume import fingerprint
 from support import running, salmonn_parts, text_corpus
 from support.speech_corpus import run
 
-SHARING = running.ROOT / "tests" / "sharing.py"
+SHARING = running.ROOT / "tests" / "support" / "sharing.py"
 SHARED = ("text/shared", "text/recomputed", "text/resumed", "salmonn/recomputed")
 
 

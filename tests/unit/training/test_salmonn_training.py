@@ -15,7 +15,7 @@ from abhinaya.modeling.encoders.salmonn import pretrained_weights
 from abhinaya.prediction import predict
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
-from abhinaya.training import train
+from abhinaya.training.loop import Loop
 from support import running, salmonn_parts
 from support.salmonn_parts import system
 from support.speech_corpus import command, run
@@ -66,15 +66,15 @@ def test_only_what_was_trained_is_stored(finished: Path) -> None:
 def test_a_run_broken_off_goes_on_to_the_same_bytes(
     finished: Path, parts: Path, manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begin = train.Epochs.on_epoch_begin
+    train_epoch = Loop.train_epoch
 
-    def stop(self: train.Epochs, args: object, state: object, control: object, **rest: object) -> None:
-        if round(state.epoch) == 1:
+    def stop(self: Loop, epoch: int) -> None:
+        if epoch == 1:
             raise Stop
-        begin(self, args, state, control, **rest)
+        train_epoch(self, epoch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.Epochs, "on_epoch_begin", stop)
+        patch.setattr(Loop, "train_epoch", stop)
         with pytest.raises(Stop):
             run(system(parts, audio_encoder=CLIP), manifest, tmp_path)
     resumed = run(system(parts, audio_encoder=CLIP), manifest, tmp_path)

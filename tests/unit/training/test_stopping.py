@@ -19,12 +19,13 @@ from abhinaya.modeling import checkpoint
 from abhinaya.runtime import files, launch, locks
 from abhinaya.runtime.errors import UserError
 from abhinaya.training import train
+from abhinaya.training.loop import Loop
 from support import running
 from support.speech_corpus import command, make_manifest, run, system
 
 SETTINGS = system()  # with dropout, layer drop and SpecAugment; two batches make a step
 STEPS = 3  # an epoch: 12 utterances by 4
-SIGNALLED = running.ROOT / "tests" / "signalled.py"
+SIGNALLED = running.ROOT / "tests" / "support" / "signalled.py"
 NOTED = """
 import signal, sys, time
 sys.path.insert(0, {scripts!r})
@@ -69,18 +70,15 @@ errors.run(main)
 # Two processes; the second is late at the end of each step, and the first gets a signal in the second step.
 AGREEING = """
 import signal, sys, time
-from types import SimpleNamespace
 sys.path.insert(0, {scripts!r})
-import torch
 from torch import distributed
 from abhinaya.runtime import signals
-from abhinaya.training.trainer import Checkpoints
+from abhinaya.training.agreement import Agreement
 distributed.init_process_group("gloo")
-rank, steps, waited = distributed.get_rank(), 0, 0.0
-args, control = SimpleNamespace(world_size=2, device=torch.device("cpu")), SimpleNamespace(should_save=False)
+rank, steps, waited, number = distributed.get_rank(), 0, 0.0, 0
 with signals.Noted() as noted:
-    checkpoints = Checkpoints(None, noted, None)
-    while not control.should_save:
+    agreement = Agreement(noted)
+    while not number:
         distributed.barrier()  # as gradients are averaged in each step
         steps += 1
         if rank == 0 and steps == 2:
@@ -88,9 +86,9 @@ with signals.Noted() as noted:
         if rank == 1:
             time.sleep(0.5)
         begin = time.monotonic()
-        checkpoints.on_step_end(args, SimpleNamespace(global_step=steps), control)
+        number = agreement()
         waited = max(waited, time.monotonic() - begin)
-print(rank, steps, signal.Signals(checkpoints.number).name, "waited" if waited > 0.3 else "went on")
+print(rank, steps, signal.Signals(number).name, "waited" if waited > 0.3 else "went on")
 distributed.barrier()
 """
 
@@ -122,16 +120,16 @@ def epochs(model: Path) -> list[dict]:
 
 
 def at(event: str, step: int, act: Callable[[], object], patch: pytest.MonkeyPatch) -> None:
-    """Have `act` called when the callback gets to `event` after so many steps, once."""
-    original, done = getattr(train.Checkpoints, event), []
+    """Have `act` called when the loop gets to its method `event` after so many steps, once."""
+    original, done = getattr(Loop, event), []
 
-    def acting(self: train.Checkpoints, args: object, state: object, control: object, **rest: object) -> None:
-        if state.global_step == step and not done:
+    def acting(self: Loop, *arguments: object) -> None:
+        if self.step == step and not done:
             done.append(step)
             act()
-        original(self, args, state, control, **rest)
+        original(self, *arguments)
 
-    patch.setattr(train.Checkpoints, event, acting)
+    patch.setattr(Loop, event, acting)
 
 
 def stop() -> None:
@@ -144,12 +142,12 @@ def stop() -> None:
 @pytest.mark.parametrize(
     ("event", "step"),
     [
-        ("on_step_end", 1),
-        ("on_step_end", STEPS + 2),
-        ("on_step_end", STEPS),  # before the evaluation
-        ("on_step_end", 3 * STEPS),
-        ("on_prediction_step", 2 * STEPS),
-        ("on_prediction_step", 3 * STEPS),
+        ("end_step", 1),
+        ("end_step", STEPS + 2),
+        ("end_step", STEPS),  # before the evaluation
+        ("end_step", 3 * STEPS),
+        ("end_batch", 2 * STEPS),
+        ("end_batch", 3 * STEPS),
     ],
 )
 def test_a_run_goes_on_from_the_step_where_a_signal_ended_it(
@@ -180,7 +178,7 @@ def test_the_time_of_a_broken_epoch_is_that_of_both_parts(
     manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        at("on_step_end", 2, lambda: (time.sleep(2), signal.raise_signal(signal.SIGTERM)), patch)
+        at("end_step", 2, lambda: (time.sleep(2), signal.raise_signal(signal.SIGTERM)), patch)
         with pytest.raises(SystemExit):
             run(SETTINGS, manifest, tmp_path)
     first = files.read_json(run(SETTINGS, manifest, tmp_path) / "metrics.json")["epochs"][0]
@@ -190,7 +188,7 @@ def test_the_time_of_a_broken_epoch_is_that_of_both_parts(
 def test_a_signal_after_the_last_evaluation_changes_nothing(
     finished: Path, manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at("on_save", 3 * STEPS, lambda: signal.raise_signal(signal.SIGTERM), monkeypatch)
+    at("save", 3 * STEPS, lambda: signal.raise_signal(signal.SIGTERM), monkeypatch)
     assert_same(run(SETTINGS, manifest, tmp_path), finished)
 
 
@@ -208,7 +206,7 @@ def test_processes_that_load_serve_on(
         sent.extend(workers)
 
     monkeypatch.setattr(train, "claim", lambda *_: (torch.device("cpu"), 1))
-    at("on_step_end", 1, signal_all, monkeypatch)
+    at("end_step", 1, signal_all, monkeypatch)
     assert_same(run(SETTINGS, manifest, tmp_path), finished)
     assert sent
 
@@ -252,9 +250,7 @@ def test_more_checkpoints_change_nothing(finished: Path, manifest: pd.DataFrame,
     assert_same(run(system(save_steps=1), manifest, tmp_path), finished)
 
 
-@pytest.mark.parametrize(
-    ("event", "step", "last"), [("on_step_end", STEPS + 2, 4), ("on_prediction_step", 2 * STEPS, 6)]
-)
+@pytest.mark.parametrize(("event", "step", "last"), [("end_step", STEPS + 2, 4), ("end_batch", 2 * STEPS, 6)])
 def test_a_killed_run_goes_on_within_an_epoch(
     event: str,
     step: int,

@@ -18,7 +18,7 @@ from abhinaya.modeling import checkpoint
 from abhinaya.prediction import predict
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
-from abhinaya.training import train
+from abhinaya.training import resume
 from support import running, speech_corpus, text_corpus
 from support.speech_corpus import command, run
 from support.text_corpus import save_llama, system
@@ -88,10 +88,10 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
 
 def test_other_words_make_another_task(settings: TextSystem, manifest: pd.DataFrame) -> None:
     other = manifest.assign(text="something else")
-    one, two = (train.fingerprint(settings, {"train": rows}, 1) for rows in (manifest, other))
+    one, two = (resume.fingerprint(settings, {"train": rows}, 1) for rows in (manifest, other))
     assert one != two
     speech = speech_corpus.system()
-    one, two = (train.fingerprint(speech, {"train": rows}, 1) for rows in (manifest, other))
+    one, two = (resume.fingerprint(speech, {"train": rows}, 1) for rows in (manifest, other))
     assert one == two
 
 
@@ -183,11 +183,11 @@ def test_a_base_that_has_changed_is_refused(llama: Path, manifest: pd.DataFrame,
     shutil.copytree(llama, tmp_path / "base")
     settings = system(tmp_path / "base", epochs=1)
     model = run(settings, manifest, tmp_path)
-    before = train.fingerprint(settings, {"train": manifest}, 1)
+    before = resume.fingerprint(settings, {"train": manifest}, 1)
     file = tmp_path / "base" / "model.safetensors"
     weights = load_file(file)
     weights["model.norm.weight"] += 0.5
     save_file(weights, file, metadata={"format": "pt"})
-    assert train.fingerprint(settings, {"train": manifest}, 1) != before
+    assert resume.fingerprint(settings, {"train": manifest}, 1) != before
     with pytest.raises(UserError, match="has changed since it was trained on; train it again"):
         predict.predict(model, manifest, cpus=1)

@@ -5,28 +5,31 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from accelerate import PartialState
 from safetensors.torch import load_file
 from scipy.special import softmax
-from transformers import EvalPrediction, WhisperConfig, WhisperFeatureExtractor, WhisperModel
+from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
 import train
 from abhinaya.config import parse
 from abhinaya.config.system import SpeechSystem
 from abhinaya.data import schemas
-from abhinaya.data.dataset import LengthGrouped
+from abhinaya.data.dataset import LengthGrouped, Utterances
 from abhinaya.data.schemas import PROBABILITIES
 from abhinaya.labels import CLASSES
 from abhinaya.modeling import checkpoint
 from abhinaya.prediction import predict
 from abhinaya.runtime import errors, files
 from abhinaya.runtime.errors import UserError
+from abhinaya.training import loop, metrics, resume
 from abhinaya.training import train as training
+from abhinaya.training.loop import Loop
 from support import flushes, running
 from support.cached import cached, trained
 from support.speech_corpus import CERTAIN, WHISPER, as_json, command, make_manifest, run, system
@@ -55,14 +58,14 @@ def interrupted(manifest: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory
     """The folder of a run that ended as its third epoch began."""
     folder = tmp_path_factory.mktemp("interrupted")
     with pytest.MonkeyPatch.context() as patch:
-        begin = training.Epochs.on_epoch_begin
+        train_epoch = Loop.train_epoch
 
-        def stop(self: training.Epochs, args: object, state: object, control: object, **_: object) -> None:
-            if round(state.epoch) == 2:
+        def stop(self: Loop, epoch: int) -> None:
+            if epoch == 2:
                 raise Stop
-            begin(self, args, state, control)
+            train_epoch(self, epoch)
 
-        patch.setattr(training.Epochs, "on_epoch_begin", stop)
+        patch.setattr(Loop, "train_epoch", stop)
         with pytest.raises(Stop):
             run(SETTINGS, manifest, folder)
     return folder
@@ -72,8 +75,6 @@ def interrupted(manifest: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory
 def broken_off(interrupted: Path, tmp_path: Path) -> Path:
     """A copy of `interrupted` to go on from."""
     shutil.copytree(interrupted, tmp_path / "run")
-    for state in (tmp_path / "run" / "checkpoints").glob("checkpoint-*/trainer_state.json"):
-        state.write_text(state.read_text().replace(str(interrupted), str(tmp_path / "run")))
     return tmp_path / "run"
 
 
@@ -132,15 +133,12 @@ def test_metrics_of_the_run(finished: Path) -> None:
 def test_the_time_of_a_step_is_without_evaluation(
     manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measure = training.macro_f1
-
-    def slowly(found: EvalPrediction) -> dict[str, float]:
+    def slowly(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         time.sleep(1.0)
-        return measure(found)
+        return metrics.scores(logits, labels)
 
-    monkeypatch.setattr(training, "macro_f1", slowly)
-    metrics = files.read_json(run(system(epochs=1), manifest, tmp_path) / "metrics.json")
-    (epoch,) = metrics["epochs"]
+    monkeypatch.setattr(loop, "scores", slowly)
+    (epoch,) = files.read_json(run(system(epochs=1), manifest, tmp_path) / "metrics.json")["epochs"]
     assert epoch["train_seconds"] < epoch["seconds"] - 1.0
 
 
@@ -161,14 +159,14 @@ def test_each_epoch_draws_its_own_order_and_crops(
     manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: dict[int, list[int]] = {0: [], 1: []}
-    load = training.Utterances.__getitem__
+    load = Utterances.__getitem__
 
-    def record(self: training.Utterances, index: int) -> dict:
+    def record(self: Utterances, index: int) -> dict:
         if self.seed is not None:
             drawn[self.epoch].append(index)
         return load(self, index)
 
-    monkeypatch.setattr(training.Utterances, "__getitem__", record)
+    monkeypatch.setattr(Utterances, "__getitem__", record)
     run(system(epochs=2), manifest, tmp_path)
     assert sorted(drawn[0]) == sorted(drawn[1]) == list(range(12))
     assert drawn[0] != drawn[1]
@@ -179,27 +177,28 @@ def test_validation_is_batched_by_length_and_measured_whole(
 ) -> None:
     """The longest clips first, four at once: neighbours in length are padded together."""
     loaded: list[int] = []
-    measured: list[EvalPrediction] = []
-    load, measure = training.Utterances.__getitem__, training.macro_f1
+    measured: list[tuple[np.ndarray, np.ndarray]] = []
+    load = Utterances.__getitem__
 
-    def record(self: training.Utterances, index: int) -> dict:
+    def record(self: Utterances, index: int) -> dict:
         if self.seed is None:
             loaded.append(index)
         return load(self, index)
 
-    def keep(found: EvalPrediction) -> dict[str, float]:
-        measured.append(found)
-        return measure(found)
+    def keep(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        measured.append((logits, labels))
+        return metrics.scores(logits, labels)
 
-    monkeypatch.setattr(training.Utterances, "__getitem__", record)
-    monkeypatch.setattr(training, "macro_f1", keep)
+    monkeypatch.setattr(Utterances, "__getitem__", record)
+    monkeypatch.setattr(loop, "scores", keep)
     model = run(system({"max_seconds": 2.0}, epochs=1), manifest, tmp_path)
     validation = manifest[manifest["split"] == "validation"].reset_index(drop=True)
     order = validation["duration"].sort_values(ascending=False).index.tolist()
     assert loaded == order != sorted(order)
     found = predict.predict(model, validation, cpus=1)[list(PROBABILITIES)].to_numpy()[order]
-    np.testing.assert_allclose(found, softmax(measured[0].predictions, axis=-1), atol=1e-5)
-    assert [CLASSES[index] for index in measured[0].label_ids] == validation["EmoClass"][order].tolist()
+    ((logits, labels),) = measured
+    np.testing.assert_allclose(found, softmax(logits, axis=-1), atol=1e-5)
+    assert [CLASSES[index] for index in labels] == validation["EmoClass"][order].tolist()
 
 
 def test_nothing_older_goes_before_the_new_is_on_the_disk(
@@ -207,15 +206,19 @@ def test_nothing_older_goes_before_the_new_is_on_the_disk(
 ) -> None:
     """Neither an older checkpoint, nor the last one, which a run that is broken off goes on from."""
     events = flushes.recorded(monkeypatch)
-    saved = training.ClassifierTrainer._save_checkpoint
+    saved = resume.save
     contents: dict[str, set[Path]] = {}
 
-    def save(self: training.ClassifierTrainer, *rest: object) -> None:
-        saved(self, *rest)
-        folder = Path(self.args.output_dir, f"checkpoint-{self.state.global_step}")
+    def save(folder: Path, *rest: object) -> None:
+        before = folder.is_dir()
+        saved(folder, *rest)
+        if before:  # before the epoch's evaluation; now its results are added
+            flushes.assert_spared(folder / resume.STATE, events)
+        else:
+            flushes.assert_spared(folder, events)
         contents[folder.name] = {folder, *folder.rglob("*")}
 
-    monkeypatch.setattr(training.ClassifierTrainer, "_save_checkpoint", save)
+    monkeypatch.setattr(resume, "save", save)
     model = run(system(save_steps=2), manifest, tmp_path)
     flushes.assert_spared(model, events)
     assert events.index(("remove", tmp_path / "checkpoints")) > events.index(("rename", model))
@@ -245,7 +248,7 @@ def test_the_stored_epoch_is_the_best(finished: Path, manifest: pd.DataFrame) ->
 
 def test_macro_f1_by_hand() -> None:
     logits = np.eye(8)[[0, 0, 1, 1, 1]]
-    found = training.macro_f1(EvalPrediction(predictions=logits, label_ids=np.array([0, 1, 1, 1, 2])))
+    found = metrics.scores(logits, np.array([0, 1, 1, 1, 2]))
     assert found["macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
     assert found["uar"] == pytest.approx((1 + 2 / 3 + 0) / 3)
     assert found["accuracy"] == pytest.approx(3 / 5)
@@ -270,7 +273,7 @@ def test_a_resumed_run_is_as_if_undisturbed(
 @pytest.mark.slow
 def test_a_process_killed_outright_goes_on(finished: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
     running.train_killed(*command(SETTINGS, manifest, tmp_path), epochs=1)
-    assert (tmp_path / "checkpoints" / f"checkpoint-{STEPS}" / "trainer_state.json").is_file()
+    assert (tmp_path / "checkpoints" / f"checkpoint-{STEPS}").is_dir()
     assert not (tmp_path / "model").exists()
     resumed = run(SETTINGS, manifest, tmp_path)
     assert files.read_json(resumed / "metrics.json")["resumed_from"] == f"checkpoint-{STEPS}"
@@ -284,10 +287,54 @@ def test_a_half_written_checkpoint_is_passed_over(state: str | None, broken_off:
     half.mkdir()
     (half / checkpoint.WEIGHTS).write_bytes((last / checkpoint.WEIGHTS).read_bytes()[:100])
     if state is not None:
-        (half / "trainer_state.json").write_text(state)
-    task = files.read_json(broken_off / "checkpoints" / training.FINGERPRINT)
-    assert training._checkpoint_of(task, broken_off / "checkpoints") == str(last)
+        (half / resume.STATE).write_text(state)
+    task = files.read_json(broken_off / "checkpoints" / resume.FINGERPRINT)
+    assert resume.checkpoint_of(task, broken_off / "checkpoints") == last
     assert not half.exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "write", "step", "last"),
+    [
+        (resume, "save_weights", 2, 1),
+        (files, "write_json", 2, 1),  # weights and moments are written
+        (files, "put_in_place", 2, 1),  # all is written, and has no name yet
+        (resume, "remove_others", 2, 2),
+        (files, "write_json", STEPS, STEPS),  # the results of an evaluation that a checkpoint came before
+        (resume, "remove_others", STEPS, STEPS),
+    ],
+)
+def test_a_run_killed_while_it_writes_a_checkpoint(
+    module: ModuleType,
+    write: str,
+    step: int,
+    last: int,
+    finished: Path,
+    manifest: pd.DataFrame,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is half written never has a checkpoint's name, and the run goes on from the one before."""
+    save, original = resume.save, getattr(module, write)
+
+    def killed(folder: Path, *rest: object) -> None:
+        def stop(*arguments: object) -> None:
+            if write != "put_in_place" or arguments[-1] == folder:
+                raise Stop
+            original(*arguments)
+
+        if folder.name == f"checkpoint-{step}" and (step < STEPS or folder.is_dir()):
+            patch.setattr(module, write, stop)
+        save(folder, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "save", killed)
+        with pytest.raises(Stop):
+            run(system(save_steps=1), manifest, tmp_path)
+    resumed = run(SETTINGS, manifest, tmp_path)
+    assert files.read_json(resumed / "metrics.json")["resumed_from"] == f"checkpoint-{last}"
+    assert (resumed / checkpoint.WEIGHTS).read_bytes() == (finished / checkpoint.WEIGHTS).read_bytes()
+    assert epochs(resumed) == epochs(finished)
 
 
 def test_a_run_killed_before_its_model_was_written(
@@ -321,7 +368,7 @@ def test_checkpoints_of_another_task_are_discarded(
 
 def test_seed_settings_and_data_make_the_task(manifest: pd.DataFrame) -> None:
     tasks = [
-        training.fingerprint(settings, {"train": rows}, seed)
+        resume.fingerprint(settings, {"train": rows}, seed)
         for settings, rows, seed in (
             (SETTINGS, manifest, 1),
             (SETTINGS, manifest, 2),
@@ -336,10 +383,10 @@ def test_seed_settings_and_data_make_the_task(manifest: pd.DataFrame) -> None:
 
 def test_resources_and_words_do_not_make_another_task(manifest: pd.DataFrame) -> None:
     rows = {"train": manifest}
-    plain = training.fingerprint(SETTINGS, rows, 1)
+    plain = resume.fingerprint(SETTINGS, rows, 1)
     resources = SETTINGS.resources.model_copy(update={"cpus": 7})
     assert (
-        training.fingerprint(SETTINGS.model_copy(update={"description": "x", "resources": resources}), rows, 1) == plain
+        resume.fingerprint(SETTINGS.model_copy(update={"description": "x", "resources": resources}), rows, 1) == plain
     )
 
 
@@ -392,13 +439,15 @@ def test_accumulated_gradients_equal_one_large_batch(accumulated: Path, manifest
 @pytest.mark.parametrize(("batch", "accumulation", "processes"), [(8, 1, 1), (2, 2, 2), (1, 2, 4)])
 def test_a_step_has_the_same_utterances_however_it_is_cut(batch: int, accumulation: int, processes: int) -> None:
     sizes = np.random.default_rng(0).uniform(1, 10, 900).tolist()
-    trainer = SimpleNamespace(
-        args=SimpleNamespace(
-            train_batch_size=batch, gradient_accumulation_steps=accumulation, world_size=processes, seed=5
-        ),
-        train_dataset=SimpleNamespace(sizes=sizes),
-    )
-    assert list(training.ClassifierTrainer._get_train_sampler(trainer)) == list(LengthGrouped(sizes, 8, 5))
+    order = list(LengthGrouped(sizes, 8, 5))
+    shares = []
+    for index in range(processes):
+        place = SimpleNamespace(num_processes=processes, process_index=index)
+        batches = Loop.share(SimpleNamespace(processes=place), order, batch)
+        shares.append([batches[start : start + accumulation] for start in range(0, len(batches), accumulation)])
+    steps = [sorted(index for part in parts for one in part for index in one) for parts in zip(*shares, strict=True)]
+    assert steps[:-1] == [sorted(order[start : start + 8]) for start in range(0, 896, 8)]
+    assert steps[-1] == sorted(order[896:])  # the last four
 
 
 @pytest.mark.slow
@@ -412,26 +461,47 @@ def test_two_processes_do_as_one(accumulated: Path, manifest: pd.DataFrame, tmp_
     assert not (tmp_path / "checkpoints").exists()
 
 
+@pytest.mark.slow
+def test_a_run_goes_on_in_more_processes(
+    accumulated: Path, manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From within an epoch; what the epoch's loss was so far counts."""
+    end_step = Loop.end_step
+
+    def stop(self: Loop) -> None:
+        end_step(self)
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "end_step", stop)
+        with pytest.raises(Stop):
+            saving = CERTAINLY.training.model_copy(update={"save_steps": 1})
+            run(CERTAINLY.model_copy(update={"training": saving}), manifest, tmp_path)
+    done = running.python(running.TRAIN, *command(CERTAINLY, manifest, tmp_path), processes=2)
+    assert done.returncode == 0, done.stderr
+    assert files.read_json(tmp_path / "model" / "metrics.json")["resumed_from"] == "checkpoint-1"
+    assert_near(tmp_path / "model", accumulated)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_cached_features_train_to_what_prediction_sees(
     precision: str, manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The validation logits of the best epoch, from cached features, are those of `predict` from the audio."""
     seen = []
-    measure = training.macro_f1
 
-    def record(found: EvalPrediction) -> dict[str, float]:
-        seen.append(found)
-        return measure(found)
+    def record(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        seen.append((logits, labels))
+        return metrics.scores(logits, labels)
 
-    monkeypatch.setattr(training, "macro_f1", record)
+    monkeypatch.setattr(loop, "scores", record)
     settings = system({"model": "random:whisper", "freeze": "all"}, epochs=2, precision=precision)
     model = trained(settings, manifest, tmp_path, cached(settings, manifest, tmp_path))
     validation = manifest[manifest["split"] == "validation"]
-    assert [len(found.label_ids) for found in seen] == [7, 7]  # none dropped, though 7 is no multiple of 4
-    best = seen[files.read_json(model / "metrics.json")["best_epoch"] - 1]
-    assert [CLASSES[index] for index in best.label_ids] == validation["EmoClass"].tolist()
-    expected = torch.from_numpy(best.predictions).double().softmax(-1)
+    assert [len(labels) for _, labels in seen] == [7, 7]  # none dropped, though 7 is no multiple of 4
+    logits, labels = seen[files.read_json(model / "metrics.json")["best_epoch"] - 1]
+    assert [CLASSES[index] for index in labels] == validation["EmoClass"].tolist()
+    expected = torch.from_numpy(logits).double().softmax(-1)
     found = (
         predict.predict(model, manifest, cpus=1)
         .set_index(schemas.KEY)
@@ -479,23 +549,19 @@ def test_too_few_gpus_are_told(manifest: pd.DataFrame, tmp_path: Path, monkeypat
     assert "resources.gpu: 4 asked for, 2 visible" in refused(SETTINGS, manifest, tmp_path, gpus=4)
 
 
-def test_batches_that_do_not_divide_are_told(
-    manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "3")
+def test_batches_that_do_not_divide_are_told() -> None:
     with pytest.raises(UserError, match=r"training\.effective_batch: 4 is not a multiple"):
-        training._arguments(SETTINGS, tmp_path, 7, 0, torch.device("cpu"))
+        loop.accumulation(SETTINGS.training, 3)
 
 
-def test_one_gpu_of_several_is_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without torchrun, Trainer would spread each batch over all the GPUs it sees."""
+def test_one_gpu_of_several_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
-    arguments = training._arguments(system(precision="fp32"), tmp_path, 7, 0, torch.device("cuda", 0))
-    assert arguments.device.type == "cuda"
-    assert arguments.n_gpu == 1
-    assert arguments.train_batch_size == 2
+    monkeypatch.setattr(PartialState, "_shared_state", {})
+    processes = training._processes(torch.device("cuda", 0))
+    assert processes.device.type == "cuda"
+    assert processes.num_processes == 1
 
 
 def test_the_script_tells_a_mistake_in_one_line(
@@ -527,7 +593,7 @@ def test_after_a_lack_of_memory_a_smaller_batch_goes_on(manifest: pd.DataFrame) 
     rows = {"train": manifest, "validation": manifest}
     smaller = {"batch_size": 1, "eval_batch_size": 1, "gradient_checkpointing": True, "fsdp": True}
     settings = SETTINGS.model_copy(update={"training": SETTINGS.training.model_copy(update=smaller)})
-    assert training.fingerprint(settings, rows, 7) == training.fingerprint(SETTINGS, rows, 7)
+    assert resume.fingerprint(settings, rows, 7) == resume.fingerprint(SETTINGS, rows, 7)
 
 
 def test_a_loading_process_that_meets_bad_audio_tells_it_in_a_line(
@@ -537,7 +603,7 @@ def test_a_loading_process_that_meets_bad_audio_tells_it_in_a_line(
     rows = manifest.assign(path=str(tmp_path / "gone.wav"))
 
     def load() -> None:
-        list(torch.utils.data.DataLoader(training.Utterances(rows, loader), num_workers=1))
+        list(torch.utils.data.DataLoader(Utterances(rows, loader), num_workers=1))
 
     with pytest.raises(SystemExit) as caught:
         errors.run(load)

@@ -38,7 +38,7 @@ class Classifier(nn.Module):
         if self.norm == "hidden":
             hidden = self.ln(hidden)
         logits = self.out(self.dropout(torch.relu(hidden)))
-        return {"logits": logits.float().masked_fill(self.untrained, float("-inf"))}  # a dict, as Trainer expects
+        return {"logits": logits.float().masked_fill(self.untrained, float("-inf"))}
 
     def saved(self) -> dict[str, Tensor]:
         """What a checkpoint must hold: the weights that cannot be had elsewhere."""

@@ -16,7 +16,7 @@ def computes_bf16(precision: str, device: torch.device) -> bool:
 
 
 def autocast(settings: TrainedSystem, device: torch.device) -> torch.autocast:
-    """The arithmetic of a forward pass, as Trainer does it."""
+    """The arithmetic of a forward pass; the loss is computed outside of it."""
     return torch.autocast(device.type, torch.bfloat16, enabled=is_bf16(settings, device))
 
 

@@ -1,7 +1,7 @@
 """Sharing the frozen weights of a language model among the processes of a training, by PyTorch's FSDP2."""
 
 import torch
-from torch import distributed, nn
+from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
@@ -37,8 +37,3 @@ def shard(classifier: Classifier, device: torch.device) -> None:
     fully_shard(encoder, mesh=mesh, ignored_params=set(encoder.parameters()))
     shares = [name for name, parameter in classifier.named_parameters() if isinstance(parameter, DTensor)]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(classifier, shares)
-
-
-def is_sharded(module: nn.Module) -> bool:
-    """Whether `module` holds shares of weights."""
-    return any(isinstance(parameter, DTensor) for parameter in module.parameters())

@@ -1,0 +1,304 @@
+"""The training loop: optimiser steps, epochs, evaluations and checkpoints, in one process or in several.
+
+    loop = Loop(...)
+    loop.load(checkpoint)  # where there is one
+    loop.run(agreement)
+
+Every process runs the same loop on its own batches; DDP averages their gradients, and the first process alone writes.
+"""
+
+import contextlib
+import math
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from accelerate.data_loader import BatchSamplerShard
+from accelerate.utils import gather, gather_object
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import BatchSampler, DataLoader
+from tqdm import tqdm
+from transformers import set_seed
+
+from abhinaya.config.system import Training
+from abhinaya.data.dataset import LengthGrouped, Utterances, collate, largest_first
+from abhinaya.modeling.checkpoint import WEIGHTS, load_weights
+from abhinaya.modeling.classifier import Classifier
+from abhinaya.modeling.losses import ClassLoss
+from abhinaya.runtime import files, signals
+from abhinaya.runtime.errors import UserError, tell
+from abhinaya.training import resume
+from abhinaya.training.agreement import Agreement, Stopped
+from abhinaya.training.metrics import scores
+
+Batch = dict[str, Tensor]
+UNDECAYED = re.compile(r"bias|layernorm|rmsnorm|(^|\.)norm($|\.)|_norm($|\.)")  # in lower-case names
+
+
+class Loop:
+    """A training of `classifier`, of which `step` optimiser steps are done."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        loss: ClassLoss,
+        data: dict[str, Utterances],
+        training: Training,
+        precision: torch.autocast,
+        seed: int,
+        checkpoints: Path,
+        device: torch.device,
+        processes: PartialState,
+        workers: int,
+    ) -> None:
+        """Move the classifier to `device` and prepare it for training.
+
+        Args:
+            data: the splits `train` and `validation`.
+            precision: of the forward pass.
+            seed: of the batches, and of dropout and the like.
+            checkpoints: folder of the run in progress.
+            workers: processes that load data for this one; 0: it does so itself.
+        """
+        set_seed(seed)  # what is drawn in training does not depend on how much was drawn before
+        self.data, self.training, self.precision, self.seed = data, training, precision, seed
+        self.checkpoints, self.device, self.processes, self.workers = checkpoints, device, processes, workers
+        self.classifier, self.loss = classifier.to(device), loss.to(device)
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(classifier, training.weight_decay),
+            lr=training.learning_rate,
+            betas=(0.9, training.adam_beta2),
+            eps=training.adam_epsilon,
+        )
+        self.model: nn.Module = classifier
+        if processes.num_processes > 1:
+            # Layer drop skips layers, and the mask embedding may have no use.
+            self.model = DistributedDataParallel(classifier, find_unused_parameters=True)
+        self.accumulation = accumulation(training, processes.num_processes)
+        self.steps_per_epoch = math.ceil(len(data["train"]) / training.effective_batch)
+        self.steps = training.epochs * self.steps_per_epoch
+        self.step = 0
+        self.best_step: int | None = None  # that of the checkpoint with the best macro-F1, the first of equals
+        self.epochs: list[dict] = []  # those done, evaluation included, as `metrics.json` tells them
+        self.epoch_loss = torch.tensor(0.0, device=device)  # sum over the steps of the epoch under way
+        self.spent = 0.0  # seconds on the epoch under way before this run
+        self.began = 0.0  # when that epoch did, had it never been broken off
+        self.trained: float | None = None  # when its last step ended
+
+    def run(self, agreement: Agreement) -> None:
+        """Train to the end and load the best epoch's weights.
+
+        Raises:
+            Stopped: a signal came; a checkpoint is saved.
+            UserError: the training diverged.
+        """
+        self.agreement = agreement
+        quiet = not self.processes.is_main_process or not sys.stderr.isatty()
+        with tqdm(total=self.steps, initial=self.step, unit="step", disable=quiet) as self.bar:
+            for epoch in range(len(self.epochs), self.training.epochs):
+                self.train_epoch(epoch)
+                self.end_epoch(epoch, *self.evaluate())
+        load_weights(self.classifier, self.checkpoint(self.best_step) / WEIGHTS)
+
+    def train_epoch(self, epoch: int) -> None:
+        """Do the epoch's steps that are not done yet; none where its evaluation alone is left."""
+        self.began, self.spent = time.monotonic() - self.spent, 0.0
+        train, done = self.data["train"], self.step - epoch * self.steps_per_epoch
+        train.epoch = epoch
+        order = LengthGrouped(train.sizes, self.training.effective_batch, self.seed)
+        order.epoch = epoch
+        batches = self.share(order, self.training.batch_size)[done * self.accumulation :]
+        random = resume.random_states(self.device)
+        loaded = iter(self.loader("train", batches))  # draws a random number
+        if done:  # that was drawn before the checkpoint
+            resume.set_random_states(random, self.device)
+        self.model.train()
+        for start in range(0, len(batches), self.accumulation):
+            sizes = [len(batch) for batch in batches[start : start + self.accumulation]]
+            self.train_step(islice(loaded, len(sizes)), len(sizes), sum(sizes))
+            self.step += 1
+            self.end_step()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()  # what was begun is part of the epoch
+        self.trained = time.monotonic()
+
+    def train_step(self, batches: Iterator[Batch], count: int, utterances: int) -> None:
+        """One step of the optimiser, from so many `batches` with so many `utterances` in this process.
+
+        Its loss is the mean over the utterances of all processes, of which each has as many.
+        """
+        processes = self.processes.num_processes
+        total = torch.tensor(processes * utterances, device=self.device)
+        for number, batch in enumerate(batches, start=1):
+            averaged = number == count or processes == 1
+            with contextlib.nullcontext() if averaged else self.model.no_sync():
+                logits, labels = self.forward(self.model, batch)
+                loss = self.loss(logits, labels, total) * processes  # DDP divides by it
+                loss.backward()
+            self.epoch_loss += loss.detach()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def forward(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits (B, 8) and labels (B,) on the device."""
+        inputs = {name: value.to(self.device) for name, value in batch.items()}
+        labels = inputs.pop("labels")
+        with self.precision:
+            return model(**inputs)["logits"], labels
+
+    def end_step(self) -> None:
+        """Save a checkpoint where one is due, and leave at a signal.
+
+        All processes leave at the same step, whichever of them the signal reaches first: one alone at the step that the
+        signal came in, several one or two steps later.
+        """
+        self.bar.update()
+        number, every = self.agreement(), self.training.save_steps
+        if number or (every and self.step % every == 0):
+            self.save()
+        if number:
+            raise Stopped(number)
+
+    @torch.no_grad()
+    def evaluate(self) -> tuple[Tensor, Tensor]:
+        """Logits (n, 8) and labels (n,) of the validation split, the longest first; the same in all processes."""
+        self.model.eval()
+        random = resume.random_states(self.device)  # the loader draws, too
+        order = largest_first(self.data["validation"].sizes)  # neighbours in size; the scores do not depend on it
+        found = []
+        for batch in self.loader("validation", self.share(order, self.training.eval_batch_size)):
+            found.append([gather(part) for part in self.forward(self.classifier, batch)])
+            self.end_batch(random)
+        logits, labels = (torch.cat(parts)[: len(order)] for parts in zip(*found, strict=True))
+        return logits, labels
+
+    def end_batch(self, random: dict) -> None:
+        """Leave an evaluation at a signal; a resumption does it again, from the `random` states that it began with."""
+        if number := self.agreement():
+            self.save(random)
+            raise Stopped(number)
+
+    def end_epoch(self, epoch: int, logits: Tensor, labels: Tensor) -> None:
+        """Record the epoch, save its checkpoint and tell the user how it went.
+
+        Raises:
+            UserError: the validation loss is no number.
+        """
+        validation_loss = self.loss(logits, labels).item()
+        measured = scores(logits.cpu().numpy(), labels.cpu().numpy())
+        if not math.isfinite(validation_loss):
+            raise UserError(
+                f"training diverged: the validation loss of epoch {epoch + 1} is no number; lower "
+                "`training.learning_rate`"
+            )
+        loss = gather(self.epoch_loss).mean().item() / self.steps_per_epoch
+        self.epoch_loss.zero_()
+        now = time.monotonic()
+        seconds, train_seconds = now - self.began, self.trained - self.began
+        self.began, self.trained = now, None  # a checkpoint from here on is of the next epoch
+        if self.best_step is None or measured["macro_f1"] > max(each["macro_f1"] for each in self.epochs):
+            self.best_step = self.step
+        losses = {"loss": loss, "validation_loss": validation_loss}
+        times = {"seconds": seconds, "train_seconds": train_seconds}
+        self.epochs.append({"epoch": epoch + 1, **losses, **measured, **times})
+        if self.processes.is_main_process:
+            self.bar.clear()
+            tell(
+                f"epoch {epoch + 1}/{self.training.epochs}  loss {loss:.4f}  validation loss {validation_loss:.4f}  "
+                f"macro-F1 {measured['macro_f1']:.4f}  ({seconds:.1f} s)"
+            )
+        self.save()
+
+    def save(self, random: dict | None = None) -> None:
+        """Save a checkpoint; older ones, except for the best, go when it is on the disk.
+
+        Args:
+            random: the states to go on with, if not those of now.
+        """
+        own = {"loss": self.epoch_loss.item(), "random": random or resume.random_states(self.device)}
+        parts = gather_object([own])
+        if self.processes.is_main_process:
+            state = {
+                "step": self.step,
+                "best_step": self.best_step,
+                "epochs": self.epochs,
+                "seconds": (self.trained or time.monotonic()) - self.began,
+                "processes": parts,
+            }
+            resume.save(self.checkpoint(self.step), self.classifier, self.optimizer, state)
+            kept = {self.checkpoint(step) for step in (self.step, self.best_step) if step is not None}
+            resume.remove_others(self.checkpoints, kept)
+        self.processes.wait_for_everyone()
+
+    def load(self, checkpoint: Path) -> None:
+        """Go on from where `checkpoint` was saved, to the same bytes if there are as many processes as then."""
+        load_weights(self.classifier, checkpoint / WEIGHTS)
+        moments = torch.load(checkpoint / resume.OPTIMIZER, map_location=self.device, weights_only=True)
+        self.optimizer.load_state_dict(moments)
+        state = files.read_json(checkpoint / resume.STATE)
+        self.step, self.best_step, self.epochs = state["step"], state["best_step"], state["epochs"]
+        self.spent = state["seconds"]
+        parts = state["processes"]
+        losses = [math.nan if part["loss"] is None else part["loss"] for part in parts]
+        if len(parts) == self.processes.num_processes:
+            self.epoch_loss.fill_(losses[self.processes.process_index])
+            resume.set_random_states(parts[self.processes.process_index]["random"], self.device)
+        else:
+            self.epoch_loss.fill_(sum(losses) / len(losses))  # which is the loss of all utterances
+
+    def checkpoint(self, step: int) -> Path:
+        return resume.folder_of(self.checkpoints, step)
+
+    def share(self, order: Sequence[int] | LengthGrouped, batch_size: int) -> list[list[int]]:
+        """This process's batches of the utterances in `order`.
+
+        Those of all processes are equal in number and, if there are several processes, in size: the last are filled up
+        with the first utterances.
+        """
+        batches = BatchSampler(order, batch_size, drop_last=False)
+        if self.processes.num_processes == 1:  # which has no other to be equal to
+            return list(batches)
+        return list(BatchSamplerShard(batches, self.processes.num_processes, self.processes.process_index))
+
+    def loader(self, split: str, batches: list[list[int]]) -> DataLoader:
+        return DataLoader(
+            self.data[split],
+            batch_sampler=batches,
+            collate_fn=collate,
+            num_workers=self.workers,
+            pin_memory=self.device.type == "cuda",
+            worker_init_fn=signals.outlive,
+        )
+
+
+def parameter_groups(classifier: Classifier, weight_decay: float) -> list[dict]:
+    """What is trained, for the optimiser: with weight decay, and without it biases and the weights of norms."""
+    norms = {
+        parameter for part in classifier.modules() if isinstance(part, nn.LayerNorm) for parameter in part.parameters()
+    }
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}  # is it decayed?
+    for name, parameter in classifier.named_parameters():
+        if parameter.requires_grad:
+            groups[parameter not in norms and not UNDECAYED.search(name.lower())].append(parameter)
+    return [{"params": groups[True], "weight_decay": weight_decay}, {"params": groups[False], "weight_decay": 0.0}]
+
+
+def accumulation(training: Training, processes: int) -> int:
+    """Batches of each process in an optimiser step.
+
+    Raises:
+        UserError: the effective batch cannot be cut so.
+    """
+    per_pass = training.batch_size * processes
+    if training.effective_batch % per_pass:
+        raise UserError(
+            f"training.effective_batch: {training.effective_batch} is not a multiple of batch_size x processes = "
+            f"{per_pass}; change one of them"
+        )
+    return training.effective_batch // per_pass
