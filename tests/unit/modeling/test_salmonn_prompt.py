@@ -115,13 +115,14 @@ def test_golden_hidden_states_and_logits(classifier: Classifier) -> None:
     """From golden speech tokens, all cases in one batch and each alone."""
     speech = torch.stack([ARRAYS[f"tokens_{facts['audio']}"] for facts in CASES.values()])
     hidden, lengths = classifier.encoder(list(CASES), speech)
-    logits = classifier(vectors=hidden, lengths=lengths)["logits"]
+    logits = classifier(cases=list(CASES), speech=speech)["logits"]
     for row, case in enumerate(CASES):
         np.testing.assert_allclose(hidden[row, : lengths[row]], ARRAYS[f"{case}_hidden"], atol=1e-4)
         np.testing.assert_allclose(logits[row], ARRAYS[f"{case}_logits"], atol=1e-5)
-        alone, length = classifier.encoder([case], speech[row : row + 1])
+        own = {"cases": [case], "speech": speech[row : row + 1]}
+        alone, _ = classifier.encoder(**own)
         np.testing.assert_allclose(alone[0], hidden[row, : lengths[row]], atol=2e-5)
-        np.testing.assert_allclose(classifier(vectors=alone, lengths=length)["logits"][0], logits[row], atol=1e-5)
+        np.testing.assert_allclose(classifier(**own)["logits"][0], logits[row], atol=1e-5)
 
 
 @torch.inference_mode()
@@ -136,7 +137,7 @@ def test_golden_numbers_from_features(classifier: Classifier) -> None:
         torch.tensor([len(audio) for audio in features]),
     )
     hidden, lengths = classifier.encoder(cases, speech)
-    logits = classifier(vectors=hidden, lengths=lengths)["logits"]
+    logits = classifier(cases=cases, speech=speech)["logits"]
     for row, case in enumerate(cases):
         np.testing.assert_allclose(hidden[row, : lengths[row]], ARRAYS[f"{case}_hidden"], atol=1e-4)
         np.testing.assert_allclose(logits[row], ARRAYS[f"{case}_logits"], atol=1e-5)
