@@ -6,7 +6,7 @@ from pathlib import Path
 
 from abhinaya.data.schemas import read_manifest
 from abhinaya.evaluation import submission
-from abhinaya.runtime.errors import run, tell
+from abhinaya.runtime.errors import print_line, run
 
 
 def main() -> None:
@@ -15,11 +15,11 @@ def main() -> None:
     rejected = submission.read_rejected(args.rejected) if args.rejected else []
     problems = submission.problems(table, read_manifest(args.manifest), rejected)
     for problem in problems:
-        tell(f"error: {args.submission}: {problem}")
+        print_line(f"error: {args.submission}: {problem}")
     if problems:
         sys.exit(1)
     for warning in submission.warnings(table, rejected):
-        tell(f"warning: {args.submission}: {warning}")
+        print_line(f"warning: {args.submission}: {warning}")
     print(f"{args.submission}: {len(table)} test files, each once, each with one of the eight letters")
 
 

@@ -33,7 +33,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    signals.end_at_once()
+    signals.restore_default()
     options = arguments()
     settings = parse(Trained, options.settings, where=f"systems.{options.name}")
     gpus = options.gpus // options.nodes  # of this machine

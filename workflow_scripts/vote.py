@@ -9,7 +9,7 @@ import pandas as pd
 
 from abhinaya.data.schemas import read_manifest, write_predictions
 from abhinaya.evaluation import submission, voting
-from abhinaya.runtime.errors import UserError, run, tell
+from abhinaya.runtime.errors import UserError, print_line, run
 from abhinaya.runtime.files import check_targets, write_csv, write_json
 
 
@@ -48,7 +48,7 @@ def check(submitted: pd.DataFrame, args: argparse.Namespace) -> None:
     if problems := submission.problems(submitted, read_manifest(args.manifest), rejected):
         raise UserError(f"submission: {'; '.join(problems)}; predict with all members on this manifest")
     for warning in submission.warnings(submitted, rejected):
-        tell(f"warning: submission: {warning}")
+        print_line(f"warning: submission: {warning}")
 
 
 def parse_args() -> argparse.Namespace:

@@ -135,7 +135,7 @@ def test_every_template_is_spoken_in_every_part():
             for filler in sum(sentences.FILLERS.values(), ()):
                 sentence = sentence.replace(filler, "_").replace(filler[0].upper() + filler[1:], "_")
             found.add(sentence)
-        return found
+        return value
 
     assert stems("train") == stems("development") == stems("test")
     assert len(stems("train")) == len(sentences.EMOTIONAL["A"])

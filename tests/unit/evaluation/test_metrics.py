@@ -186,7 +186,7 @@ def test_the_scores_replace_no_predictions(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = ["--manifest", "manifest.parquet", "--preds", "preds.csv", "--output", "./preds.csv"]
     monkeypatch.setattr(sys, "argv", ["score.py", *arguments])
-    with pytest.raises(UserError, match=r"preds\.csv: is read, and would be replaced"):
+    with pytest.raises(UserError, match=r"preds\.csv: is also an input"):
         score_script.main()
     assert (tmp_path / "preds.csv").read_bytes() == before
 

@@ -143,8 +143,8 @@ def run_script(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
 @pytest.mark.parametrize(
     ("output", "submission", "message"),
     [
-        ("s2.csv", "sub.csv", "s2.csv: is read, and would be replaced"),
-        ("out.csv", "s1.csv", "s1.csv: is read, and would be replaced"),
+        ("s2.csv", "sub.csv", "s2.csv: is also an input"),
+        ("out.csv", "s1.csv", "s1.csv: is also an input"),
         ("out.csv", "out.csv", "out.csv: is written already"),
         ("out.csv", "s1.csv/sub.csv", "sub.csv: cannot be written"),
     ],

@@ -29,8 +29,8 @@ NOTED = """
 import signal, sys, time
 sys.path.insert(0, {scripts!r})
 from abhinaya.runtime import signals
-signals.ECHO = 0.2
-with signals.Noted() as noted:
+signals.DUPLICATE_SECONDS = 0.2
+with signals.SignalRecorder() as noted:
     signal.raise_signal(signal.SIGUSR1)
     signal.raise_signal(signal.SIGTERM)
     print(noted.number, flush=True)
@@ -78,7 +78,7 @@ from abhinaya.training.trainer import Checkpoints
 distributed.init_process_group("gloo")
 rank, steps, waited = distributed.get_rank(), 0, 0.0
 args, control = SimpleNamespace(world_size=2, device=torch.device("cpu")), SimpleNamespace(should_save=False)
-with signals.Noted() as noted:
+with signals.SignalRecorder() as noted:
     checkpoints = Checkpoints(None, noted, None)
     while not control.should_save:
         distributed.barrier()  # as gradients are averaged in each step

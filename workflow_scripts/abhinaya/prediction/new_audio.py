@@ -24,7 +24,7 @@ from abhinaya.prediction import recordings
 from abhinaya.prediction.systems import SEED, Machine, System
 from abhinaya.runtime import files, library_logging
 from abhinaya.runtime.console import printable
-from abhinaya.runtime.errors import UserError, tell
+from abhinaya.runtime.errors import UserError, print_line
 from abhinaya.transcription import transcripts
 
 SECONDS = 10.0  # longest segment where no system sets a limit
@@ -125,7 +125,7 @@ class Job:
             found = {}
             for name, system in systems.items():
                 if len(systems) > 1:
-                    tell(f"{name}:")
+                    print_line(f"{name}:")
                 log = self.output.with_name(f"{self.output.stem}.{name}.server.log")
                 found[name] = system.label(rows, machine, log)
                 free(machine)
@@ -172,7 +172,7 @@ class Job:
     def _tell(self, rejected: list[tuple[str, str]], any_left: bool) -> None:
         """What cannot be labelled, on the screen; where nothing else is left, also in its file, and that is the end."""
         for path, reason in rejected:
-            tell(f"rejected: {printable(path)}: {printable(reason)}")
+            print_line(f"rejected: {printable(path)}: {printable(reason)}")
         if not any_left:
             self._write_rejected(rejected)
             raise UserError(f"none of the audio can be labelled; {self._rejected_csv} tells why")

@@ -16,7 +16,7 @@ from abhinaya.config.ensemble import Ensemble
 from abhinaya.config.system import TrainedSystem
 from abhinaya.config.zero_shot import SalmonnZeroShot, ZeroShotSystem
 from abhinaya.runtime import files
-from abhinaya.runtime.errors import UserError, tell
+from abhinaya.runtime.errors import UserError, print_line
 
 CONFIG = "config.json"  # of a model folder
 LABELLING = "labelling.json"  # what a system that is asked leaves beside its predictions
@@ -67,7 +67,7 @@ class Model:
         from abhinaya.prediction.predict import predict
 
         for note in files.read_json(self.folder / CONFIG)["notes"]:
-            tell(note)
+            print_line(note)
         return predict(self.folder, rows, machine.cpus, machine.gpus)
 
 
@@ -98,7 +98,7 @@ class ZeroShotText:
             )
         log.unlink(missing_ok=True)  # of no use unless something went wrong
         for note in text.notes(summary, self.settings):
-            tell(note)
+            print_line(note)
         return found
 
 
@@ -127,7 +127,7 @@ class ZeroShotSpeech:
                 rows, settings, self.classes, self.seed, Path(store), device, workers, few=True
             )
         for note in speech.notes(summary, settings):
-            tell(note)
+            print_line(note)
         return found
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from abhinaya.runtime.errors import UserError, tell
+from abhinaya.runtime.errors import UserError, print_line
 
 
 @contextmanager
@@ -29,5 +29,5 @@ def alone(path: Path, at_work: str) -> Iterator[None]:
         except BlockingIOError:
             raise UserError(f"{path.parent}: {at_work}") from None
         except OSError as error:  # some cluster file systems have no locks
-            tell(f"{path.parent}: no lock ({error.strerror}); see that no other job works here")
+            print_line(f"{path.parent}: no lock ({error.strerror}); see that no other job works here")
         yield

@@ -31,7 +31,7 @@ from abhinaya.modeling.precision import autocast, is_bf16
 from abhinaya.pretrained.hub import source_digests
 from abhinaya.runtime import files, signals
 from abhinaya.runtime.devices import claim
-from abhinaya.runtime.errors import UserError, tell
+from abhinaya.runtime.errors import UserError, print_line
 from abhinaya.training.fsdp import shard
 from abhinaya.training.trainer import Checkpoints, ClassifierTrainer, Epochs, Stopped
 from abhinaya.transcription.transcripts import check_text, short_enough
@@ -93,7 +93,7 @@ def train(
         else:
             resume = get_last_checkpoint(str(checkpoints))
     if resume and arguments.process_index == 0:
-        tell(f"resuming from {resume}")
+        print_line(f"resuming from {resume}")
     data: dict[str, Dataset] = {
         "train": Utterances(rows["train"], loader, seed),
         "validation": Utterances(rows["validation"], loader),
@@ -101,13 +101,13 @@ def train(
     remarks = left_out + [f"{split}: {remark}" for split, part in data.items() for remark in part.remarks]
     if arguments.process_index == 0:
         for remark in remarks:
-            tell(remark)
+            print_line(remark)
     if settings.encoder.frozen:
         data = _encoded(classifier, data, checkpoints, settings, workers, arguments)
     if settings.training.fsdp and arguments.world_size > 1:
         shard(classifier, arguments.device)
     elif settings.training.fsdp:
-        tell("training.fsdp: no effect, for one process alone keeps all weights")
+        print_line("training.fsdp: no effect, for one process alone keeps all weights")
     trainer = ClassifierTrainer(
         model=classifier,
         args=arguments,
@@ -132,7 +132,7 @@ def train(
 
 def _run(trainer: ClassifierTrainer, save_steps: int | None, resume: str | None) -> None:
     """Train to the end, or leave at a signal."""
-    with signals.Noted() as noted:
+    with signals.SignalRecorder() as noted:
         checkpoints = Checkpoints(trainer, noted, save_steps)
         trainer.add_callback(checkpoints)
         trainer.add_callback(Epochs(trainer))
@@ -143,7 +143,7 @@ def _run(trainer: ClassifierTrainer, save_steps: int | None, resume: str | None)
             trainer.accelerator.wait_for_everyone()  # torchrun ends the others as soon as one is gone
     if trainer.is_world_process_zero():
         name, step = signal.Signals(checkpoints.number).name, trainer.state.global_step
-        tell(f"stopped by {name}; start again to go on from step {step} of {trainer.state.max_steps}")
+        print_line(f"stopped by {name}; start again to go on from step {step} of {trainer.state.max_steps}")
     sys.exit(128 + checkpoints.number)  # as a shell tells of it
 
 
@@ -178,7 +178,7 @@ def _checkpoint_of(task: dict[str, str], checkpoints: Path) -> str | None:
         raise UserError(f"{checkpoints}: holds other files than checkpoints; name a new or empty folder")
     if not record.is_file() or files.read_json(record) != task:
         if record.is_file():
-            tell(f"{checkpoints}: checkpoints of other settings or data; starting afresh")
+            print_line(f"{checkpoints}: checkpoints of other settings or data; starting afresh")
             shutil.rmtree(checkpoints)
         files.write_json(task, record)
     for folder in checkpoints.glob("checkpoint-*"):

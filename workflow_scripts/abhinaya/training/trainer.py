@@ -17,7 +17,7 @@ from abhinaya.data.dataset import LengthGrouped, largest_first
 from abhinaya.modeling.checkpoint import WEIGHTS, load_weights, save_weights
 from abhinaya.modeling.classifier import Classifier
 from abhinaya.runtime import files, signals
-from abhinaya.runtime.errors import UserError, tell
+from abhinaya.runtime.errors import UserError, print_line
 from abhinaya.training.fsdp import is_sharded
 
 
@@ -60,7 +60,9 @@ class ClassifierTrainer(Trainer):
 
     def _get_dataloader(self, *args: Any, **keys: Any) -> DataLoader:
         loader = super()._get_dataloader(*args, **keys)
-        getattr(loader, "base_dataloader", loader).worker_init_fn = signals.outlive  # under accelerate's wrapper
+        getattr(
+            loader, "base_dataloader", loader
+        ).worker_init_fn = signals.ignore_in_worker  # under accelerate's wrapper
         return loader
 
     def _init_training_state(
@@ -154,7 +156,7 @@ class Epochs(TrainerCallback):
         self.trainer.trained = None  # a checkpoint from here on is of the next epoch
         if state.is_world_process_zero:
             loss = next(entry["loss"] for entry in reversed(state.log_history) if "loss" in entry)
-            tell(
+            print_line(
                 f"epoch {round(state.epoch)}/{round(args.num_train_epochs)}  loss {loss:.4f}  "
                 f"validation loss {metrics['eval_loss']:.4f}  macro-F1 {metrics['eval_macro_f1']:.4f}  "
                 f"({seconds:.1f} s)"
@@ -169,7 +171,7 @@ class Agreement:
     be made and called in all processes, equally often; one process alone shares nothing and learns at once.
     """
 
-    def __init__(self, noted: signals.Noted) -> None:
+    def __init__(self, noted: signals.SignalRecorder) -> None:
         self.noted = noted
         several = distributed.is_initialized() and distributed.get_world_size() > 1
         # Of its own, for NCCL has no CPU numbers, and no other communication may come in between.
@@ -197,7 +199,7 @@ class Checkpoints(TrainerCallback):
     signal came in, several one or two steps later.
     """
 
-    def __init__(self, trainer: ClassifierTrainer, noted: signals.Noted, every: int | None) -> None:
+    def __init__(self, trainer: ClassifierTrainer, noted: signals.SignalRecorder, every: int | None) -> None:
         self.trainer, self.every = trainer, every
         self.agreement = Agreement(noted)
         self.number = 0  # of the signal that all processes know of
