@@ -22,7 +22,7 @@ def split(n: int = 240, name: str = "validation", **columns):
 def groups(column: str, **columns) -> list:
     values = next(iter(columns.values()))
     found = subgroups.group(made(["A"] * len(values), {}, **columns))[column]
-    return value.astype(object).where(found.notna(), None).tolist()
+    return found.astype(object).where(found.notna(), None).tolist()
 
 
 def test_scores_of_a_group_are_those_of_its_utterances():

@@ -320,7 +320,7 @@ def alive(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     def watched_load(*arguments: object) -> tuple:
         found = load(*arguments)
         loaded.append(weakref.ref(found[0]))
-        return value
+        return found
 
     def watched_free(machine: systems.Machine) -> None:
         free(machine)

@@ -90,7 +90,7 @@ def greedy(model: speech_llm.GeneratingSpeechLlm, inputs: dict[str, Tensor], mos
     while len(found) < most and end not in found:
         found.append(int(model.causal(inputs_embeds=vectors, use_cache=False).logits[0, -1].argmax()))
         vectors = torch.cat([vectors, model.causal.get_input_embeddings()(torch.tensor([[found[-1]]]))], dim=1)
-    return value
+    return found
 
 
 def label(

@@ -84,7 +84,7 @@ def cut(paths: Sequence[Path], limit: float, folder: Path) -> tuple[pd.DataFrame
         place = str(path.absolute())
         try:
             place.encode()  # tables hold UTF-8
-            features = audio.decode(place, beyond=limit)
+            features = audio.decode(place, longer_than=limit)
         except UnicodeEncodeError:
             rejected.append((shown(path), "its name is not UTF-8; rename it"))
         except UserError as error:
