@@ -36,7 +36,7 @@ def language(name: str, revision: str | None, fetch: bool) -> Had:
             hub.check_access(name, revision)
         return Had(f"whole, in {hub.locate(name)}")
     hub.check_access(name, revision)
-    if hub.whole_copy(name, revision):
+    if hub.cached_folder(name, revision):
         return Had("whole, in the cache")
     return _published(name, revision, fetch)
 
@@ -62,7 +62,7 @@ def whisper(settings: Transcripts, fetch: bool) -> Had:
         return Had(f"whole, in {place}")
     name = repository(settings.model)
     hub.check_access(name, None)
-    copy = hub.whole_copy(name, None)
+    copy = hub.cached_folder(name, None)
     if copy and is_ctranslate2(copy) and (copy / TOKENIZER).is_file():
         return Had("whole, in the cache")
     return _published(name, None, fetch)
