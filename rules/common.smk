@@ -34,15 +34,15 @@ SYSTEMS = runs.systems(CONFIG)
 VOTES = runs.ensembles(CONFIG)
 SEEDS = runs.seeds(CONFIG)
 ANALYSES = (
-    "comparisons",
+    "significance",
     "speakers",
     "calibration",
     "reliability",
     "agreement",
-    "members",
+    "leave_one_out",
     "oracle",
     "subgroups",
-    "mistakes",
+    "worst_errors",
 )
 TABLES = paper_runs.tables(CONFIG)
 FIGURES = ("figure2",)

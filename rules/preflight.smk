@@ -1,4 +1,4 @@
-# Before jobs go to a cluster: is all there that they need? Not before a dry run, where Snakemake calls no hook.
+# Check all requirements before jobs are submitted to a cluster. Snakemake does not call this in a dry run.
 
 
 onstart:

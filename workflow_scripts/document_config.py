@@ -1,4 +1,4 @@
-"""Write what the models of the configuration say into its JSON Schema and into the tables of its manual."""
+"""Generate the JSON Schema and the reference tables of config/README.md from the configuration's models."""
 
 import argparse
 from pathlib import Path
@@ -11,18 +11,18 @@ from abhinaya.runtime.errors import run
 FOLDER = Path(__file__).resolve().parents[1] / "config"
 
 
-def arguments() -> argparse.Namespace:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    option = parser.add_argument
-    option("--schema", type=Path, default=FOLDER / "schema" / "config.schema.json", help="written: the JSON Schema")
-    option("--manual", type=Path, default=FOLDER / "README.md", help="its tables are written anew, its text stays")
+    add = parser.add_argument
+    add("--schema", type=Path, default=FOLDER / "schema" / "config.schema.json", help="JSON Schema to write")
+    add("--readme", type=Path, default=FOLDER / "README.md", help="file whose tables are updated")
     return parser.parse_args()
 
 
 def main() -> None:
-    args = arguments()
+    args = parse_args()
     files.write_json(config.schema(), args.schema)
-    files.write_text(reference.filled(args.manual.read_text(encoding="utf-8")), args.manual)
+    files.write_text(reference.filled(args.readme.read_text(encoding="utf-8")), args.readme)
 
 
 if __name__ == "__main__":

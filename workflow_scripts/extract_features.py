@@ -1,4 +1,4 @@
-"""Hear a shard of the corpus with Whisper and BEATs, the frozen half of SALMONN, once for all epochs and systems."""
+"""Extract the features of a shard of the corpus with Whisper and BEATs, once for all epochs and systems."""
 
 import argparse
 from pathlib import Path
@@ -9,30 +9,32 @@ from abhinaya.data import schemas
 from abhinaya.runtime import errors
 
 
-def arguments() -> argparse.Namespace:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--manifest", type=Path, required=True, help="manifest.parquet")
-    parser.add_argument("--settings", required=True, help="the section `audio_encoder`: JSON, or a JSON/YAML file")
-    parser.add_argument("--shard", type=int, default=0, help="which of the shards, from 0")
-    parser.add_argument("--shards", type=int, default=1, help="how many there are")
-    parser.add_argument("--output", type=Path, required=True, help="index to write; the numbers go beside it")
+    parser.add_argument("--settings", required=True, help="the section `audio_encoder`: JSON, or a JSON or YAML file")
+    parser.add_argument("--shard", type=int, default=0, help="index of the shard, from 0")
+    parser.add_argument("--shards", type=int, default=1, help="number of shards")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="index to write; the features are written to the same folder"
+    )
     parser.add_argument("--cpus", type=int, default=2, help="CPU cores to use")
-    parser.add_argument("--gpus", type=int, default=0, help="1 hears on a GPU, 0 on the CPU")
+    parser.add_argument("--gpus", type=int, default=0, help="1 uses a GPU, 0 the CPU")
     return parser.parse_args()
 
 
 def main() -> None:
-    options = arguments()
-    settings = parse(AudioEncoder, options.settings, where="audio_encoder")
-    if not 0 <= options.shard < options.shards:
-        raise errors.UserError(f"--shard: {options.shard}, but there are {options.shards}, counted from 0")
-    manifest = schemas.read_manifest(options.manifest)
+    args = parse_args()
+    settings = parse(AudioEncoder, args.settings, where="audio_encoder")
+    if not 0 <= args.shard < args.shards:
+        raise errors.UserError(f"--shard {args.shard}: must be less than --shards ({args.shards}); change one of them")
+    manifest = schemas.read_manifest(args.manifest)
     from abhinaya.modeling.encoders.salmonn.feature_cache import extract_features
-    from abhinaya.runtime.devices import claim  # torch; not for --help and not before the settings are checked
+    from abhinaya.runtime.devices import claim  # slow to import; not needed for --help or invalid settings
 
-    device, workers = claim(options.cpus, min(options.gpus, 1))
-    rows = manifest[manifest["split"].notna()].iloc[options.shard :: options.shards]
-    extract_features(rows, settings, options.output, device, workers)
+    device, workers = claim(args.cpus, min(args.gpus, 1))
+    rows = manifest[manifest["split"].notna()].iloc[args.shard :: args.shards]
+    extract_features(rows, settings, args.output, device, workers)
 
 
 if __name__ == "__main__":

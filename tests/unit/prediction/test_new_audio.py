@@ -17,7 +17,6 @@ import pytest
 import soundfile
 import soxr
 
-import label_by_ear
 import label_zero_shot
 import predict
 import predict_ensemble
@@ -281,12 +280,9 @@ def ensemble(results: Path, chat: ChatServer, tmp_path_factory: pytest.TempPathF
     schemas.write_manifest(manifest, parts / "manifest.parquet")
     texts = manifest.assign(text=["party", "office"])
     files.write_parquet(texts, schemas.TRANSCRIPTS, parts / "transcripts.parquet")
-    scripts = {
-        "t1": (label_zero_shot, asked_settings(chat.url)),
-        "z": (label_by_ear, json.dumps(z | {"fallback": "H"})),
-    }
+    zero_shot = {"t1": asked_settings(chat.url), "z": json.dumps(z | {"fallback": "H"})}
     with pytest.MonkeyPatch.context() as patch:
-        for name, (script, settings) in scripts.items():
+        for name, settings in zero_shot.items():
             paths = {
                 "output": "preds.csv",
                 "responses": "responses.parquet",
@@ -299,7 +295,7 @@ def ensemble(results: Path, chat: ChatServer, tmp_path_factory: pytest.TempPathF
             if name == "t1":
                 options += ["--transcripts", parts / "transcripts.parquet", "--server-log", parts / "log"]
             patch.setattr(sys, "argv", ["script.py", *map(str, options)])
-            script.main()
+            label_zero_shot.main()
         preds = prediction.predict(results / "s1/model", manifest, cpus=1)
         for name in ("s1", "t2"):
             schemas.write_predictions(preds, results / name / "preds.csv")

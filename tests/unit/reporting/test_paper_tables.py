@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-import paper_table as script
+import make_paper_table as script
 from abhinaya.data.corpora.summary import summarise
 from abhinaya.data.schemas import PROBABILITIES
 from abhinaya.evaluation import metrics
@@ -126,7 +126,7 @@ def arguments(files: dict[str, Path], table: str, folder: Path, settings: dict =
 
 
 def run(monkeypatch: pytest.MonkeyPatch, given: list[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["paper_table.py", *given])
+    monkeypatch.setattr(sys, "argv", ["make_paper_table.py", *given])
     script.main()
 
 
@@ -599,7 +599,7 @@ def test_the_same_inputs_give_the_same_bytes(files, written, tmp_path, monkeypat
 
 @pytest.mark.slow
 def test_tables_never_load_torch():
-    code = "import sys, paper_table; print([name for name in ('torch', 'transformers') if name in sys.modules])"
+    code = "import sys, make_paper_table; print([name for name in ('torch', 'transformers') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

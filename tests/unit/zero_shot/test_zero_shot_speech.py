@@ -39,7 +39,7 @@ from support.salmonn_parts import CLIPS
 
 CPU = torch.device("cpu")
 CLIP = {"speech_window": "clip", "window": "clip"}
-SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "label_by_ear.py"
+SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "label_zero_shot.py"
 DECODINGS = [Decoding(beams=1, max_new_tokens=6), Decoding(beams=4, max_new_tokens=6)]
 
 

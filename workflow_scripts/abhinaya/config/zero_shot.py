@@ -188,6 +188,10 @@ class ZeroShotSystem(Section):
     )
     resources: Labelling = Labelling()
 
+    @property
+    def reads_transcripts(self) -> bool:
+        return True
+
     @model_validator(mode="after")
     def _one_server(self) -> "ZeroShotSystem":
         if self.endpoint is None:
@@ -228,6 +232,10 @@ class SalmonnZeroShot(Section):
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
     fallback: Literal[CLASSES] = Field("N", description="label for unparsable responses, which are counted")
     resources: Resources = Resources()
+
+    @property
+    def reads_transcripts(self) -> bool:
+        return False
 
     @model_validator(mode="after")
     def _keys_agree(self) -> "SalmonnZeroShot":

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from abhinaya import __version__
 from abhinaya.data.schemas import KEY
-from abhinaya.evaluation.analysis.predictions import FEWEST_SPEAKERS
+from abhinaya.evaluation.analysis.predictions import MIN_SPEAKERS
 from abhinaya.evaluation.metrics import LEVEL
 from abhinaya.evaluation.voting import voters
 from abhinaya.labels import CLASSES, EMOTIONS
@@ -71,7 +71,7 @@ def write(inputs: Inputs, folder: Path) -> None:
 
 
 def write_tables_page(paths: list[Path], folder: Path, title: str) -> None:
-    """Write `tables.html` into `folder`: the paper's tables from the JSON files of paper_table.py, in their order.
+    """Write `tables.html` into `folder`: the paper's tables from the JSON files of make_paper_table.py, in their order.
 
     Raises:
         UserError: as `paper.read_paper_tables`.
@@ -128,7 +128,7 @@ def render(inputs: Inputs, audio: dict[str, str] | None = None) -> str:
         versions=table.versions_table(inputs.made) if inputs.made else None,
         alpha=f"{summary.ALPHA:.2g}",
         level=LEVEL,
-        fewest_speakers=FEWEST_SPEAKERS,
+        fewest_speakers=MIN_SPEAKERS,
         number=table.number,
     )
 

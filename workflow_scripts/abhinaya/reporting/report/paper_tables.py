@@ -1,4 +1,4 @@
-"""The paper's tables as paper_table.py leaves them for the pages."""
+"""The paper's tables as make_paper_table.py leaves them for the pages."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class PaperTable:
 
 
 def read_paper_tables(paths: list[Path]) -> list[PaperTable]:
-    """Read the JSON files of paper_table.py, in the order given.
+    """Read the JSON files of make_paper_table.py, in the order given.
 
     Raises:
         UserError: a file that is absent, no such table, or of the same name as another.
@@ -48,5 +48,5 @@ def _read(path: Path) -> PaperTable:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
-            f"{path}: no table of the paper ({error!r}); give a JSON file as paper_table.py writes it"
+            f"{path}: no table of the paper ({error!r}); give a JSON file as make_paper_table.py writes it"
         ) from None
