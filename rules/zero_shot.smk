@@ -3,9 +3,7 @@
 
 def zero_shot_features(wildcards):
     """The cached features of a speech LLM."""
-    return (
-        system_features(wildcards) if wildcards.system in ZERO_SHOT_SPEECH else []
-    )
+    return system_features(wildcards) if wildcards.system in ZERO_SHOT_SPEECH else []
 
 
 def zero_shot_options(wildcards, input):

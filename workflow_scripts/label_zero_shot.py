@@ -24,6 +24,9 @@ def main() -> None:
     args = parse_args()
     settings = parse(AnyZeroShot, args.settings, where=f"systems.{args.name}")
     manifest = schemas.read_manifest(args.manifest)
+    if isinstance(settings, ZeroShotSystem):
+        require(args, "transcripts", "server_log")
+        manifest = transcripts.joined(manifest, args.transcripts)
     rows = manifest[manifest["split"].isin(("validation", "test"))].reset_index(drop=True)
     if rows.empty:
         raise errors.UserError(f"{args.manifest}: no validation or test utterances; check the corpus's splits")
@@ -42,14 +45,17 @@ def main() -> None:
     schemas.write_predictions(predictions, args.output)
 
 
+def require(args: argparse.Namespace, *options: str) -> None:
+    """Raise a `UserError` that names the first missing option of a text LLM."""
+    for option in options:
+        if getattr(args, option) is None:
+            raise errors.UserError(f"--{option.replace('_', '-')}: required for `family: zero_shot`; add it")
+
+
 def label_text(rows: pd.DataFrame, settings: ZeroShotSystem, args: argparse.Namespace) -> Labelled:
     from abhinaya.runtime.versions import versions
     from abhinaya.zero_shot import server, text  # slow to import; not needed for --help
 
-    for option in ("transcripts", "server_log"):
-        if getattr(args, option) is None:
-            raise errors.UserError(f"--{option.replace('_', '-')}: required for `family: zero_shot`; add it")
-    rows = transcripts.joined(rows, args.transcripts)
     connect = partial(server.connect, settings, args.server_log, args.cpus, args.gpus, args.start_minutes)
     predictions, responses, summary = text.label(
         rows, settings, args.classes, args.response_dir, connect, args.concurrency, args.request_seconds

@@ -331,7 +331,7 @@ def alive(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_all_members_label_and_vote(
     call, ensemble: Path, clips: Path, chat: ChatServer, alive: list[int], capsys, tmp_path: Path
 ) -> None:
-    chat.asked.clear()
+    chat.received.clear()
     capsys.readouterr()
     found = call(predict_ensemble, "--ensemble", ensemble, "--audio", *three(clips), clips / "talk.flac")
     told = capsys.readouterr()
@@ -424,7 +424,7 @@ def test_nothing_readable_is_an_error(call, results: Path, tmp_path: Path, capsy
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        ("0.5", "--segment-seconds 0.5: too short; give at least 1"),
+        ("0.5", "--segment-seconds 0.5: too short; use at least 1"),
         ("nan", "--segment-seconds nan: too short"),
         ("4.5", "--segment-seconds 4.5: the model hears 4 s; give no more"),
     ],
@@ -438,7 +438,7 @@ def test_transcripts_that_tell_no_way_are_told(call, results: Path, clips: Path,
     shutil.copytree(results / "t2", tmp_path / "results/t2")
     options = ("--model", tmp_path / "results/t2/model", "--audio", clips / "car.flac")
     theirs = tmp_path / "results/corpus/transcripts.parquet"
-    way = "give --transcribe-like a transcripts.parquet that WhisperX made here, or --transcripts-settings"
+    way = "give --transcribe-like a transcripts.parquet of this workflow from WhisperX, or --transcripts-settings"
     assert refused(call, *options).startswith(f"{theirs}: no such file, to transcribe alike; {way}")
     made = pd.DataFrame({KEY: ["a.wav"], "text": ["so"]})
     files.write_parquet(made, schemas.TRANSCRIPTS, theirs, {"model": "typed by hand"})
