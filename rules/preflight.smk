@@ -5,4 +5,4 @@ onstart:
     if not workflow.local_exec:
         from abhinaya.preflight import hook
 
-        hook.pass_or_stop(workflow, config)
+        hook.run_or_stop(workflow, config)

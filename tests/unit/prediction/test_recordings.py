@@ -15,7 +15,7 @@ from abhinaya.data import audio, schemas
 from abhinaya.data.audio import RATE
 from abhinaya.data.schemas import KEY
 from abhinaya.prediction import recordings
-from abhinaya.prediction.recordings import BLOCK, LEAST, PAUSE, REACH, borders, cut, find
+from abhinaya.prediction.recordings import BLOCK, MIN_SEGMENT, PAUSE, REACH, borders, cut, find
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
 
@@ -39,7 +39,7 @@ def write(path: Path, seconds: float = 0.3, rate: int = RATE, channels: int = 1)
 # --- where a recording is cut
 
 some_waveforms = st.builds(noise, st.floats(0.3, 40), st.integers(0, 99))
-limits = st.floats(LEAST, 12)
+limits = st.floats(MIN_SEGMENT, 12)
 
 
 @settings(max_examples=60)
