@@ -23,13 +23,13 @@ include: "rules/features.smk"
 include: "rules/training.smk"
 include: "rules/zero_shot.smk"
 include: "rules/ensemble.smk"
-include: "rules/tables.smk"
+include: "rules/paper.smk"
 include: "rules/report.smk"
 
 
 localrules:
     all,
-    paper_figure,  # made from a local rule, but not one by that
+    paper_figure,  # derived from a local rule, which does not make it local
 
 
 rule all:
@@ -40,4 +40,4 @@ rule all:
         "results/corpus/transcripts.parquet",
         "results/report/report.html",
     message:
-        "Everything: the report, the scores, every system's and every vote's predictions"
+        "Everything: report, scores and the predictions of all systems and ensembles"

@@ -21,7 +21,7 @@ def call_or_exit(function, *arguments):
         sys.exit(f"error: {error}")
 
 
-call_or_exit(snakemake_sigterm.mend)
+call_or_exit(snakemake_sigterm.patch)
 CONFIG = call_or_exit(configuration.validate, config)  # as an object
 if CONFIG.transcripts.path and not Path(CONFIG.transcripts.path).is_file():
     sys.exit(
@@ -34,15 +34,15 @@ SYSTEMS = runs.systems(CONFIG)
 VOTES = runs.ensembles(CONFIG)
 SEEDS = runs.seeds(CONFIG)
 ANALYSES = (
-    "comparisons",
+    "significance",
     "speakers",
     "calibration",
     "reliability",
     "agreement",
-    "members",
+    "leave_one_out",
     "oracle",
     "subgroups",
-    "mistakes",
+    "worst_errors",
 )
 TABLES = paper_runs.tables(CONFIG)
 FIGURES = ("figure2",)

@@ -1,4 +1,4 @@
-# Stage 1: any corpus becomes one table.
+# Stage 1: prepare the corpus and write its manifest.
 
 
 checkpoint prepare_corpus:
@@ -32,7 +32,7 @@ checkpoint prepare_corpus:
     params:
         settings=settings_of("corpus"),
         seed=CONFIG.seed,
-        # Not declared as outputs: Snakemake would delete them when the corpus is refused, just when they are wanted.
+        # Not outputs: Snakemake would delete them if the job fails, when they are needed.
         rejected="results/corpus/rejected.csv",
         audio="results/corpus/audio",
     message:

@@ -1,4 +1,4 @@
-# Stage 4: the vote.
+# Stage 4: majority votes.
 
 
 rule vote:

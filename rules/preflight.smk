@@ -1,8 +1,8 @@
-# Before jobs go to a cluster: is all there that they need? Not before a dry run, where Snakemake calls no hook.
+# Check all requirements before jobs are submitted to a cluster. Snakemake does not call this in a dry run.
 
 
 onstart:
     if not workflow.local_exec:
         from abhinaya.preflight import hook
 
-        hook.pass_or_stop(workflow, config)
+        hook.run_or_stop(workflow, config)

@@ -1,4 +1,4 @@
-# Stage 5: scores, their statistics and the report.
+# Stage 5: scores, analysis and report.
 
 
 rule score:
@@ -53,7 +53,7 @@ rule analyse:
         bootstrap=CONFIG.report.bootstrap,
         seed=CONFIG.seed,
     message:
-        "Comparing the systems"
+        "Analysing the predictions"
     shell:
         'python "$scripts"/analyse.py --manifest {input.manifest} --transcripts {input.transcripts}'
         " --names {params.names} --preds {input.preds} --votes {params.votes} --tie-breaks {params.tie_breaks}"

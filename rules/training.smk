@@ -1,4 +1,4 @@
-# Stage 3a: the classifiers that are trained. One rule for all of them; a system is its section of the configuration.
+# Stage 3a: trained classifiers. One rule for all systems, each defined by its section of the configuration.
 
 
 rule train:
@@ -23,10 +23,10 @@ rule train:
     resources:
         gpu=all_gpus,
         nodes=system_resource("nodes"),
-        # Several nodes: SLURM's plugin leaves it to the job, train.py, to start a process on each of them.
+        # Several nodes: the job itself (train.py) starts a process on each of them.
         mpi=several_nodes("srun"),
         tasks=several_nodes(),
-        tasks_per_gpu=several_nodes(0),  # else the plugin asks for that many tasks a GPU, too
+        tasks_per_gpu=several_nodes(0),  # else the SLURM plugin requests tasks per GPU
         gpu_jobs=one_gpu,
         mem_mb=system_resource("mem_mb"),
         runtime=system_resource("runtime"),
@@ -35,12 +35,12 @@ rule train:
         seed=lambda wildcards: SEEDS[wildcards.system],
         transcripts=transcripts_option,
         features=features_option,
-        # Not declared: Snakemake deletes declared outputs of a killed job, and these are what it resumes from.
+        # Not an output: Snakemake deletes the outputs of a killed job, but it resumes from checkpoints.
         checkpoints="results/{system}/checkpoints",
     message:
         "Training {wildcards.system}"
     shell:
-        # SLURM signals every process of a job: train.py saves a checkpoint, and the shell and tee wait for it.
+        # SLURM signals all processes of a job: train.py saves a checkpoint, and the shell and tee must wait for it.
         "trap '' TERM USR1; "
         'python "$scripts"/train.py --name {wildcards.system} --settings {params.settings:q} --seed {params.seed}'
         " --manifest {input.manifest} {params.transcripts} {params.features} --checkpoints {params.checkpoints} --output $(dirname {output.weights})"

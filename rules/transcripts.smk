@@ -1,4 +1,4 @@
-# Stage 2: what is said, from WhisperX in shards, from the corpus, or from a file.
+# Stage 2: transcripts, from WhisperX in shards, from the corpus, or from a file.
 
 
 rule transcribe:
@@ -47,7 +47,7 @@ checkpoint merge_transcripts:
     params:
         utterances=CONFIG.transcripts.utterances,
     message:
-        "Putting the transcripts together"
+        "Merging the transcripts"
     shell:
         'python "$scripts"/merge_transcripts.py --manifest {input.manifest} --sources {input.sources:q}'
         " --utterances {params.utterances} --output {output.transcripts} --digest {output.digest} 2>&1 | tee {log}"

@@ -11,7 +11,7 @@ from abhinaya.runtime.errors import run
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def arguments() -> argparse.Namespace:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     option = parser.add_argument
     option("--schema", type=Path, default=ROOT / "config/schema/config.schema.json", help="the schema")
@@ -20,7 +20,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    args = arguments()
+    args = parse_args()
     files.write_json(config.schema(), args.schema)
     files.write_text(reference.filled(args.manual.read_text(encoding="utf-8")), args.manual)
 

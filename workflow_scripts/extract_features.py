@@ -10,7 +10,7 @@ from abhinaya.runtime import errors
 from abhinaya.transcription import transcripts
 
 
-def arguments() -> argparse.Namespace:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--manifest", type=Path, required=True, help="manifest.parquet")
     parser.add_argument("--transcripts", type=Path, help="transcripts.parquet, for an encoder that reads them")
@@ -30,22 +30,22 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    options = arguments()
-    settings = parse(AnyFeatures, options.settings, where="--settings")
-    if not 0 <= options.shard < options.shards:
-        raise errors.UserError(f"--shard: {options.shard}, but there are {options.shards}, counted from 0")
-    if settings.reads_transcripts and not options.transcripts:
+    args = parse_args()
+    settings = parse(AnyFeatures, args.settings, where="--settings")
+    if not 0 <= args.shard < args.shards:
+        raise errors.UserError(f"--shard: {args.shard}, but there are {args.shards}, counted from 0")
+    if settings.reads_transcripts and not args.transcripts:
         raise errors.UserError("a text encoder reads transcripts; give --transcripts")
-    manifest = schemas.read_manifest(options.manifest)
+    manifest = schemas.read_manifest(args.manifest)
     if settings.reads_transcripts:
-        manifest = transcripts.joined(manifest, options.transcripts)
+        manifest = transcripts.joined(manifest, args.transcripts)
     from abhinaya.modeling import encoders, feature_cache
     from abhinaya.runtime.devices import claim  # torch; not for --help and not before the settings are checked
 
-    device, workers = claim(options.cpus, min(options.gpus, 1))
-    rows = manifest[manifest["split"].notna()].iloc[options.shard :: options.shards]
+    device, workers = claim(args.cpus, min(args.gpus, 1))
+    rows = manifest[manifest["split"].notna()].iloc[args.shard :: args.shards]
     loader, encoder, bf16 = encoders.frozen(settings, device)
-    feature_cache.extract_features(rows, settings, loader, encoder, options.output, workers, bf16)
+    feature_cache.extract_features(rows, settings, loader, encoder, args.output, workers, bf16)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Merge transcribed shards, or a Parquet of transcripts from elsewhere, in the manifest's order."""
+"""Merge transcript shards, or read a Parquet file of transcripts, in the manifest's order."""
 
 import argparse
 from pathlib import Path
@@ -9,7 +9,7 @@ from abhinaya.runtime import errors, files
 from abhinaya.transcription import transcripts
 
 
-def arguments() -> argparse.Namespace:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--manifest", type=Path, required=True, help="manifest.parquet")
     parser.add_argument("--sources", type=Path, nargs="+", required=True, help="Parquet files with FileName and text")
@@ -17,21 +17,21 @@ def arguments() -> argparse.Namespace:
         "--utterances",
         choices=("all", "used"),
         default="all",
-        help="which utterances must have a transcript: all, or those in a split",
+        help="utterances that need a transcript: all, or those in a split",
     )
     parser.add_argument("--output", type=Path, required=True, help="transcripts.parquet to write")
-    parser.add_argument("--digest", type=Path, help="written: the digest of names and texts")
+    parser.add_argument("--digest", type=Path, help="file to write: digest of names and texts")
     return parser.parse_args()
 
 
 def main() -> None:
-    options = arguments()
-    manifest = schemas.read_manifest(options.manifest)
-    merged, metadata = transcripts.merge(manifest, options.sources, options.utterances)
-    files.write_parquet(merged, schemas.TRANSCRIPTS, options.output, metadata)
-    if options.digest:
+    args = parse_args()
+    manifest = schemas.read_manifest(args.manifest)
+    merged, metadata = transcripts.merge(manifest, args.sources, args.utterances)
+    files.write_parquet(merged, schemas.TRANSCRIPTS, args.output, metadata)
+    if args.digest:
         content = merged[[schemas.KEY, "text"]]
-        files.write_text(f"{digests.digest(content)}\n", options.digest)
+        files.write_text(f"{digests.digest(content)}\n", args.digest)
     counts = metadata["counts"]
     print(f"{counts['utterances']} transcripts, {counts['empty']} empty, {counts['redecoded']} decoded again")
 

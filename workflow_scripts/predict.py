@@ -1,4 +1,4 @@
-"""Label the validation and test utterances of a corpus, or new audio, with a trained system."""
+"""Predict the emotions of a corpus's validation and test utterances, or of new audio, with a trained system."""
 
 import argparse
 from pathlib import Path
@@ -14,9 +14,9 @@ ONLY_WITH = {
 }
 
 
-def arguments() -> argparse.Namespace:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="model folder that train.py wrote")
+    parser.add_argument("--model", type=Path, required=True, help="model folder from train.py")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--manifest", type=Path, help="manifest.parquet of a corpus")
     source.add_argument("--audio", type=Path, nargs="+", metavar="PATH", help=new_audio.AUDIO)
@@ -24,7 +24,7 @@ def arguments() -> argparse.Namespace:
         "--output", type=Path, required=True, help=f"preds.csv to write; with --audio {new_audio.OUTPUT}"
     )
     parser.add_argument("--cpus", type=int, default=2, help="CPU cores to use (default: %(default)s)")
-    parser.add_argument("--gpus", type=int, default=0, help="1 predicts on a GPU, 0 on the CPU (default: %(default)s)")
+    parser.add_argument("--gpus", type=int, default=0, help="1 uses a GPU, 0 the CPU (default: %(default)s)")
     corpus = parser.add_argument_group("with --manifest")
     corpus.add_argument("--transcripts", type=Path, help="transcripts.parquet, for a system that reads them")
     corpus.add_argument(
@@ -35,42 +35,40 @@ def arguments() -> argparse.Namespace:
         help="indices by extract_features.py, for a frozen encoder",
     )
     new_audio.add_options(parser.add_argument_group("with --audio"))
-    options = parser.parse_args()
-    absent = "audio" if options.manifest else "manifest"
-    for name in ONLY_WITH[absent]:
-        if getattr(options, name):
-            parser.error(f"argument --{name.replace('_', '-')}: goes with --{absent}")
-    return options
+    args = parser.parse_args()
+    required = "audio" if args.manifest else "manifest"
+    for name in ONLY_WITH[required]:
+        if getattr(args, name):
+            parser.error(f"argument --{name.replace('_', '-')}: needs --{required}")
+    return args
 
 
 def main() -> None:
-    options = arguments()
-    if options.audio:
-        label_new_audio(options)
+    args = parse_args()
+    if args.audio:
+        label_new_audio(args)
         return
-    read = [options.manifest, options.transcripts, *options.features, *of_model(options.model)]
-    files.check_targets([options.output], filter(None, read))
-    manifest = schemas.read_manifest(options.manifest)
-    if options.transcripts:
-        manifest = transcripts.joined(manifest, options.transcripts)
-    from abhinaya.prediction.predict import predict  # torch; not for --help
+    read = [args.manifest, args.transcripts, *args.features, *model_files(args.model)]
+    files.check_targets([args.output], filter(None, read))
+    manifest = schemas.read_manifest(args.manifest)
+    if args.transcripts:
+        manifest = transcripts.joined(manifest, args.transcripts)
+    from abhinaya.prediction.predict import predict  # slow to import; not needed for --help
 
-    schemas.write_predictions(
-        predict(options.model, manifest, options.cpus, options.gpus, options.features), options.output
-    )
+    schemas.write_predictions(predict(args.model, manifest, args.cpus, args.gpus, args.features), args.output)
 
 
-def of_model(folder: Path) -> list[Path]:
-    """The files of a model that are read."""
+def model_files(folder: Path) -> list[Path]:
+    """The files of a model folder that are read."""
     return [folder / name for name in ("config.json", "model.safetensors", "metrics.json")]
 
 
-def label_new_audio(options: argparse.Namespace) -> None:
-    job = new_audio.Job.of(options)
-    files.check_targets([options.output], of_model(options.model))
-    model = systems.read_model(options.model)
-    results = options.model.absolute().parent.parent  # results/{system}/model
-    job.label({"the model": model}, results, combine=lambda found: found["the model"])
+def label_new_audio(args: argparse.Namespace) -> None:
+    job = new_audio.Job.of(args)
+    files.check_targets([args.output], model_files(args.model))
+    model = systems.read_model(args.model)
+    results = args.model.absolute().parent.parent  # results/{system}/model
+    job.label({"the model": model}, results, combine=lambda predictions: predictions["the model"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Label new audio with all members of an ensemble, and let them vote."""
+"""Predict the emotions of new audio with all members of an ensemble, and vote."""
 
 import argparse
 from functools import partial
@@ -10,28 +10,28 @@ from abhinaya.prediction import new_audio, systems
 from abhinaya.runtime import errors
 
 
-def arguments() -> argparse.Namespace:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("--ensemble", type=Path, required=True, help="results/{ensemble}; its members' folders stand beside it")
+    add("--ensemble", type=Path, required=True, help="results/{ensemble}; the members' folders are in the same folder")
     add("--audio", type=Path, nargs="+", required=True, metavar="PATH", help=new_audio.AUDIO)
     add("--output", type=Path, required=True, help=new_audio.OUTPUT)
     add("--cpus", type=int, default=2, help="CPU cores to use (default: %(default)s)")
-    add("--gpus", type=int, default=0, help="GPUs of a server; any other model takes one of them (default: the CPU)")
+    add("--gpus", type=int, default=0, help="GPUs for a server; other models use one (default: 0, the CPU)")
     new_audio.add_options(parser.add_argument_group("recordings"))
     return parser.parse_args()
 
 
 def main() -> None:
-    options = arguments()
-    job = new_audio.Job.of(options)
-    ensemble, members = systems.read_ensemble(options.ensemble)
+    args = parse_args()
+    job = new_audio.Job.of(args)
+    ensemble, members = systems.read_ensemble(args.ensemble)
     vote = partial(voting.vote, tie_break=ensemble.tie_break, tie_rule=ensemble.tie_rule)
-    results = options.ensemble.absolute().parent
+    results = args.ensemble.absolute().parent
     job.label(
         members,
         results,
-        combine=lambda found: vote({name: table.set_index(schemas.KEY) for name, table in found.items()}),
+        combine=lambda predictions: vote({name: table.set_index(schemas.KEY) for name, table in predictions.items()}),
     )
 
 

@@ -1,4 +1,4 @@
-"""Look before a long run at what it needs: corpus, models, disk, SLURM. A line each; status 1 if something is wrong."""
+"""Check corpus, models, disk and SLURM before a long run. Prints one line per check; exits with 1 on errors."""
 
 import argparse
 import os
@@ -13,36 +13,38 @@ from abhinaya.preflight import plan
 from abhinaya.runtime import errors
 
 
-def arguments() -> argparse.Namespace:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="the configuration")
-    parser.add_argument("--directory", type=Path, default=Path(), help="working directory, as Snakemake's --directory")
+    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="configuration file")
     parser.add_argument(
-        "--profile", help="Snakemake profile, as profiles/slurm; SLURM is asked whether it takes the jobs"
+        "--directory", type=Path, default=Path(), help="working directory, like Snakemake's --directory"
     )
-    parser.add_argument("--fetch", action="store_true", help="download models that are not here yet, for offline nodes")
-    parser.add_argument("--jobs", type=Path, help="what Snakemake has planned; by itself it is asked")
-    parser.add_argument("targets", nargs="*", help="what Snakemake is to make; everything by default")
+    parser.add_argument(
+        "--profile", help="Snakemake profile, such as profiles/slurm; also checks that SLURM accepts the jobs"
+    )
+    parser.add_argument("--fetch", action="store_true", help="download missing models, for offline nodes")
+    parser.add_argument("--jobs", type=Path, help="file with Snakemake's planned jobs; default: run a dry run")
+    parser.add_argument("targets", nargs="*", help="Snakemake targets; default: everything")
     return parser.parse_args()
 
 
 def main() -> None:
-    options = arguments()
-    settings = config.load(options.config)
-    if options.jobs:
-        planned = plan.read(options.jobs)
+    args = parse_args()
+    settings = config.load(args.config)
+    if args.jobs:
+        planned = plan.read(args.jobs)
     else:
-        planned = plan.dry_run(options.config.resolve(), options.directory, options.profile, options.targets)
-    os.chdir(options.directory)
+        planned = plan.dry_run(args.config.resolve(), args.directory, args.profile, args.targets)
+    os.chdir(args.directory)
     console = Console(soft_wrap=True, highlight=False)
-    wrong = 0
-    for finding in preflight.check(settings, planned, options.fetch):
-        wrong += finding.wrong
-        mark = Text("wrong", "bold red") if finding.wrong else Text("ok   ", "green")
-        console.print(Text.assemble(mark, "  ", (f"{finding.what}: ", "bold"), finding.told))
-    if wrong:
-        sys.exit(f"preflight: {wrong} wrong; nothing expensive should start")
-    console.print("preflight: all is well")
+    failed = 0
+    for finding in preflight.check(settings, planned, args.fetch):
+        failed += finding.failed
+        mark = Text("error", "bold red") if finding.failed else Text("ok   ", "green")
+        console.print(Text.assemble(mark, "  ", (f"{finding.check}: ", "bold"), finding.message))
+    if failed:
+        sys.exit(f"preflight: {failed} {'error' if failed == 1 else 'errors'}; fix them before the run")
+    console.print("preflight: no errors")
 
 
 if __name__ == "__main__":

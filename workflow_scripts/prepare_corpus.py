@@ -1,4 +1,4 @@
-"""Make the manifest of a corpus: its labels read, its audio checked, train, validation and test assigned."""
+"""Prepare a corpus: read its labels, check its audio, assign the splits and write the manifest."""
 
 import argparse
 import os
@@ -20,29 +20,44 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def arguments() -> argparse.Namespace:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    option = parser.add_argument
-    option("--settings", required=True, help="the configuration's section `corpus`: JSON, or a JSON or YAML file")
-    option("--seed", type=int, default=1234, help="of the validation draw and of a synthetic corpus")
-    option("--audio", type=Path, default="results/corpus/audio", help="folder for a synthetic corpus's audio")
-    option("--workers", type=positive, default=os.cpu_count(), help="threads that decode audio")
-    option("--manifest", type=Path, default="results/corpus/manifest.parquet", help="written: a row per utterance")
-    option("--references", type=Path, default="results/corpus/references.parquet", help="written: its own texts")
-    option("--rejected", type=Path, default="results/corpus/rejected.csv", help="written: unusable audio, and why")
-    option("--digests", type=Path, default="results/corpus/digests", help="written: digests of what each stage reads")
-    option("--summary", type=Path, default="results/corpus/summary.json", help="written: counts per split and class")
+    add = parser.add_argument
+    add("--settings", required=True, help="the configuration's section `corpus`: JSON, or a JSON or YAML file")
+    add("--seed", type=int, default=1234, help="seed of the validation set and of a synthetic corpus")
+    add("--audio", type=Path, default="results/corpus/audio", help="folder for the audio of a synthetic corpus")
+    add("--workers", type=positive, default=os.cpu_count(), help="threads that decode audio")
+    add("--manifest", type=Path, default="results/corpus/manifest.parquet", help="file to write: a row per utterance")
+    add(
+        "--references",
+        type=Path,
+        default="results/corpus/references.parquet",
+        help="file to write: reference transcripts",
+    )
+    add(
+        "--rejected",
+        type=Path,
+        default="results/corpus/rejected.csv",
+        help="file to write: rejected utterances with reasons",
+    )
+    add(
+        "--digests",
+        type=Path,
+        default="results/corpus/digests",
+        help="folder to write: digests of the parts that later stages read",
+    )
+    add("--summary", type=Path, default="results/corpus/summary.json", help="file to write: counts per split and class")
     return parser.parse_args()
 
 
 def main() -> None:
-    args = arguments()
+    args = parse_args()
     corpus = config.parse(AnyCorpus, args.settings, "corpus")
     try:
         prepared = prepare(corpus, args.seed, args.audio, args.workers)
     except TooManyRejected as error:
         files.write_csv(error.rejected, args.rejected)
-        raise UserError(f"{error}; all are listed in {args.rejected}") from None
+        raise UserError(f"{error}; see {args.rejected} for all") from None
     metadata = {
         "seed": args.seed,
         "corpus": corpus.model_dump(mode="json", exclude={"resources"}),

@@ -12,7 +12,7 @@ from abhinaya.runtime.errors import UserError, run
 def main() -> None:
     args = parse_args()
     if len(args.names) != len(args.scores) or len(set(args.names)) != len(args.names):
-        raise UserError("--names: give one name, each once, for every file of --scores, in the same order")
+        raise UserError("--names: needs one unique name per file of --scores, in the same order")
     inputs = report.read(
         args.title,
         dict(zip(args.names, args.scores, strict=True)),
@@ -34,37 +34,39 @@ def main() -> None:
 
 
 def texts_by_name(value: str) -> dict[str, str]:
-    """A JSON object of texts; anything else is a `UserError`."""
+    """Parse a JSON object of strings; raise a `UserError` for anything else."""
     try:
         texts = json.loads(value)
     except ValueError:
         texts = None
     if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
         raise UserError(
-            f"--descriptions: {value!r} is no JSON object of texts; write it like " + '\'{"s1": "what it is"}\''
+            f"--descriptions: {value!r} is not a JSON object of strings; write it like " + '\'{"s1": "description"}\''
         )
     return texts
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--names", nargs="+", required=True, help="systems and ensembles, in the order to show")
+    parser.add_argument("--names", nargs="+", required=True, help="names of systems and ensembles, in display order")
     parser.add_argument("--scores", nargs="+", type=Path, required=True, help="their scores.json, in the same order")
     parser.add_argument("--models", nargs="*", type=Path, default=[], help="model folders of trained systems")
     parser.add_argument("--labellings", nargs="*", type=Path, default=[], help="labelling.json of zero-shot systems")
     parser.add_argument("--votes", nargs="*", type=Path, default=[], help="results/{ensemble}/preds.csv of ensembles")
-    parser.add_argument("--analysis", type=Path, help="folder of analyse.py's tables: tests, calibration, mistakes, …")
-    parser.add_argument("--tables", nargs="*", type=Path, default=[], help="JSON files of paper_table.py, in order")
-    parser.add_argument("--summary", type=Path, help="the corpus's summary.json")
-    parser.add_argument("--manifest", type=Path, help="manifest.parquet: annotators' votes beside the worst mistakes")
-    parser.add_argument("--rejected", type=Path, help="rejected.csv: utterances that preparing the corpus left out")
-    parser.add_argument("--transcripts", type=Path, help="transcripts.parquet")
-    parser.add_argument("--references", type=Path, help="Parquet with FileName, text: what was really said")
+    parser.add_argument("--analysis", type=Path, help="folder with the tables of analyse.py")
     parser.add_argument(
-        "--descriptions", type=texts_by_name, default={}, help="JSON: what to say of each system, by name"
+        "--tables", nargs="*", type=Path, default=[], help="JSON files of make_paper_table.py, in display order"
+    )
+    parser.add_argument("--summary", type=Path, help="the corpus's summary.json")
+    parser.add_argument("--manifest", type=Path, help="manifest.parquet, for the annotators' votes on the worst errors")
+    parser.add_argument("--rejected", type=Path, help="rejected.csv of the corpus")
+    parser.add_argument("--transcripts", type=Path, help="transcripts.parquet")
+    parser.add_argument("--references", type=Path, help="Parquet file with reference transcripts: FileName, text")
+    parser.add_argument(
+        "--descriptions", type=texts_by_name, default={}, help="JSON object with a description of each system"
     )
     parser.add_argument("--title", default="Speech emotion recognition by vote", help="heading of the report")
-    parser.add_argument("--output-dir", type=Path, default=Path("results/report"), help="folder to write into")
+    parser.add_argument("--output-dir", type=Path, default=Path("results/report"), help="output folder")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""Score predictions against the manifest's labels: macro-F1, UAR, accuracy, each with its bootstrap interval."""
+"""Score predictions against the manifest's labels: macro-F1, UAR and accuracy, with bootstrap intervals."""
 
 import argparse
 from pathlib import Path
@@ -33,10 +33,10 @@ def describe(scores: dict | None) -> str:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--manifest", type=Path, required=True, help="manifest.parquet, with the labels")
+    parser.add_argument("--manifest", type=Path, required=True, help="manifest.parquet, with labels")
     parser.add_argument("--preds", type=Path, required=True, help="preds.csv of a system or an ensemble")
     parser.add_argument("--output", type=Path, required=True, help="scores.json to write")
-    parser.add_argument("--bootstrap", type=int, default=1000, help="resamples behind each interval (default: 1000)")
+    parser.add_argument("--bootstrap", type=int, default=1000, help="bootstrap resamples (default: 1000)")
     parser.add_argument("--seed", type=int, default=1234, help="seed of the bootstrap (default: 1234)")
     return parser.parse_args()
 

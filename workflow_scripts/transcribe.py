@@ -1,4 +1,4 @@
-"""Transcribe one shard of the corpus with WhisperX; a killed run goes on where it was."""
+"""Transcribe one shard of the corpus with WhisperX; a killed run resumes from its last part."""
 
 import argparse
 from pathlib import Path
@@ -9,29 +9,31 @@ from abhinaya.data import schemas
 from abhinaya.runtime import errors, library_logging
 
 
-def arguments() -> argparse.Namespace:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--manifest", type=Path, required=True, help="manifest.parquet")
-    parser.add_argument("--settings", default="{}", help="the `transcripts` section: JSON, or a JSON/YAML file")
-    parser.add_argument("--shard", type=int, default=0, help="which shard, from 0")
-    parser.add_argument("--seed", type=int, default=1234, help="of decoding again at a temperature")
-    parser.add_argument("--cpus", type=int, default=2, help="CPU threads")
-    parser.add_argument("--gpus", type=int, default=0, help="1 transcribes on a GPU, 0 on the CPU")
-    parser.add_argument("--output", type=Path, required=True, help="Parquet of this shard to write")
+    parser.add_argument("--settings", default="{}", help="the section `transcripts`: JSON, or a JSON or YAML file")
+    parser.add_argument("--shard", type=int, default=0, help="index of the shard, from 0")
+    parser.add_argument("--seed", type=int, default=1234, help="seed of decoding at a temperature")
+    parser.add_argument("--cpus", type=int, default=2, help="CPU cores to use")
+    parser.add_argument("--gpus", type=int, default=0, help="1 uses a GPU, 0 the CPU")
+    parser.add_argument("--output", type=Path, required=True, help="Parquet file of the shard to write")
     return parser.parse_args()
 
 
 def main() -> None:
-    options = arguments()
-    settings = parse(Transcripts, options.settings, where="transcripts")
-    if not 0 <= options.shard < settings.shards:
-        raise errors.UserError(f"--shard {options.shard}: there are {settings.shards}, from 0; change one of them")
-    manifest = schemas.read_manifest(options.manifest)
+    args = parse_args()
+    settings = parse(Transcripts, args.settings, where="transcripts")
+    if not 0 <= args.shard < settings.shards:
+        raise errors.UserError(
+            f"--shard {args.shard}: must be less than `shards` ({settings.shards}); change one of them"
+        )
+    manifest = schemas.read_manifest(args.manifest)
     library_logging.whisperx()
-    from abhinaya.transcription.shards import transcribe_shard  # WhisperX takes seconds to import; not for --help
+    from abhinaya.transcription.shards import transcribe_shard  # slow to import; not needed for --help
 
-    device = "cuda" if options.gpus else "cpu"
-    transcribe_shard(manifest, settings, options.shard, options.seed, options.output, device, options.cpus)
+    device = "cuda" if args.gpus else "cpu"
+    transcribe_shard(manifest, settings, args.shard, args.seed, args.output, device, args.cpus)
 
 
 if __name__ == "__main__":

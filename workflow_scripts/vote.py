@@ -1,4 +1,4 @@
-"""Let the members of an ensemble vote: preds.csv and, for the challenge, submission.csv, checked."""
+"""Majority vote of an ensemble: writes preds.csv and, for the challenge, a validated submission.csv."""
 
 import argparse
 import sys
@@ -9,20 +9,20 @@ import pandas as pd
 
 from abhinaya.data.schemas import read_manifest, write_predictions
 from abhinaya.evaluation import submission, voting
-from abhinaya.runtime.errors import UserError, run, tell
+from abhinaya.runtime.errors import UserError, print_line, run
 from abhinaya.runtime.files import check_targets, write_csv, write_json
 
 
 def main() -> None:
     args = parse_args()
     if len(args.members) != len(args.preds) or len(set(args.members)) != len(args.members):
-        raise UserError("--members: give one name, each once, for every file of --preds, in the same order")
-    targets, read = (args.output, args.submission, args.description), (*args.preds, args.manifest, args.rejected)
-    check_targets(filter(None, targets), filter(None, read))
+        raise UserError("--members: needs one unique name per file of --preds, in the same order")
+    outputs, inputs = (args.output, args.submission, args.description), (*args.preds, args.manifest, args.rejected)
+    check_targets(filter(None, outputs), filter(None, inputs))
     try:
         members = voting.read_members(dict(zip(args.members, args.preds, strict=True)))
     except voting.MissingPredictions as error:
-        for member, name in error.missing:  # perhaps thousands: too many for the error's line
+        for member, name in error.missing:  # may be too many for one line
             print(f"missing: {member} {name}", file=sys.stderr)
         raise
     voted = voting.vote(members, args.tie_break, args.tie_rule)
@@ -36,43 +36,40 @@ def main() -> None:
     print(f"ties decided outside the tied labels: {counts['outside']}")
     if args.submission:
         write_csv(submitted, args.submission)
-        print(f"submitted test utterances: {len(submitted)}")
+        print(f"test utterances in the submission: {len(submitted)}")
     if args.description:
-        described = {"members": args.members, "tie_break": args.tie_break, "tie_rule": args.tie_rule}
-        write_json(described, args.description)
+        description = {"members": args.members, "tie_break": args.tie_break, "tie_rule": args.tie_rule}
+        write_json(description, args.description)
 
 
 def check(submitted: pd.DataFrame, args: argparse.Namespace) -> None:
-    """Raise a `UserError` when the leaderboard would refuse what is to be submitted."""
+    """Raise a `UserError` if the leaderboard would reject the submission."""
     rejected = submission.read_rejected(args.rejected) if args.rejected else []
     if problems := submission.problems(submitted, read_manifest(args.manifest), rejected):
         raise UserError(f"submission: {'; '.join(problems)}; predict with all members on this manifest")
     for warning in submission.warnings(submitted, rejected):
-        tell(f"warning: submission: {warning}")
+        print_line(f"warning: submission: {warning}")
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preds", nargs="+", type=Path, required=True, help="the members' preds.csv")
     parser.add_argument("--members", nargs="+", required=True, help="the members' names, in the order of --preds")
-    parser.add_argument("--tie-break", required=True, help="the member that decides when no label has most votes")
+    parser.add_argument("--tie-break", required=True, help="the member that decides ties")
     parser.add_argument(
         "--tie-rule",
         choices=get_args(voting.TieRule),
         default="label",
-        help="on a tie take the tie-breaker's label, or the likeliest of the tied labels by its probabilities "
-        "(default: %(default)s)",
+        help="on a tie: the tie-breaker's label, or the tied label with its highest probability (default: %(default)s)",
     )
     parser.add_argument("--output", type=Path, required=True, help="preds.csv to write")
     parser.add_argument("--submission", type=Path, help="submission.csv to write: FileName, EmoClass of the test split")
-    parser.add_argument("--manifest", type=Path, help="manifest.parquet: the submission must have its test split")
-    parser.add_argument(
-        "--rejected", type=Path, help="the corpus's rejected.csv: name its test files, which are missing"
-    )
+    parser.add_argument("--manifest", type=Path, help="manifest.parquet; the submission must match its test split")
+    parser.add_argument("--rejected", type=Path, help="rejected.csv of the corpus, to report its test files as missing")
     parser.add_argument("--description", type=Path, help="ensemble.json to write, for predict_ensemble.py")
     args = parser.parse_args()
     if args.rejected and not args.manifest:
-        parser.error("argument --rejected: goes with --manifest")
+        parser.error("argument --rejected: needs --manifest")
     return args
 
 

@@ -52,7 +52,7 @@ class ChatServer:
 
     def __init__(self, rule: Callable[[ReceivedRequest], Reply]) -> None:
         self.rule = rule
-        self.asked: list[ReceivedRequest] = []
+        self.received: list[ReceivedRequest] = []
         self.open = self.most_open = 0
         self.lock = threading.Lock()
 
@@ -94,11 +94,11 @@ class ChatServer:
 
     @property
     def texts(self) -> list[str]:
-        return [asked.text for asked in self.asked]
+        return [asked.text for asked in self.received]
 
     def _answer(self, handler: BaseHTTPRequestHandler, asked: ReceivedRequest) -> None:
         with self.lock:
-            self.asked.append(asked)
+            self.received.append(asked)
             self.open += 1
             self.most_open = max(self.most_open, self.open)
         try:

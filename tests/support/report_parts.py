@@ -21,7 +21,7 @@ from abhinaya.runtime.files import write_json
 EVIL = "<script>alert('a|b')</script> $x$"
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 SPLITS = ("validation", "test")
-OF_ANALYSIS = ("paper", "significance", "calibration", "subgroups", "mistakes", "rejected")  # sections
+OF_ANALYSIS = ("paper", "significance", "calibration", "subgroups", "worst_errors", "rejected")  # sections
 
 
 class Checker(HTMLParser):

@@ -88,7 +88,7 @@ def test_labelling_by_an_endpoint(tmp_path: Path) -> None:
         options = ("--config", tmp_path / "config.yaml", "--transcripts", "4", "--repeats", "1")
         done = run("labelling.py", *options, "--output", tmp_path / "found.json")
     assert done.returncode == 0, done.stderr
-    assert {asked.body["messages"][0]["content"] for asked in server.asked} == {"MY OWN"}
+    assert {asked.body["messages"][0]["content"] for asked in server.received} == {"MY OWN"}
     assert "2.00 tokens generated per label" in done.stdout and "server:" not in done.stdout
 
 

@@ -45,7 +45,7 @@ def corpus(folder: Path, **settings) -> Csv:
     return config.parse(AnyCorpus, defaults | settings)
 
 
-def test_a_plain_table_becomes_a_manifest(root: Path) -> None:
+def test_minimal_table(root: Path) -> None:
     prepared = prepare(corpus(root), 1, root, workers=2)
     manifest = prepared.manifest.set_index("FileName")
     assert manifest["split"].to_dict() == {name: split for name, _, split in ROWS}
@@ -54,7 +54,7 @@ def test_a_plain_table_becomes_a_manifest(root: Path) -> None:
     assert prepared.references.empty and prepared.rejected.empty
 
 
-def test_further_columns_are_taken_over(root: Path) -> None:
+def test_optional_columns_are_copied(root: Path) -> None:
     words, splits = {"A": "Anger", "H": "happy"}, {"validation": "dev", "test": "Test"}
     rows = [
         (f"id {n}", name, words[letter], splits.get(split, split), f"s{n % 2}", "3", n, f"text {n}" if n else None, "!")
@@ -82,14 +82,14 @@ def test_hidden_test_labels_and_empty_splits_are_allowed(root: Path) -> None:
     assert prepared.manifest.set_index("FileName")["split"].isna()["spare.wav"]
 
 
-def test_a_root_elsewhere_and_tabs(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_separate_root_and_tab_separator(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     elsewhere = tmp_path_factory.mktemp("labels") / "corpus.tsv"
     elsewhere.write_text("path\tEmoClass\tsplit\n" + "".join("\t".join(row) + "\n" for row in ROWS))
     assert len(prepare(corpus(root, table=str(elsewhere), root=str(root)), 1, root).manifest) == len(ROWS)
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_odd_names_work(root: Path, name: str) -> None:
+def test_unusual_file_names(root: Path, name: str) -> None:
     sound(root / name)
     save(root, [*ROWS, (name, "A", "train")])
     manifest = prepare(corpus(root), 1, root).manifest
@@ -97,7 +97,7 @@ def test_odd_names_work(root: Path, name: str) -> None:
     assert schemas.read_manifest(root / "manifest.parquet").set_index("FileName").loc[name, "split"] == "train"
 
 
-def test_48_khz_stereo_is_fine(root: Path) -> None:
+def test_48_khz_stereo_is_accepted(root: Path) -> None:
     sound(root / "studio.wav", 0.3, 48_000, 2)
     save(root, [*ROWS, ("studio.wav", "A", "train")])
     manifest = prepare(corpus(root), 1, root).manifest
@@ -136,16 +136,16 @@ def not_a_number(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (absent, "no such audio file"),
-        (zero_bytes, "empty file"),
-        (truncated, "cut off"),
-        (not_audio, "not readable audio"),
+        (absent, "not found"),
+        (zero_bytes, "empty"),
+        (truncated, "truncated"),
+        (not_audio, "decoded"),
         (zero_samples, "no samples"),
-        (ten_milliseconds, "0.010 s long, below corpus.min_seconds 0.1"),
-        (not_a_number, "not numbers"),
+        (ten_milliseconds, "corpus.min_seconds 0.1"),
+        (not_a_number, "NaN"),
     ],
 )
-def test_broken_audio_is_quarantined_and_the_run_goes_on(root: Path, make, reason: str) -> None:
+def test_invalid_audio_is_rejected_and_the_run_continues(root: Path, make, reason: str) -> None:
     make(root / "broken.wav")
     save(root, [("broken.wav", "A", "train"), *ROWS])
     prepared = prepare(corpus(root, max_rejected=0.1), 1, root)
@@ -154,53 +154,50 @@ def test_broken_audio_is_quarantined_and_the_run_goes_on(root: Path, make, reaso
     assert list(prepared.rejected.columns) == ["FileName", "path", "reason", "role"]
     row = prepared.rejected.iloc[0]
     assert row["FileName"] == "broken.wav" and row["path"] == str(root / "broken.wav")
-    assert row["reason"].startswith(reason) or reason in row["reason"]
+    assert reason in row["reason"]
     assert str(root) not in row["reason"].split("(")[0]
 
 
 @pytest.mark.parametrize("name", ["../outside.wav", "train/../../outside.wav", "train/../train/A 0.wav", "{outside}"])
-def test_a_name_that_leads_elsewhere_is_quarantined(root: Path, name: str, tmp_path_factory) -> None:
+def test_path_outside_the_corpus_folder_is_rejected(root: Path, name: str, tmp_path_factory) -> None:
     outside = tmp_path_factory.mktemp("outside") / "outside.wav"
     sound(outside)
     save(root, [(name.format(outside=outside), "A", "train"), *ROWS])
     prepared = prepare(corpus(root, max_rejected=0.1), 1, root)
-    assert prepared.rejected["reason"].tolist() == [
-        f"not a path inside the corpus folder {root}, which corpus.root sets"
-    ]
+    (reason,) = prepared.rejected["reason"]
+    assert str(root) in reason and "corpus.root" in reason
     assert len(prepared.manifest) == len(ROWS)
 
 
-def test_an_absolute_path_inside_the_folder_is_fine(root: Path) -> None:
+def test_absolute_path_inside_the_corpus_folder_is_accepted(root: Path) -> None:
     save(root, [(root / name, letter, split) for name, letter, split in ROWS])
     assert len(prepare(corpus(root), 1, root).manifest) == len(ROWS)
 
 
-def test_a_name_that_stands_twice_is_refused_whatever_the_reader(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_duplicate_name_is_reported_for_any_reader(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = csv_table.read(corpus(root))
     monkeypatch.setattr("abhinaya.data.corpora.read", lambda *_: pd.concat([rows, rows.head(1)], ignore_index=True))
-    with pytest.raises(UserError, match=r"^corpus: FileName 'train/A 0\.wav' stands twice"):
+    with pytest.raises(UserError, match=r"^corpus: duplicate FileName 'train/A 0\.wav'"):
         prepare(corpus(root), 1, root)
 
 
-def test_too_many_rejected_stop_the_run_and_are_listed(root: Path) -> None:
+def test_too_many_rejected_utterances_stop_the_run_and_are_listed(root: Path) -> None:
     for name, _, _ in ROWS[:2]:
         (root / name).write_bytes(b"")
     assert len(prepare(corpus(root, max_rejected=2 / 18), 1, root).rejected) == 2
-    with pytest.raises(
-        TooManyRejected, match=r"2 of 18 utterances were rejected, e\.g\. .*A 0\.wav \(empty file"
-    ) as raised:
+    with pytest.raises(TooManyRejected, match=r"2 of 18 .*A 0\.wav.*corpus\.max_rejected") as raised:
         prepare(corpus(root, max_rejected=0.1), 1, root)
     assert raised.value.rejected["FileName"].tolist() == [ROWS[0][0], ROWS[1][0]]
 
 
-def test_only_sound_files_are_drawn_for_validation(root: Path) -> None:
+def test_only_valid_files_are_sampled_for_validation(root: Path) -> None:
     (root / "validation/A 1.wav").write_bytes(b"")
     settings = {"max_rejected": 0.1, "validation": {"per_class": "smallest"}}
     manifest = prepare(corpus(root, **settings), 1, root).manifest
     assert manifest[manifest["split"] == "validation"]["EmoClass"].value_counts().to_dict() == {"A": 2, "H": 2}
 
 
-def test_a_validation_list_may_hold_a_file_that_was_rejected(root: Path) -> None:
+def test_validation_list_may_name_a_rejected_file(root: Path) -> None:
     (root / "validation/A 1.wav").write_bytes(b"")
     (root / "list.txt").write_text("validation/A 0.wav\nvalidation/A 1.wav\nvalidation/H 2.wav\n")
     settings = {"max_rejected": 0.1, "validation": {"files": str(root / "list.txt")}}
@@ -210,44 +207,42 @@ def test_a_validation_list_may_hold_a_file_that_was_rejected(root: Path) -> None
 
 
 @pytest.mark.parametrize("split", schemas.SPLITS)
-def test_an_empty_split_is_named(root: Path, split: str) -> None:
+def test_empty_split_is_reported(root: Path, split: str) -> None:
     save(root, [row for row in ROWS if row[2] != split])
     with pytest.raises(UserError, match=f"the {split} split is empty"):
         prepare(corpus(root), 1, root)
 
 
-def test_a_class_absent_from_training_is_named(root: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"corpus\.classes: no training utterance is S \(sad\); add some, or take S out"
-    ):
+def test_class_missing_from_training_is_reported(root: Path) -> None:
+    with pytest.raises(UserError, match=r"corpus\.classes: .* S \(sad\)"):
         prepare(corpus(root, classes=["A", "H", "S"]), 1, root)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("path,split\na.wav,train\n", r"corpus\.csv: no column EmoClass; it needs path, EmoClass, split"),
-        ("path,EmoClass,split\n", "no rows"),
+        ("path,split\na.wav,train\n", r"corpus\.csv: .*EmoClass"),
+        ("path,EmoClass,split\n", "empty"),
         ("", "not a readable table"),
-        ("path,EmoClass,split\na.wav,Q,train\n", r"EmoClass 'Q' of a\.wav is none of A, C"),
-        ("path,EmoClass,split\na.wav,A,holdout\n", r"split 'holdout' of a\.wav is none of train"),
-        ("path,EmoClass,split\na.wav,A,train\na.wav,A,test\n", r"FileName 'a\.wav' stands twice"),
-        ("path,EmoClass,split\na.wav,A,train\n,A,test\n", "row 3 has no path"),
+        ("path,EmoClass,split\na.wav,Q,train\n", r"EmoClass 'Q' of a\.wav"),
+        ("path,EmoClass,split\na.wav,A,holdout\n", r"split 'holdout' of a\.wav"),
+        ("path,EmoClass,split\na.wav,A,train\na.wav,A,test\n", r"FileName 'a\.wav'"),
+        ("path,EmoClass,split\na.wav,A,train\n,A,test\n", "row 3: path"),
         ("path,EmoClass,split,EmoVal\na.wav,A,train,4\nb.wav,A,test,4,2\n", "EmoVal '4,2'|not a readable table"),
-        ("path,EmoClass,split,votes_A\na.wav,A,train,many\n", r"votes_A 'many' of a\.wav is no number"),
-        ("path,EmoClass,split\na.wav,A,train,4\nb.wav,A,test\n", r"corpus\.csv: row 2 has more fields than the header"),
-        ("path,path,EmoClass,split\na.wav,b.wav,A,train\n", r"corpus\.csv: column 'path' stands twice; keep one"),
-        ("path, path,EmoClass,split\na.wav,b.wav,A,train\n", r"corpus\.csv: column 'path' stands twice; keep one"),
+        ("path,EmoClass,split,votes_A\na.wav,A,train,many\n", r"votes_A 'many' of a\.wav"),
+        ("path,EmoClass,split\na.wav,A,train,4\nb.wav,A,test\n", r"corpus\.csv: row 2"),
+        ("path,path,EmoClass,split\na.wav,b.wav,A,train\n", r"corpus\.csv: .*column 'path'"),
+        ("path, path,EmoClass,split\na.wav,b.wav,A,train\n", r"corpus\.csv: .*column 'path'"),
     ],
 )
-def test_a_wrong_table_is_told_in_one_line(tmp_path: Path, content: str, message: str) -> None:
+def test_invalid_table_is_reported_in_one_line(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "corpus.csv").write_text(content)
     with pytest.raises(UserError, match=message) as raised:
         csv_table.read(corpus(tmp_path))
     assert "\n" not in str(raised.value)
 
 
-def test_a_delimiter_at_the_end_of_each_row_is_fine(root: Path) -> None:
+def test_trailing_delimiter_is_accepted(root: Path) -> None:
     (root / "corpus.csv").write_text("path,EmoClass,split\n" + "".join(",".join(row) + ",\n" for row in ROWS))
     assert csv_table.read(corpus(root))["FileName"].tolist() == [name for name, _, _ in ROWS]
 
@@ -255,15 +250,15 @@ def test_a_delimiter_at_the_end_of_each_row_is_fine(root: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"), [("", "Is a directory"), ("corpus.csv/inner.csv", "Not a directory")], ids=["folder", "inner"]
 )
-def test_what_cannot_be_opened_as_a_table_says_why(root: Path, name: str, reason: str) -> None:
-    with pytest.raises(UserError, match=rf"{name}: cannot be read \({reason}\); name a readable file$"):
+def test_unreadable_table_is_reported_with_the_reason(root: Path, name: str, reason: str) -> None:
+    with pytest.raises(UserError, match=rf"{name}: .*{reason}"):
         csv_table.read(corpus(root, table=str(root / name)))
 
 
-def test_absent_tables_and_folders_are_told(root: Path) -> None:
-    with pytest.raises(UserError, match=r"none\.csv: no such file"):
+def test_missing_table_or_folder_is_reported(root: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.csv: .*not found"):
         csv_table.read(corpus(root, table="none.csv"))
-    with pytest.raises(UserError, match=r"nowhere: no such folder; correct corpus\.root"):
+    with pytest.raises(UserError, match=r"nowhere: .*corpus\.root"):
         csv_table.read(corpus(root, root="nowhere"))
 
 
@@ -277,7 +272,7 @@ def written(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_script_writes_the_same_files_each_time_and_prints_the_summary(root: Path) -> None:
+def test_script_is_deterministic_and_prints_the_summary(root: Path) -> None:
     settings = {"kind": "csv", "table": "corpus.csv", "classes": ["A", "H"], "max_rejected": 0.1}
     (root / ROWS[0][0]).write_bytes(b"")
     run = run_script(root, settings)
@@ -298,18 +293,18 @@ def test_the_script_writes_the_same_files_each_time_and_prints_the_summary(root:
     assert written(folder) == first
 
 
-def test_the_script_leaves_the_list_of_rejected_files_behind(root: Path) -> None:
+def test_script_writes_the_list_of_rejected_files_on_failure(root: Path) -> None:
     (root / ROWS[0][0]).write_bytes(b"")
     run = run_script(root, {"kind": "csv", "table": "corpus.csv", "classes": ["A", "H"]})
     last = run.stderr.strip().splitlines()[-1]
     assert run.returncode == 1
-    assert last.startswith("error: 1 of 18 utterances were rejected")
-    assert last.endswith("all are listed in results/corpus/rejected.csv")
+    assert last.startswith("error: 1 of 18 ")
+    assert "results/corpus/rejected.csv" in last
     assert pd.read_csv(root / "results/corpus/rejected.csv")["FileName"].tolist() == [ROWS[0][0]]
     assert not (root / "results/corpus/manifest.parquet").exists()
 
 
-def test_the_script_needs_a_worker(root: Path) -> None:
+def test_script_needs_at_least_one_worker(root: Path) -> None:
     run = run_script(root, {"kind": "csv", "table": "corpus.csv", "classes": ["A", "H"]}, workers=0)
     assert run.returncode != 0 and "Traceback" not in run.stderr
     assert run.stderr.splitlines()[-1].endswith("error: argument --workers: must be 1 or more, not 0")

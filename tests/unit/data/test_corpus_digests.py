@@ -42,7 +42,9 @@ def references() -> pd.DataFrame:
         (0, "FileName", "z", ALL - {"evaluation", "references"}),
     ],
 )
-def test_a_digest_changes_with_what_its_stage_reads(row: int, column: str, value: object, changed: set[str]) -> None:
+def test_digest_changes_with_the_columns_its_stage_reads(
+    row: int, column: str, value: object, changed: set[str]
+) -> None:
     before = digests(manifest(), references())
     other = manifest().astype({column: object})
     other.loc[row, column] = value
@@ -51,11 +53,11 @@ def test_a_digest_changes_with_what_its_stage_reads(row: int, column: str, value
     assert {name for name in ALL if before[name] != after[name]} == changed
 
 
-def test_references_have_their_own() -> None:
+def test_references_have_their_own_digest() -> None:
     before, after = digests(manifest(), references()), digests(manifest(), references().assign(text="another"))
     assert {name for name in ALL if before[name] != after[name]} == {"references"}
 
 
-def test_a_row_in_no_split_and_an_empty_text_differ_from_missing_ones() -> None:
+def test_null_and_empty_values_have_different_digests() -> None:
     empty = manifest().assign(SpkrID="")
     assert digests(manifest(), references())["manifest"] != digests(empty, references())["manifest"]

@@ -41,7 +41,7 @@ def challenge(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
     ids=str,
 )
-def test_every_variant_of_the_layout_gives_the_same_table(tmp_path: Path, variant: dict) -> None:
+def test_all_layout_variants_give_the_same_table(tmp_path: Path, variant: dict) -> None:
     expected = write(tmp_path / "corpus", **variant).set_index("FileName")
     table = msp_podcast.read(corpus(tmp_path / "corpus")).set_index("FileName")
     assert table.index.is_unique
@@ -72,14 +72,14 @@ def test_without_individual_votes_there_are_no_vote_columns(tmp_path: Path) -> N
     assert not [name for name in msp_podcast.read(corpus(tmp_path / "corpus")) if name.startswith("votes_")]
 
 
-def test_speaker_names_stay_as_the_release_writes_them(tmp_path: Path) -> None:
+def test_speaker_names_are_unchanged(tmp_path: Path) -> None:
     expected = write(tmp_path / "corpus", speaker_style="Spkr")
     speakers = msp_podcast.read(corpus(tmp_path / "corpus"))["SpkrID"].iloc[: len(expected)]
     assert (speakers.fillna("Unknown") == expected["SpkrID"]).all()
     assert speakers.notna().any() and speakers.isna().any()
 
 
-def test_speakers_and_genders_come_from_their_own_file_when_the_labels_lack_them(tmp_path: Path) -> None:
+def test_missing_speakers_and_genders_are_read_from_their_file(tmp_path: Path) -> None:
     expected = write(tmp_path / "corpus")
     path = tmp_path / "corpus" / LABELS
     pd.read_csv(path, dtype=str).drop(columns=["SpkrID", "Gender"]).to_csv(path, index=False)
@@ -101,7 +101,7 @@ def test_a_release_without_speakers_votes_and_transcripts_is_read(tmp_path: Path
     assert prepared.summary["splits"]["train"]["speakers"] == 0
 
 
-def test_sets_come_from_the_partition_file_when_the_labels_lack_them(tmp_path: Path) -> None:
+def test_missing_sets_are_read_from_the_partition_file(tmp_path: Path) -> None:
     expected = write(tmp_path / "corpus")
     path = tmp_path / "corpus" / LABELS
     pd.read_csv(path, dtype=str).drop(columns="Split_Set").to_csv(path, index=False)
@@ -132,7 +132,7 @@ def test_the_challenge_gives_a_balanced_manifest(challenge: Path) -> None:
     assert sum(part["utterances"] for part in summary["splits"].values()) == summary["utterances"] == len(manifest)
 
 
-def test_release_2_uses_the_sets_that_the_configuration_names(tmp_path: Path) -> None:
+def test_release_2_uses_the_configured_sets(tmp_path: Path) -> None:
     write(tmp_path / "corpus", test1=True)
     manifest = prepare(corpus(tmp_path / "corpus"), 1, tmp_path).manifest
     assert manifest.loc[manifest["Split_Set"] == "Test1", "split"].isna().all()
@@ -143,7 +143,7 @@ def test_release_2_uses_the_sets_that_the_configuration_names(tmp_path: Path) ->
     assert (test["Split_Set"] == "Test1").all()
 
 
-def test_a_class_outside_the_configured_ones_is_kept_but_unused(challenge: Path) -> None:
+def test_class_that_is_not_configured_is_kept_but_unused(challenge: Path) -> None:
     classes = [letter for letter in CLASSES if letter != "C"]
     prepared = prepare(corpus(challenge, classes=classes), 1, challenge)
     contempt = prepared.manifest[prepared.manifest["EmoClass"] == "C"]
@@ -251,32 +251,32 @@ def commas_for_semicolons(root: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (no_corpus, "no such folder; correct corpus.root"),
-        (no_audio, "no folder Audios or Audio"),
-        (no_labels, r"no Labels/labels_consensus\.csv"),
-        (no_class_column, r"labels_consensus\.csv: no column EmoClass"),
-        (no_sets, "neither a column Split_Set"),
+        (no_corpus, "corpus.root"),
+        (no_audio, "Audios or Audio.*corpus.root"),
+        (no_labels, r"Labels/labels_consensus\.csv"),
+        (no_class_column, r"labels_consensus\.csv: .*EmoClass"),
+        (no_sets, "Split_Set.*Partitions.txt"),
         (unknown_letter, r"labels_consensus\.csv: EmoClass 'Q' of MSP-PODCAST_0000_0000\.wav"),
-        (repeated_name, r"labels_consensus\.csv: FileName 'MSP-PODCAST_0003_0003\.wav' stands twice"),
-        (repeated_line, r"Partitions\.txt: MSP-PODCAST_0000_0000\.wav stands twice"),
-        (nameless, r"row 82 has no FileName"),
-        (word_for_number, r"EmoVal 'high' of MSP-PODCAST_0000_0000\.wav is no number"),
-        (contradiction, r"MSP-PODCAST_0000_0000\.wav is in Development, but the label file has it in Train"),
+        (repeated_name, r"labels_consensus\.csv: .*MSP-PODCAST_0003_0003\.wav"),
+        (repeated_line, r"Partitions\.txt: .*MSP-PODCAST_0000_0000\.wav"),
+        (nameless, r"row 82: FileName"),
+        (word_for_number, r"EmoVal 'high' of MSP-PODCAST_0000_0000\.wav"),
+        (contradiction, r"MSP-PODCAST_0000_0000\.wav .*Development.*Train"),
         (not_text, "not a readable table"),
-        (no_votes_column, "no column EmoClass_Major or EmoDetail"),
+        (no_votes_column, "EmoClass_Major or EmoDetail"),
         (json_list, "not a mapping from file names"),
-        (repeated_key, r"labels_consensus\.json: 'a\.wav' stands twice; keep one"),
-        (repeated_key_of_annotations, r"labels_detailed\.json: 'a\.wav' stands twice; keep one"),
+        (repeated_key, r"labels_consensus\.json: .*'a\.wav'"),
+        (repeated_key_of_annotations, r"labels_detailed\.json: .*'a\.wav'"),
         (
             word_for_annotation,
-            r"labels_detailed\.json: the annotation WORKER1 of 0\.wav has no EmoClass_Major in words",
+            r"labels_detailed\.json: .*WORKER1 of 0\.wav.*EmoClass_Major",
         ),
-        (number_for_word, r"labels_detailed\.json: the annotation WORKER1 of 0\.wav has no EmoClass_Major in words"),
+        (number_for_word, r"labels_detailed\.json: .*WORKER1 of 0\.wav.*EmoClass_Major"),
         (cut_json, r"labels_detailed\.json: not JSON \("),
         (commas_for_semicolons, r"Partitions\.txt: no line like `Train; MSP-PODCAST_0001_0008\.wav`"),
     ],
 )
-def test_a_wrong_corpus_is_told_in_one_line(tmp_path: Path, damage, message: str) -> None:
+def test_invalid_corpus_is_reported_in_one_line(tmp_path: Path, damage, message: str) -> None:
     write(tmp_path / "corpus")
     damage(tmp_path / "corpus")
     with pytest.raises(UserError, match=message) as raised:
@@ -284,7 +284,7 @@ def test_a_wrong_corpus_is_told_in_one_line(tmp_path: Path, damage, message: str
     assert "\n" not in str(raised.value)
 
 
-def test_a_set_that_the_corpus_lacks_is_named(challenge: Path) -> None:
+def test_missing_set_is_reported(challenge: Path) -> None:
     roles = {"Train": "train", "Validation": "development", "Test3": "test"}
-    with pytest.raises(UserError, match="no Split_Set 'Validation', only Development, Test3, Train"):
+    with pytest.raises(UserError, match=r"corpus\.partitions.*'Validation'.*Development, Test3, Train"):
         msp_podcast.read(corpus(challenge, partitions=roles))

@@ -45,7 +45,7 @@ def corpus(folder: Path, **settings) -> Ravdess:
     return config.parse(AnyCorpus, {"kind": "ravdess", "root": str(folder), **actors, **settings})
 
 
-def test_names_become_labels(root: Path) -> None:
+def test_labels_come_from_file_names(root: Path) -> None:
     table = ravdess.read(corpus(root)).set_index("FileName")
     assert len(table) == 6 * 7 * 2 + 1
     row = table.loc["03-01-06-01-02-01-02.flac"]
@@ -61,7 +61,7 @@ def test_calm_can_count_as_neutral(root: Path) -> None:
     assert neutral == 2 * ravdess.read(corpus(root))["EmoClass"].eq("N").sum()
 
 
-def test_actors_become_splits_and_any_audio_is_read(root: Path) -> None:
+def test_splits_come_from_actors_for_any_audio_format(root: Path) -> None:
     prepared = prepare(corpus(root), seed=3, folder=root, workers=2)
     actors = prepared.manifest.groupby("split")["SpkrID"].unique().map(sorted).to_dict()
     assert actors["train"] == ["Actor_01", "Actor_02", "Actor_03"]
@@ -72,7 +72,7 @@ def test_actors_become_splits_and_any_audio_is_read(root: Path) -> None:
     assert len(prepared.references) == len(prepared.manifest)
 
 
-def test_unnamed_actors_stay_unused(root: Path) -> None:
+def test_unlisted_actors_are_unused(root: Path) -> None:
     manifest = prepare(corpus(root, test_actors=[5]), 3, root).manifest
     assert manifest.loc[manifest["SpkrID"] == "Actor_06", "split"].isna().all()
 
@@ -80,30 +80,30 @@ def test_unnamed_actors_stay_unused(root: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"root": "nowhere"}, "nowhere: no such folder"),
-        ({"train_actors": [1, 24]}, r"corpus\.train_actors: .* has no recordings of actor 24"),
-        ({"classes": ["A", "C"]}, r"no training utterance is C \(contempt\)"),
+        ({"root": "nowhere"}, "nowhere: .*corpus.root"),
+        ({"train_actors": [1, 24]}, r"corpus\.train_actors: .*actor 24"),
+        ({"classes": ["A", "C"]}, r"C \(contempt\)"),
     ],
 )
-def test_settings_that_do_not_fit_are_told(root: Path, settings: dict, message: str) -> None:
+def test_invalid_settings_are_reported(root: Path, settings: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         prepare(corpus(root, **settings), 1, root)
 
 
-def test_a_folder_without_speech_is_told(tmp_path: Path) -> None:
+def test_folder_without_speech_is_reported(tmp_path: Path) -> None:
     record(tmp_path, "03-02-03-01-01-01-01")
-    with pytest.raises(UserError, match="no speech recordings"):
+    with pytest.raises(UserError, match=r"speech recordings.*corpus\.root"):
         ravdess.read(corpus(tmp_path))
 
 
-def test_an_unknown_emotion_is_told(tmp_path: Path) -> None:
+def test_unknown_emotion_is_reported(tmp_path: Path) -> None:
     record(tmp_path, "03-01-09-01-01-01-01")
     with pytest.raises(UserError, match=r"09-01-01-01-01\.wav: unknown emotion 09"):
         ravdess.read(corpus(tmp_path))
 
 
-def test_the_same_recording_in_two_formats_is_told(tmp_path: Path) -> None:
+def test_duplicate_recording_in_two_formats_is_reported(tmp_path: Path) -> None:
     record(tmp_path, "03-01-05-01-01-01-01")
     record(tmp_path, "03-01-05-01-01-01-01", suffix="flac")
-    with pytest.raises(UserError, match="is there twice"):
+    with pytest.raises(UserError, match="03-01-05-01-01-01-01"):
         ravdess.read(corpus(tmp_path))

@@ -64,7 +64,7 @@ def test_everything_is_counted() -> None:
     }
 
 
-def test_the_printed_table_holds_the_counts() -> None:
+def test_printed_table_has_the_counts() -> None:
     console = Console(width=80, file=StringIO())
     console.print(as_table(summarise(MANIFEST, rejected=2)))
     lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in console.file.getvalue().splitlines()]
@@ -73,7 +73,7 @@ def test_the_printed_table_holds_the_counts() -> None:
     assert ["largest / smallest", "3.0", "1.0", "-", "1.0"] in lines
 
 
-def test_a_gender_that_looks_like_markup_is_printed_as_it_is() -> None:
+def test_markup_in_a_gender_is_escaped() -> None:
     console = Console(width=80, file=StringIO())
     console.print(as_table(summarise(MANIFEST.replace({"Gender": {"Male": "[/b]"}}), rejected=0)))
     assert "[/b]" in console.file.getvalue()

@@ -58,11 +58,11 @@ def test_counts_are_as_configured(utterances):
     assert len({each.name for each in utterances}) == len(utterances)
 
 
-def test_only_the_configured_classes_are_spoken():
+def test_only_configured_classes_are_generated():
     assert {each.emotion for each in synthetic.plan(corpus(classes=["H", "S"]), seed=7)} == {"H", "S"}
 
 
-def test_one_class_does_not_depend_on_another(utterances):
+def test_classes_are_independent_of_each_other(utterances):
     train = corpus().train | {"A": 3}
     changed = synthetic.plan(corpus(train=train), seed=7)
     others = [each for each in utterances if (each.part, each.emotion) != ("train", "A")]
@@ -72,7 +72,7 @@ def test_one_class_does_not_depend_on_another(utterances):
     ]
 
 
-def test_another_seed_draws_another_corpus(utterances):
+def test_seed_changes_the_corpus(utterances):
     other = synthetic.plan(corpus(), seed=8)
     assert [each.text for each in other] != [each.text for each in utterances]
     assert [each.speaker.voice for each in other] != [each.speaker.voice for each in utterances]
@@ -88,9 +88,9 @@ def test_speakers_are_disjoint_and_of_both_genders(count):
         assert {each.speaker.gender for each in planned if each.part == part} == {"Female", "Male"}
 
 
-def test_voices_differ_as_long_as_there_are_any():
+def test_voices_are_unique_while_available():
     available = len(synthetic.ACCENTS) * sum(map(len, synthetic.VARIANTS.values()))
-    cast = synthetic.cast(available + 2, seed=7)
+    cast = synthetic.make_speakers(available + 2, seed=7)
     assert len({speaker.voice for speaker in cast[:available]}) == available
     assert cast[available].voice == cast[0].voice
     assert not np.array_equal(cast[available].offset, cast[0].offset)
@@ -100,7 +100,7 @@ def test_voices_differ_as_long_as_there_are_any():
 
 
 @pytest.mark.parametrize("share", [0.0, 0.7, 1.0])
-def test_text_carries_its_share(share):
+def test_text_carries_is_the_share_of_fitting_texts(share):
     planned = synthetic.plan(corpus(text_carries=share), seed=7)
     fitting = Counter(
         (each.part, each.emotion) for each in planned if each.text in sentences.emotional(each.emotion, each.part)
@@ -111,7 +111,7 @@ def test_text_carries_its_share(share):
     assert plain + sum(fitting.values()) == len(planned)
 
 
-def test_no_sentence_stands_in_two_pools():
+def test_no_sentence_is_in_two_pools():
     pools = [sentences.emotional(letter, part) for letter in CLASSES for part in synthetic.PARTS]
     pools += [sentences.plain(part) for part in synthetic.PARTS]
     everything = [sentence for pool in pools for sentence in pool]
@@ -119,7 +119,7 @@ def test_no_sentence_stands_in_two_pools():
     assert min(map(len, pools)) >= 12
 
 
-def test_sentences_are_short_and_plain():
+def test_sentences_are_short_and_simple():
     everything = [s for letter in CLASSES for part in synthetic.PARTS for s in sentences.emotional(letter, part)]
     everything += [s for part in synthetic.PARTS for s in sentences.plain(part)]
     for sentence in everything:
@@ -128,7 +128,7 @@ def test_sentences_are_short_and_plain():
         assert set(sentence[:-1].lower()) <= set("abcdefghijklmnopqrstuvwxyz ,")
 
 
-def test_every_template_is_spoken_in_every_part():
+def test_every_template_occurs_in_every_part():
     def stems(part: str) -> set[str]:
         found = set()
         for sentence in sentences.emotional("A", part):
@@ -141,10 +141,10 @@ def test_every_template_is_spoken_in_every_part():
     assert len(stems("train")) == len(sentences.EMOTIONAL["A"])
 
 
-# How much of the emotion words and prosody tell, to speakers never heard
+# How well words and prosody predict the emotion of unseen speakers
 
 
-def test_text_and_prosody_each_tell_a_part(utterances):
+def test_text_and_prosody_each_predict_a_part(utterances):
     parts = np.array([each.part for each in utterances])
     emotions = np.array([each.emotion for each in utterances])
     train, held_out = parts == "train", parts != "train"
@@ -162,7 +162,7 @@ def test_text_and_prosody_each_tell_a_part(utterances):
     assert 0.4 < prosody < 0.85
 
 
-def test_prosody_that_never_carries_misleads():
+def test_prosody_carries_zero_misleads():
     planned = synthetic.plan(corpus(prosody_carries=0.0), seed=7)
     profiles = np.array([astuple(synthetic.PROFILES[letter]) for letter in CLASSES])
     spread = astuple(synthetic.WITHIN)
@@ -176,10 +176,10 @@ def test_prosody_stays_within_its_limits(utterances):
     assert len({each.prosody for each in utterances}) > 0.95 * len(utterances)
 
 
-# What is heard
+# The audio
 
 
-def test_read_speaks_what_it_lists(small):
+def test_read_generates_the_listed_files(small):
     table, folder = small
     assert list(table) == ["FileName", "path", "Split_Set", "role", "EmoClass", "SpkrID", "Gender", "text"]
     assert table["role"].value_counts().to_dict() == {"train": 16, "development": 8, "test": 8}
@@ -203,7 +203,7 @@ def test_the_same_seed_gives_the_same_bytes(small, tmp_path):
     pd.testing.assert_frame_equal(again.drop(columns="path"), table.drop(columns="path"))
 
 
-def test_espeak_heeds_voice_and_prosody():
+def test_espeak_applies_voice_and_prosody():
     text = "Nothing will bring back my uncle."
     requests = [
         Request(text, "en-us+m3", USUAL),
@@ -236,30 +236,30 @@ def _pitch(waveform: np.ndarray, rate: int = 22050) -> np.ndarray:
     return rate / lags
 
 
-def test_every_variant_is_shipped():
+def test_all_variants_are_installed():
     # eSpeak NG silently speaks in the plain voice when it lacks a variant.
     shipped = {path.name for path in (Path(espeakng_loader.get_data_path()) / "voices" / "!v").iterdir()}
     assert {variant for variants in synthetic.VARIANTS.values() for variant in variants} <= shipped
 
 
-# What goes wrong
+# Errors
 
 
-def test_an_unknown_voice_is_told_in_one_line():
-    with pytest.raises(UserError, match=r"no voice 'xx-nowhere' .*espeakng-loader") as caught:
+def test_unknown_voice_is_reported_in_one_line():
+    with pytest.raises(UserError, match=r"'xx-nowhere'.*espeakng-loader") as caught:
         list(espeak.speak([Request("Hello.", "xx-nowhere", USUAL)]))
     assert "\n" not in str(caught.value)
 
 
-def test_a_library_that_does_not_load_is_told_in_one_line(monkeypatch, tmp_path):
+def test_library_that_cannot_be_loaded_is_reported_in_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr(espeakng_loader, "get_library_path", lambda: str(tmp_path / "libespeak-ng.so"))
     with pytest.raises(UserError, match=r"libespeak-ng\.so.*espeakng-loader") as caught:
         espeak._load()
     assert "\n" not in str(caught.value)
 
 
-def test_missing_voices_are_told_in_one_line(monkeypatch, tmp_path):
+def test_missing_voices_are_reported_in_one_line(monkeypatch, tmp_path):
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     monkeypatch.setattr(espeak, "_load", lambda: (library, str(tmp_path)))
-    with pytest.raises(UserError, match=r"no usable voices in .*espeakng-loader"):
+    with pytest.raises(UserError, match=r"voices.*espeakng-loader"):
         espeak._Engine()

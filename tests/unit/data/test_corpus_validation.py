@@ -30,7 +30,7 @@ def corpora(draw_from: st.DrawFn) -> pd.DataFrame:
 
 
 @given(corpora(), st.integers(0, 2**32), st.randoms(use_true_random=False))
-def test_any_draw_is_balanced_repeatable_and_blind_to_the_rows_order(rows: pd.DataFrame, seed: int, random) -> None:
+def test_sample_is_balanced_reproducible_and_independent_of_row_order(rows: pd.DataFrame, seed: int, random) -> None:
     drawn = draw(rows, THREE, "smallest", seed)
     members = rows[rows["FileName"].isin(drawn)]
     candidates = rows[(rows["role"] == "development") & rows["EmoClass"].isin(THREE)]
@@ -44,7 +44,7 @@ def test_any_draw_is_balanced_repeatable_and_blind_to_the_rows_order(rows: pd.Da
 
 
 @given(corpora(), st.integers(0, 100))
-def test_losing_a_file_moves_no_other_class_and_at_most_one_place(rows: pd.DataFrame, seed: int) -> None:
+def test_missing_file_changes_at_most_one_utterance_of_its_class(rows: pd.DataFrame, seed: int) -> None:
     before = set(draw(rows, THREE, 1, seed))
     candidates = rows[(rows["role"] == "development") & (rows["EmoClass"] == "H")]
     if len(candidates) < 2:
@@ -55,7 +55,7 @@ def test_losing_a_file_moves_no_other_class_and_at_most_one_place(rows: pd.DataF
     assert before - after <= {lost}
 
 
-def test_the_challenge_draws_326_of_each_class_and_another_seed_draws_others() -> None:
+def test_challenge_samples_326_of_each_class_depending_on_the_seed() -> None:
     development = table({letter: 326 + 50 * place for place, letter in enumerate(CLASSES)})
     one, two = (set(draw(development, list(CLASSES), 326, seed)) for seed in (1, 2))
     assert len(one) == len(two) == 2608
@@ -63,7 +63,7 @@ def test_the_challenge_draws_326_of_each_class_and_another_seed_draws_others() -
     assert len({name for name in one if "_U_" in name} & {name for name in two if "_U_" in name}) < 326
 
 
-def test_every_utterance_is_as_likely_to_be_drawn() -> None:
+def test_sampling_is_uniform() -> None:
     development = table({"A": 10, "H": 5, "N": 5})
     drawn = pd.concat([draw(development, THREE, "smallest", seed) for seed in range(400)])
     angry = drawn[drawn.str.contains("_A_")].value_counts()
@@ -77,15 +77,13 @@ def test_all_takes_every_labelled_development_utterance_of_the_classes() -> None
 
 
 @pytest.mark.parametrize(("per_class", "few", "wanted"), [("smallest", 0, 1), (3, 2, 3)])
-def test_too_few_of_a_class_is_told(per_class: int | str, few: int, wanted: int) -> None:
+def test_too_few_utterances_of_a_class_are_reported(per_class: int | str, few: int, wanted: int) -> None:
     counts = {"A": 5, "H": 5, "N": few}
-    with pytest.raises(
-        UserError, match=rf"per_class: class N \(neutral\) has {few} development utterances of the {wanted}"
-    ):
+    with pytest.raises(UserError, match=rf"per_class: .* N \(neutral\) has {few} .*{wanted}"):
         draw(table(counts), THREE, per_class, 0)
 
 
-def test_a_list_is_taken_exactly(tmp_path: Path) -> None:
+def test_list_is_used_exactly(tmp_path: Path) -> None:
     rows = table({"A": 4, "H": 3})
     (tmp_path / "list.txt").write_text("\ufeffdevelopment_A_2.wav\r\n\n  development_H_0.wav \n", encoding="utf-8")
     assert set(listed(rows, THREE, tmp_path / "list.txt")) == {"development_A_2.wav", "development_H_0.wav"}
@@ -94,18 +92,18 @@ def test_a_list_is_taken_exactly(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nowhere.wav", r"nowhere\.wav is not in the corpus"),
-        ("train_A_0.wav", r"train_A_0\.wav is no development utterance"),
-        ("development_X_0.wav", r"development_X_0\.wav has no emotion of corpus\.classes"),
+        ("nowhere.wav", r"nowhere\.wav .*corpus"),
+        ("train_A_0.wav", r"train_A_0\.wav .*development"),
+        ("development_X_0.wav", r"development_X_0\.wav .*corpus\.classes"),
     ],
 )
-def test_a_list_that_does_not_fit_the_corpus_is_refused(tmp_path: Path, name: str, message: str) -> None:
+def test_invalid_list_is_reported(tmp_path: Path, name: str, message: str) -> None:
     rows = pd.concat([table({"A": 4, "X": 1}), table({"A": 2}, "train")], ignore_index=True)
     (tmp_path / "list.txt").write_text(f"development_A_0.wav\n{name}\n")
     with pytest.raises(UserError, match=message):
         listed(rows, THREE, tmp_path / "list.txt")
 
 
-def test_an_absent_list_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no such list; correct corpus\.validation\.files"):
+def test_missing_list_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"list\.txt.*corpus\.validation\.files"):
         listed(table({"A": 1}), THREE, tmp_path / "list.txt")

@@ -15,7 +15,7 @@ from support.analysis_parts import guess, made, truths, with_vote
 judged = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=40)
 
 
-def test_ece_is_torchmetrics():
+def test_ece_equals_torchmetrics():
     truth = truths(500)
     split = made(truth, {"s1": guess(truth, 0.5, 1), "s2": guess(truth, 0.8, 2)})
     sharp = split.predictions["s2"][list(PROBABILITIES)] ** 4
@@ -42,7 +42,7 @@ def test_ece_in_closed_form():
     assert expected_error(bins) == pytest.approx((2 * 0 + 4 * 0.2) / 6)
 
 
-def test_certain_and_right_is_perfectly_calibrated_and_certain_and_wrong_not_at_all():
+def test_calibration_of_certain_predictions():
     split = made(list("AC"), {"right": list("AC"), "wrong": list("CA")})
     for name, labels in (("right", [0, 1]), ("wrong", [1, 0])):
         split.predictions[name][list(PROBABILITIES)] = np.eye(8)[labels]
@@ -52,7 +52,7 @@ def test_certain_and_right_is_perfectly_calibrated_and_certain_and_wrong_not_at_
     assert bins["n"].tolist() == [2, 2]
 
 
-def test_an_ensembles_confidence_is_that_of_its_label():
+def test_confidence_of_an_ensemble_is_that_of_its_label():
     split = made(list("AA"), {"s1": list("AC"), "s2": list("AC"), "t1": list("HH")})
     unsure, sure = np.full(8, 0.05), np.full(8, 0.01)
     unsure[0], sure[4] = 0.65, 0.93
@@ -71,7 +71,7 @@ def test_an_ensembles_confidence_is_that_of_its_label():
 
 @settings(max_examples=50)
 @given(judged)
-def test_bins_hold_each_utterance_once(drawn):
+def test_each_utterance_is_in_one_bin(drawn):
     confidence, right = (np.array(values) for values in zip(*drawn, strict=True))
     bins = reliability(confidence, right)
     assert bins["n"].sum() == len(drawn)
@@ -83,7 +83,7 @@ def test_bins_hold_each_utterance_once(drawn):
     assert (bins["n"] * bins["confidence"]).sum() == pytest.approx(confidence.sum())
 
 
-def test_edges_belong_to_the_bin_below():
+def test_edges_belong_to_the_lower_bin():
     bins = reliability(np.array([0.0, 1 / 15, 1.0]), np.array([True, True, False]))
     assert bins["n"].tolist() == [2, 1]
     assert bins["low"].tolist() == pytest.approx([0, 14 / 15])

@@ -44,7 +44,7 @@ def test_reads_the_labelled_utterances(files):
     assert found.ensembles == {"vote": Ensemble(["s1", "s2", "t1"], "s2", "label")}
 
 
-def test_transcripts_may_be_absent(files):
+def test_transcripts_are_optional(files):
     (split,) = evaluation.read(files["manifest"], None, files["preds"]).splits
     assert split.utterances["text"].isna().all()
 
@@ -60,7 +60,7 @@ def test_only_validation_and_test_with_labels_are_splits(tmp_path):
     assert found.splits == []
 
 
-def test_rows_are_aligned_whatever_their_order(tmp_path):
+def test_rows_are_aligned(tmp_path):
     rows = manifest(list("ACDFHNSU"))
     table = predictions(list("ACDFHNSU"))
     files = write_files(tmp_path, rows.sample(frac=1, random_state=1), {"s1": table, "s2": table}, {})
@@ -69,7 +69,7 @@ def test_rows_are_aligned_whatever_their_order(tmp_path):
     assert split.utterances.index.is_monotonic_increasing
 
 
-def test_scores_are_those_of_scoring():
+def test_scores_equal_those_of_metrics():
     truth = truths(120)
     split = made(truth, {"s1": guess(truth, 0.4, 1)})
     table = split.predictions["s1"].reset_index()
@@ -92,7 +92,7 @@ def test_confusion_counts_combinations():
     assert (counts.sum(axis=2) == evaluation.confusion(*arrays[:2])).all()
 
 
-def test_probability_is_that_of_the_given_class_and_at_most_one():
+def test_probability_of_the_given_class_is_at_most_one():
     split = made(list("AC"), {"s1": list("AC")})
     table = split.predictions["s1"]
     table[list(PROBABILITIES)] = np.eye(8)[[0, 3]] * 1.0004  # as sums may be read
@@ -103,16 +103,15 @@ def test_probability_is_that_of_the_given_class_and_at_most_one():
 @pytest.mark.parametrize(
     ("ties", "message"),
     [
-        ({"s1": ("s1", "label")}, "s1/preds.csv: it holds no votes"),
-        ({"vote": ("st1", "label")}, "tie-breaker 'st1' is no member"),
+        ({"s1": ("s1", "label")}, "s1/preds.csv: .*votes"),
+        ({"vote": ("st1", "label")}, "tie-breaker 'st1'"),
         (
             {"vote": ("s1", "label")},
-            r"vote/preds.csv: 2 utterances \(validation_0000.wav, validation_0004.wav\) not as s1, s2, t1 vote with "
-            r"tie-breaker s1 and rule label",
+            r"vote/preds.csv: 2 utterances \(validation_0000.wav, validation_0004.wav\) .*s1, s2, t1",
         ),
     ],
 )
-def test_an_ensemble_must_be_what_is_said_of_it(tmp_path, ties, message):
+def test_ensemble_must_match_its_settings(tmp_path, ties, message):
     labels = {"s1": list("AACHN"), "s2": list("CCCSU"), "t1": list("UCDSS")}
     tables = {name: predictions(given, seed=seed) for seed, (name, given) in enumerate(labels.items())}
     files = write_files(tmp_path, manifest(list("AACON")), tables | {"vote": voted(labels)}, {})
@@ -120,7 +119,7 @@ def test_an_ensemble_must_be_what_is_said_of_it(tmp_path, ties, message):
         evaluation.read(**files, ties=ties)
 
 
-def test_a_vote_that_is_older_than_its_members_is_told(files, tmp_path):
+def test_outdated_vote_is_reported(files, tmp_path):
     newer = predictions(list("UUUUU"), seed=1)
     files = write_files(
         tmp_path,
@@ -128,22 +127,22 @@ def test_a_vote_that_is_older_than_its_members_is_told(files, tmp_path):
         {"s1": newer, "s2": newer, "t1": newer, "vote": voted(LABELS)},
         {},
     )
-    with pytest.raises(UserError, match="vote again, or correct --tie-breaks and --tie-rules"):
+    with pytest.raises(UserError, match="--tie-breaks and --tie-rules"):
         evaluation.read(**files, ties={"vote": ("s2", "label")})
 
 
 def test_all_voters_must_be_given(files):
     preds = {name: path for name, path in files["preds"].items() if name != "t1"}
-    with pytest.raises(UserError, match="--names: vote has voters of whom nothing is given: t1; add their --preds"):
+    with pytest.raises(UserError, match=r"--names: .*vote.*t1"):
         evaluation.read(files["manifest"], files["transcripts"], preds, {"vote": ("s2", "label")})
 
 
 @pytest.mark.parametrize(
     ("table", "error", "message"),
     [
-        (predictions(list("AACH")), voting.MissingPredictions, r"no prediction of s2 for 1 utterance \(.*0004.wav\)"),
-        (predictions(list("AACHN"), "test"), UserError, "no prediction of s1 for 5 utterances"),
-        (predictions(list("AACHN")).assign(Split="test"), UserError, "s2/preds.csv: another Split than .*s1/preds.csv"),
+        (predictions(list("AACH")), voting.MissingPredictions, r"s2 .*1 utterance \(.*0004.wav\)"),
+        (predictions(list("AACHN"), "test"), UserError, "s1 .*5 utterances"),
+        (predictions(list("AACHN")).assign(Split="test"), UserError, "s2/preds.csv: Split .*s1/preds.csv"),
     ],
 )
 def test_predictions_must_match_each_other(tmp_path, table, error, message):
@@ -155,8 +154,8 @@ def test_predictions_must_match_each_other(tmp_path, table, error, message):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (manifest(list("AACONA")), r"s1/preds.csv: 1 utterance \(.*0005.wav\) in the manifest without a prediction"),
-        (manifest(list("AACO")), r"s1/preds.csv: 1 utterance \(.*0004.wav\) not in the manifest"),
+        (manifest(list("AACONA")), r"s1/preds.csv: 1 utterance \(.*0005.wav\)"),
+        (manifest(list("AACO")), r"s1/preds.csv: 1 utterance \(.*0004.wav\)"),
     ],
 )
 def test_predictions_must_match_the_manifest(tmp_path, rows, message):
@@ -165,9 +164,9 @@ def test_predictions_must_match_the_manifest(tmp_path, rows, message):
         evaluation.read(**files)
 
 
-def test_absent_files_are_told(files):
+def test_missing_files_are_reported(files):
     for key in ("manifest", "transcripts"):
-        with pytest.raises(UserError, match="nowhere: no such file"):
+        with pytest.raises(UserError, match=r"nowhere: .*not found"):
             evaluation.read(**files | {key: Path("nowhere")})
-    with pytest.raises(UserError, match="nowhere: no such file"):
+    with pytest.raises(UserError, match=r"nowhere: .*not found"):
         evaluation.read(**files | {"preds": {"s1": Path("nowhere")}})

@@ -107,7 +107,7 @@ def test_a_resample_is_scored_over_the_classes_of_all_utterances():
 
 
 @given(triples)
-def test_a_system_does_not_differ_from_itself(drawn):
+def test_system_does_not_differ_from_itself(drawn):
     truth, a, _ = codes(drawn)
     observed, values = few.difference(truth, a, a, "x")
     assert observed == 0
@@ -163,7 +163,7 @@ def test_p_values_of_equal_systems_are_uniform():
         assert abs(np.mean(np.array(values) <= level) - level) < 3 * error
 
 
-def test_draws_depend_on_seed_and_names_alone():
+def test_resamples_depend_only_on_seed_and_names():
     one, again = (Bootstrap(5, 1).generator("a", "b").random() for _ in range(2))
     assert one == again
     others = [Bootstrap(5, seed).generator(*given).random() for seed, given in ((2, "ab"), (1, "ba"), (1, ["ab"]))]
@@ -174,12 +174,12 @@ def test_draws_depend_on_seed_and_names_alone():
     ("arguments", "message"),
     [((0, 1), "bootstrap: 0 resamples"), ((-3, 1), "bootstrap: -3"), ((10, -1), "seed: -1 is negative")],
 )
-def test_a_bootstrap_that_cannot_be_drawn_is_a_users_mistake(arguments, message):
+def test_invalid_bootstrap_settings_are_a_user_error(arguments, message):
     with pytest.raises(UserError, match=message):
         Bootstrap(*arguments)
 
 
-def test_each_pair_of_each_split_is_compared():
+def test_all_pairs_of_each_split_are_compared():
     table = compare(Evaluation([three(), three(split="test", seed=9)], {}), Bootstrap(400))
     assert list(table.columns) == COLUMNS
     pairs = [("s1", "s2"), ("s1", "t1"), ("s2", "t1")]
@@ -232,7 +232,7 @@ def test_holm_corrects_within_a_split():
             np.testing.assert_allclose(rows[f"{test}_holm"], holm(rows[test].tolist()))
 
 
-def test_a_pairs_row_depends_on_nothing_else():
+def test_pairs_are_independent_of_each_other():
     split, other = three(), three(50, "test")
     for found in (split, other):
         found.utterances["SpkrID"] = [f"speaker {i % 20}" for i in range(len(found.utterances))]
@@ -246,7 +246,7 @@ def test_a_pairs_row_depends_on_nothing_else():
     assert not among.equals(compare(Evaluation([alone], {}), another)[plain])
 
 
-def test_each_pair_has_draws_of_its_own():
+def test_each_pair_has_its_own_resamples():
     split = three()
     split.predictions["twin"] = split.predictions["t1"]
     table = compare(Evaluation([split], {}), few).query("a == 's1' and b in ['t1', 'twin']")
@@ -254,7 +254,7 @@ def test_each_pair_has_draws_of_its_own():
     assert table["low"].nunique() == 2
 
 
-def test_nothing_to_compare_is_an_empty_table():
+def test_single_system_gives_an_empty_table():
     for splits in ([], [made(list("AC"), {"s1": list("AC")})]):
         table = compare(Evaluation(splits, {}), few)
         assert list(table.columns) == COLUMNS
@@ -262,7 +262,7 @@ def test_nothing_to_compare_is_an_empty_table():
 
 
 @pytest.mark.parametrize("systems", [2, 3, 6])
-def test_there_are_resamples_enough_for_a_finding_after_holm(systems):
+def test_resamples_suffice_for_significance_after_holm(systems):
     truth = list("AC") * 10
     right = {"right": truth} | {f"wrong{i}": list("CA") * 10 for i in range(systems - 1)}
     pairs = systems * (systems - 1) // 2

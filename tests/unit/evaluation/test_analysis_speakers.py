@@ -10,7 +10,7 @@ from sklearn.metrics import f1_score
 from abhinaya.evaluation import metrics
 from abhinaya.evaluation.analysis import bootstrap as drawing
 from abhinaya.evaluation.analysis.bootstrap import Bootstrap, interval, p_value
-from abhinaya.evaluation.analysis.predictions import FEWEST_SPEAKERS, Evaluation, Split
+from abhinaya.evaluation.analysis.predictions import MIN_SPEAKERS, Evaluation, Split
 from abhinaya.evaluation.analysis.significance import compare
 from abhinaya.evaluation.analysis.speakers import COLUMNS, speakers
 from abhinaya.labels import CLASSES
@@ -81,22 +81,22 @@ def test_stays_in_range_and_a_system_does_not_differ_from_itself(given_rows, see
         assert ((values >= 0) & (values <= 1 + 1e-12)).all()
 
 
-def test_resamples_in_memory_change_no_draw(monkeypatch):
+def test_batch_size_does_not_change_resamples(monkeypatch):
     split = spoken()
     whole = drawn_of(split, 50, "x")
-    monkeypatch.setattr(drawing, "AT_ONCE", 7)
+    monkeypatch.setattr(drawing, "BATCH_SIZE", 7)
     for name, values in drawn_of(split, 50, "x").items():
         np.testing.assert_array_equal(values, whole[name])
 
 
-def test_one_speaker_drawn_as_often_as_there_are_speakers_is_the_score():
+def test_single_speaker_gives_the_score():
     split = made(list("ACAC"), {"s1": list("ACCC")}, SpkrID=["a", "a", "a", "a"])
     drawn = Bootstrap(9).by_speaker(np.zeros(4, int), split.truth, split.predicted, "x")["s1"]
     np.testing.assert_allclose(drawn, split.macro_f1(split.predicted["s1"]))
 
 
 @pytest.mark.parametrize("people", [8, 20])
-def test_a_class_that_a_resample_lacks_is_left_out_of_its_mean(people):
+def test_class_missing_in_a_resample_is_excluded(people):
     """Each speaker has a class of their own, or shares it with one other."""
     truth = [CLASSES[i % 8] for i in range(people)]
     wrong = [CLASSES[(i + 1) % 8] for i in range(people)]
@@ -127,7 +127,7 @@ def test_p_values_of_equal_systems_on_a_dozen_speakers_are_near_their_level():
     found = []
     for seed in range(150):
         rng = np.random.default_rng(seed)
-        speaker = np.repeat(np.arange(FEWEST_SPEAKERS + 2), 40)
+        speaker = np.repeat(np.arange(MIN_SPEAKERS + 2), 40)
         truth, *guesses = rng.integers(0, 8, (3, len(speaker)))
         right = np.clip(rng.normal(0.5, 0.1, (2, speaker.max() + 1)), 0, 1)
         a, b = (
@@ -166,7 +166,7 @@ def test_a_pair_is_compared_on_the_same_speakers():
     assert apart.loc["s1", "low"] == interval(drawn["s1"])[0]
 
 
-def test_what_holds_of_these_utterances_need_not_hold_of_other_speakers():
+def test_significance_over_utterances_and_over_speakers_differ():
     """One of twelve speakers speaks most utterances, and there alone t1 is better."""
     truth = np.array(list("AC") * 200)
     speaker = np.array(["often"] * 290 + [f"speaker {i % 11}" for i in range(110)])
@@ -178,15 +178,15 @@ def test_what_holds_of_these_utterances_need_not_hold_of_other_speakers():
     assert row["speakers_high"] >= 0 > row["high"]
 
 
-def test_an_utterance_of_an_unknown_speaker_is_somebody_elses():
-    known = [f"speaker {i}" for i in range(FEWEST_SPEAKERS)]
+def test_utterance_of_an_unknown_speaker_is_a_separate_speaker():
+    known = [f"speaker {i}" for i in range(MIN_SPEAKERS)]
     split = made(list("ACAC") * 3, {"s1": list("ACAC") * 3}, SpkrID=["speaker 0", None, None, *known[1:]])
     assert split.speakers.tolist() == [0, 10, 11, *range(1, 10)]
-    assert speakers(Evaluation([split], {}), Bootstrap(5))["speakers"].tolist() == [FEWEST_SPEAKERS]
+    assert speakers(Evaluation([split], {}), Bootstrap(5))["speakers"].tolist() == [MIN_SPEAKERS]
 
 
-@pytest.mark.parametrize("known", [0, 1, FEWEST_SPEAKERS - 1])
-def test_of_few_speakers_nothing_is_said(known):
+@pytest.mark.parametrize("known", [0, 1, MIN_SPEAKERS - 1])
+def test_few_speakers_give_no_intervals(known):
     names = [f"speaker {i}" if i < known else None for i in range(20)]
     split = made(list("ACAC") * 5, {"s1": list("ACAC") * 5, "s2": list("AAAA") * 5}, SpkrID=names)
     evaluation = Evaluation([split], {})

@@ -25,7 +25,7 @@ def groups(column: str, **columns) -> list:
     return found.astype(object).where(found.notna(), None).tolist()
 
 
-def test_scores_of_a_group_are_those_of_its_utterances():
+def test_scores_of_a_group():
     gender = np.random.default_rng(3).choice(["Female", "Male"], 240)
     found = split(Gender=gender)
     table = subgroups.subgroups(Evaluation([found], {}), Bootstrap(200)).query("variable == 'gender'")
@@ -71,7 +71,7 @@ def test_durations_fall_into_their_bins():
     ]  # fmt: skip
 
 
-def test_words_are_counted_and_silence_is_not_a_missing_transcript():
+def test_words_of_empty_and_missing_transcripts():
     counts = [0, 1, 5, 6, 10, 11, 20, 21, 50, 51, 400]
     texts = [" ".join(["word"] * count) for count in counts]
     names = ["none", "1 to 5", "1 to 5", "6 to 10", "6 to 10", "11 to 20", "11 to 20", "21 to 50", "21 to 50"]
@@ -108,14 +108,14 @@ def test_agreement_is_the_share_of_votes_for_the_label(label, others, group):
     assert groups("agreement", **agreeing(label, others)) == [group]
 
 
-def test_agreement_looks_at_each_utterances_own_label():
+def test_agreement_uses_the_label_of_each_utterance():
     votes = {vote: [1, 1] for vote in VOTES}
     votes["votes_A"], votes["votes_C"] = [9, 0], [0, 93]
     found = subgroups.group(made(list("AC"), {}, **votes))["agreement"]
     assert found.tolist() == ["half to two thirds", "two thirds and more"]
 
 
-def test_the_most_frequent_speakers_are_shown_and_the_others_together():
+def test_most_frequent_speakers_are_separate_groups():
     counts = {f"speaker{index:02d}": count for index, count in enumerate([5, 9, 9, 2, 8, 7, 6, 5, 4, 3, 3, 3, 1])}
     speakers = [name for name, count in counts.items() for _ in range(count)] + [None] * 4
     found = split(len(speakers), SpkrID=speakers)
@@ -126,18 +126,18 @@ def test_the_most_frequent_speakers_are_shown_and_the_others_together():
     assert table["n"].tolist() == [*[counts[name] for name in shown], 2 + 3 + 1]
 
 
-def test_a_speaker_called_like_the_others_is_one_of_them():
+def test_speaker_named_like_the_group_of_others():
     split = made(list("ACAC"), {"s1": list("ACAC")}, SpkrID=[subgroups.OTHERS, "b", "a", "b"])
     assert subgroups.group(split)["speaker"].tolist() == [subgroups.OTHERS, "b", "a", "b"]
 
 
-def test_few_speakers_leave_no_others():
+def test_few_speakers_have_no_group_of_others():
     found = split(20, SpkrID=["a", "b"] * 10)
     table = subgroups.subgroups(Evaluation([found], {}), few).query("variable == 'speaker'")
     assert set(table["group"]) == {"a", "b"}
 
 
-def test_a_variable_that_is_null_everywhere_is_left_out():
+def test_variable_without_values_is_omitted():
     table = subgroups.subgroups(Evaluation([split()], {}), few)
     assert table["variable"].unique().tolist() == ["duration"]
     assert table["group"].unique().tolist() == ["2 to 4 s"]
@@ -146,20 +146,20 @@ def test_a_variable_that_is_null_everywhere_is_left_out():
 
 @settings(max_examples=30)
 @given(st.lists(st.tuples(st.floats(0, 100), st.text(max_size=80)), min_size=1, max_size=20))
-def test_the_groups_of_a_variable_known_everywhere_part_the_utterances(drawn):
+def test_groups_partition_the_utterances(drawn):
     durations, texts = map(list, zip(*drawn, strict=True))
     found = made(["A"] * len(drawn), {"s1": ["A"] * len(drawn)}, duration=durations, text=texts)
     table = subgroups.subgroups(Evaluation([found], {}), Bootstrap(2))
     assert table.groupby("variable")["n"].sum().to_dict() == {"duration": len(drawn), "words": len(drawn)}
 
 
-def test_groups_come_in_their_order():
+def test_groups_are_in_order():
     found = split(40, duration=[12.0, 1.0, 5.0, 3.0] * 10)
     table = subgroups.subgroups(Evaluation([found], {}), few).query("system == 's2'")
     assert table["group"].tolist() == ["under 2 s", "2 to 4 s", "4 to 6 s", "10 s and more"]
 
 
-def test_a_groups_interval_depends_on_nothing_else():
+def test_interval_of_a_group_is_independent_of_other_groups():
     gender = ["Female", "Male"] * 120
     first, second = split(Gender=gender), split(name="test", Gender=gender)
     both = subgroups.subgroups(Evaluation([second, first], {}), few)

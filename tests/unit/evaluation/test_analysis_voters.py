@@ -39,7 +39,7 @@ def ballot(labels: list[str], decider: str) -> str:
     return most[0] if len(most) == 1 else decider
 
 
-def test_kappa_is_scikit_learns_and_agreement_the_share():
+def test_kappa_equals_scikit_learn_and_agreement_the_share():
     split = five()
     found = with_vote([split], ["s1", "s2", "t1"], "s2")
     table = agreement.agreement(found)
@@ -60,7 +60,7 @@ def test_kappa_in_closed_form():
     assert row["kappa"] == pytest.approx((0.7 - 0.5) / (1 - 0.5))
 
 
-def test_kappa_of_two_that_say_one_thing_is_undefined():
+def test_kappa_of_constant_labels_is_undefined():
     found = with_vote([made(list("AC"), {"s1": list("NN"), "s2": list("NN")})], ["s1", "s2"], "s1")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -78,7 +78,7 @@ def test_voters_of_all_ensembles_are_compared():
 
 @settings(max_examples=20)
 @given(ballots, st.sampled_from(THREE))
-def test_leaving_out_is_a_vote_of_the_others(rows, tie_break):
+def test_leave_one_out_is_the_vote_of_the_others(rows, tie_break):
     split = panel(rows)
     table = leave_one_out.leave_one_out(with_vote([split], THREE, tie_break), Bootstrap(1))
     truth = split.utterances["EmoClass"].tolist()
@@ -113,7 +113,7 @@ def test_an_effect_has_the_paired_interval():
     assert table.loc["s2", "effect"] > table.loc["t1", "effect"]  # the best adds more than the worst
 
 
-def test_validation_chooses_who_breaks_ties_when_the_tie_breaker_leaves():
+def test_best_member_on_validation_replaces_the_tie_breaker():
     validation = panel([("A", "A", "C", "A"), ("C", "C", "A", "H")])  # s1 knows all, t1 half
     test = panel([("A", "C", "U", "A"), ("C", "A", "U", "C")], "test")  # here t1 does; s1 and t1 tie without s2
     table = leave_one_out.leave_one_out(with_vote([validation, test], THREE, "s2"), few)
@@ -123,7 +123,7 @@ def test_validation_chooses_who_breaks_ties_when_the_tie_breaker_leaves():
     assert blind.query("member == 's2'")["without"].item() == 1  # no validation: the first
 
 
-def test_the_tie_rule_holds_without_a_member_too():
+def test_tie_rule_is_kept_without_a_member():
     split = five()
     others = list(split.predictions)
     split.predictions["sixth"] = split.predictions["t1"].copy()
@@ -136,7 +136,7 @@ def test_the_tie_rule_holds_without_a_member_too():
     assert measured[0] != measured[1]
 
 
-def test_two_members_leave_one():
+def test_ensemble_of_two_members():
     split = panel([("A", "A", "C", "H"), ("C", "A", "C", "H"), ("U", "U", "C", "H")])
     table = leave_one_out.leave_one_out(with_vote([split], ["s1", "s2"], "s2"), few).set_index("member")
     assert table.loc["s1", "without"] == split.macro_f1(split.predicted["s2"])
@@ -144,7 +144,7 @@ def test_two_members_leave_one():
     assert table.loc["s1", "changed"] == 0  # s2 decided anyway
 
 
-def test_a_member_alone_is_not_left_out():
+def test_ensemble_of_one_member_is_skipped():
     found = with_vote([five()], ["s1"], "s1")
     table = leave_one_out.leave_one_out(found, few)
     assert table.empty
@@ -152,7 +152,7 @@ def test_a_member_alone_is_not_left_out():
     assert len(oracle.oracle(found)) == 1
 
 
-def test_a_members_row_depends_on_nothing_else():
+def test_rows_of_members_are_independent():
     first, second = five(), five(split="test", seed=9)
     names = ["s1", "s2", "st1"]
     both = leave_one_out.leave_one_out(with_vote([first, second], names, "s2"), few)
@@ -162,7 +162,7 @@ def test_a_members_row_depends_on_nothing_else():
 
 @settings(max_examples=30)
 @given(ballots)
-def test_the_oracle_has_what_any_member_has(rows):
+def test_oracle_is_correct_if_any_member_is(rows):
     split = panel(rows)
     row = oracle.oracle(with_vote([split], THREE, "s2")).iloc[0]
     vote = split.predictions["vote"]["EmoClass"]

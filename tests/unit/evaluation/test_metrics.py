@@ -40,7 +40,7 @@ def skewed(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
 @pytest.mark.filterwarnings("ignore:A single label was found")
 @given(pairs)
-def test_scores_are_scikit_learns(drawn):
+def test_scores_equal_scikit_learn(drawn):
     truth, predicted = map(list, zip(*drawn, strict=True))
     scores = metrics.score(manifest(truth), predictions(predicted), resamples=2)["test"]
     assert scores["macro_f1"] == pytest.approx(f1_score(truth, predicted, average="macro"), abs=1e-12)
@@ -55,7 +55,7 @@ def test_scores_are_scikit_learns(drawn):
     assert scores["n"] == len(drawn)
 
 
-def test_intervals_of_the_classes_are_those_of_redrawn_utterances():
+def test_class_intervals_agree_with_resampled_utterances():
     """A class that is only ever predicted wrongly has [0, 0], one that never occurs none."""
     truth, predicted = list("AAAANNNN"), list("AAANNNNC")
     found = metrics.score(manifest(truth), predictions(predicted), resamples=600)["test"]["per_class_f1_interval"]
@@ -99,7 +99,7 @@ def test_bootstrap_agrees_with_resampling_utterances():
         assert scores[f"{name}_interval"][0] < scores[name] < scores[f"{name}_interval"][1]
 
 
-def test_the_seed_decides_the_intervals():
+def test_intervals_depend_on_the_seed():
     truth, predicted = (list(values) for values in skewed(200))
     table, guesses = manifest(truth), predictions(predicted)
     one, again, other = (metrics.score(table, guesses, seed=seed) for seed in (1, 1, 2))
@@ -108,7 +108,7 @@ def test_the_seed_decides_the_intervals():
     assert one["test"]["macro_f1_interval"] != other["test"]["macro_f1_interval"]
 
 
-def test_one_splits_interval_does_not_depend_on_the_other_split():
+def test_intervals_of_splits_are_independent():
     truth, predicted = (list(values) for values in skewed(200))
     both = metrics.score(
         pd.concat([manifest(truth), manifest(truth, "validation")]),
@@ -118,7 +118,7 @@ def test_one_splits_interval_does_not_depend_on_the_other_split():
     assert both["validation"]["macro_f1_interval"] != both["test"]["macro_f1_interval"]
 
 
-def test_a_split_without_labels_is_null_and_counted():
+def test_split_without_labels_is_null_and_counted():
     table = pd.concat([manifest(["A", "C"], "validation"), manifest([None, None, None])])
     scores = metrics.score(table, pd.concat([predictions(["A", "A"], "validation"), predictions(["A", "C", "D"])]))
     assert scores["test"] is None
@@ -142,14 +142,14 @@ def test_training_rows_need_no_prediction():
 @pytest.mark.parametrize(
     ("table", "guesses", "message"),
     [
-        (manifest(["A"]), predictions(["A", "C"]), r"1 utterance \(test_0001.wav\) not in the manifest"),
+        (manifest(["A"]), predictions(["A", "C"]), r"1 utterance \(test_0001\.wav\)"),
         (
             manifest(["A"] * 6),
             predictions(["A"]),
-            r"5 utterances \(.*0003.wav, …\) in the manifest without a prediction",
+            r"5 utterances \(.*0003\.wav, …\)",
         ),
-        (manifest(["A"], "train"), predictions(["A"], "train"), "in neither validation nor test"),
-        (manifest(["A"]), predictions(["A"]).assign(Split="validation"), "of another split"),
+        (manifest(["A"], "train"), predictions(["A"], "train"), "neither validation nor test"),
+        (manifest(["A"]), predictions(["A"]).assign(Split="validation"), "Split"),
     ],
 )
 def test_predictions_and_manifest_must_match(table, guesses, message):
@@ -157,18 +157,18 @@ def test_predictions_and_manifest_must_match(table, guesses, message):
         metrics.score(table, guesses, source="p.csv")
 
 
-def test_no_resamples_are_a_users_mistake():
+def test_zero_resamples_are_a_user_error():
     with pytest.raises(UserError, match="bootstrap: 0"):
         metrics.score(manifest(["A"]), predictions(["A"]), resamples=0)
 
 
-def test_a_negative_seed_is_a_users_mistake():
+def test_negative_seed_is_a_user_error():
     with pytest.raises(UserError, match=r"seed: -1 .* 0 or more"):
         metrics.score(manifest(["A"]), predictions(["A"]), seed=-1)
 
 
 @pytest.mark.parametrize(("option", "value"), [("--seed", "-1"), ("--bootstrap", "0"), ("--bootstrap", "-5")])
-def test_the_script_refuses_in_a_line_and_writes_nothing(tmp_path, monkeypatch, option, value):
+def test_script_reports_invalid_arguments_and_writes_nothing(tmp_path, monkeypatch, option, value):
     write_manifest(manifest(["A"]), tmp_path / "manifest.parquet")
     write_predictions(predictions(["A"]), tmp_path / "preds.csv")
     arguments = ["--manifest", "manifest.parquet", "--preds", "preds.csv", "--output", "scores.json", option, value]
@@ -179,19 +179,19 @@ def test_the_script_refuses_in_a_line_and_writes_nothing(tmp_path, monkeypatch, 
     assert not (tmp_path / "scores.json").exists()
 
 
-def test_the_scores_replace_no_predictions(tmp_path, monkeypatch):
+def test_script_does_not_replace_its_input(tmp_path, monkeypatch):
     write_manifest(manifest(["A"]), tmp_path / "manifest.parquet")
     write_predictions(predictions(["A"]), tmp_path / "preds.csv")
     before = (tmp_path / "preds.csv").read_bytes()
     monkeypatch.chdir(tmp_path)
     arguments = ["--manifest", "manifest.parquet", "--preds", "preds.csv", "--output", "./preds.csv"]
     monkeypatch.setattr(sys, "argv", ["score.py", *arguments])
-    with pytest.raises(UserError, match=r"preds\.csv: is read, and would be replaced"):
+    with pytest.raises(UserError, match=r"preds\.csv: .*input"):
         score_script.main()
     assert (tmp_path / "preds.csv").read_bytes() == before
 
 
-def test_the_script_writes_json_with_null_for_the_undefined(tmp_path, monkeypatch, capsys):
+def test_script_writes_null_for_undefined_scores(tmp_path, monkeypatch, capsys):
     files = {name: tmp_path / name for name in ("manifest.parquet", "preds.csv", "scores.json")}
     write_manifest(manifest(["A", "A", "C"]), files["manifest.parquet"])
     write_predictions(predictions(["A", "C", "C"]), files["preds.csv"])

@@ -36,7 +36,7 @@ def panel(rows: list[list[str]]) -> dict[str, pd.DataFrame]:
 
 
 @given(ballots)
-def test_a_unique_mode_wins_and_the_tie_breaker_decides_the_rest(rows):
+def test_unique_mode_wins_and_the_tie_breaker_decides_ties(rows):
     voted = voting.vote(panel(rows), "m0")
     for row, label, tie in zip(rows, voted["EmoClass"], voted["tie"], strict=True):
         modes = multimode(row)
@@ -45,14 +45,14 @@ def test_a_unique_mode_wins_and_the_tie_breaker_decides_the_rest(rows):
 
 
 @given(st.lists(letters, min_size=1, max_size=12), st.integers(1, 6))
-def test_a_unanimous_vote_is_everybodys(labels, members):
+def test_unanimous_vote(labels, members):
     voted = voting.vote(panel([[label] * members for label in labels]), "m0")
     assert voted["EmoClass"].tolist() == labels
     assert not voted["tie"].any()
 
 
 @given(ballots, st.randoms(use_true_random=False), st.sampled_from(["label", "probabilities"]))
-def test_the_order_of_the_members_does_not_matter(rows, random, rule):
+def test_order_of_the_members_does_not_matter(rows, random, rule):
     members = panel(rows)
     names = list(members)
     random.shuffle(names)
@@ -62,7 +62,7 @@ def test_the_order_of_the_members_does_not_matter(rows, random, rule):
 
 
 @given(ballots)
-def test_probabilities_choose_the_likeliest_of_the_tied(rows):
+def test_tie_rule_probabilities_takes_the_most_probable_tied_label(rows):
     members = panel(rows)
     voted = voting.vote(members, "m0", "probabilities").set_index(KEY)
     assert voting.count_ties(voted)["outside"] == 0
@@ -72,7 +72,7 @@ def test_probabilities_choose_the_likeliest_of_the_tied(rows):
 
 
 @given(ballots)
-def test_ties_are_counted_apart_when_decided_outside_the_tied_labels(rows):
+def test_ties_decided_outside_the_tied_labels_are_counted(rows):
     ties = [row for row in rows if len(multimode(row)) > 1]
     expected = {
         "utterances": len(rows),
@@ -82,7 +82,7 @@ def test_ties_are_counted_apart_when_decided_outside_the_tied_labels(rows):
     assert voting.count_ties(voting.vote(panel(rows), "m0")) == expected
 
 
-def test_two_two_one_with_the_tie_breaker_alone_is_its_label():
+def test_two_two_one_takes_the_label_of_the_tie_breaker():
     members = panel([["S", "A", "A", "H", "H"]])
     assert voting.vote(members, "m0")["EmoClass"].tolist() == ["S"]
     assert voting.vote(members, "m0", "probabilities")["EmoClass"].isin(["A", "H"]).all()
@@ -97,8 +97,8 @@ def test_probabilities_are_the_members_mean(rows):
     np.testing.assert_allclose(voted[list(PROBABILITIES)].sum(axis=1), 1)
 
 
-def test_a_tie_breaker_must_be_a_member():
-    with pytest.raises(UserError, match="'m9' is no member; choose from m0, m1"):
+def test_tie_breaker_must_be_a_member():
+    with pytest.raises(UserError, match=r"'m9'.*m0, m1"):
         voting.vote(panel([["A", "C"]]), "m9")
 
 
@@ -109,7 +109,7 @@ def write_members(folder: Path, members: dict[str, pd.DataFrame]) -> dict[str, P
     return files
 
 
-def test_members_are_aligned_whatever_their_order(tmp_path):
+def test_members_are_aligned(tmp_path):
     files = write_members(tmp_path, {"s1": member(list("ACD")), "s2": member(list("ACD"), seed=1)})
     lines = files["s2"].read_text().splitlines()
     files["s2"].write_text("\n".join([lines[0], *reversed(lines[1:])]))
@@ -124,14 +124,14 @@ def test_missing_predictions_are_listed(tmp_path):
     with pytest.raises(UserError) as caught:
         voting.read_members(files)
     message = str(caught.value)
-    assert f"{files['s1']}: no prediction of s1 for 5 utterances (0003.wav, 0004.wav, 0005.wav, …)" in message
-    assert f"{files['t1']}: no prediction of t1 for 1 utterance (0000.wav)" in message
+    assert f"{files['s1']}: " in message and "5 utterances (0003.wav, 0004.wav, 0005.wav, …)" in message
+    assert f"{files['t1']}: " in message and "1 utterance (0000.wav)" in message
     assert "\n" not in message and str(files["s2"]) not in message
 
 
-def test_members_that_disagree_on_a_split_stop_the_vote(tmp_path):
+def test_members_that_disagree_on_a_split_are_reported(tmp_path):
     files = write_members(tmp_path, {"s1": member(["A"]), "s2": member(["A"], split="validation")})
-    with pytest.raises(UserError, match=r"another Split than .*\(0000.wav\)"):
+    with pytest.raises(UserError, match=r"Split.*\(0000\.wav\)"):
         voting.read_members(files)
 
 
@@ -143,13 +143,13 @@ def run_script(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
 @pytest.mark.parametrize(
     ("output", "submission", "message"),
     [
-        ("s2.csv", "sub.csv", "s2.csv: is read, and would be replaced"),
-        ("out.csv", "s1.csv", "s1.csv: is read, and would be replaced"),
-        ("out.csv", "out.csv", "out.csv: is written already"),
-        ("out.csv", "s1.csv/sub.csv", "sub.csv: cannot be written"),
+        ("s2.csv", "sub.csv", "s2.csv: "),
+        ("out.csv", "s1.csv", "s1.csv: "),
+        ("out.csv", "out.csv", "out.csv: "),
+        ("out.csv", "s1.csv/sub.csv", "sub.csv: "),
     ],
 )
-def test_the_script_replaces_nothing_that_it_reads_or_writes(tmp_path, monkeypatch, output, submission, message):
+def test_script_replaces_no_input_or_output(tmp_path, monkeypatch, output, submission, message):
     for name in ("s1", "s2"):
         schemas.write_predictions(member(["A"]).reset_index(), tmp_path / f"{name}.csv")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -163,16 +163,16 @@ def test_the_script_replaces_nothing_that_it_reads_or_writes(tmp_path, monkeypat
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_list_of_rejected_audio_goes_with_a_manifest(monkeypatch, capsys):
+def test_rejected_needs_a_manifest(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         run_script(
             monkeypatch,
             *("--preds", "a.csv", "--members", "s1", "--tie-break", "s1", "--output", "o.csv", "--rejected", "r.csv"),
         )
-    assert "argument --rejected: goes with --manifest" in capsys.readouterr().err
+    assert "argument --rejected: " in capsys.readouterr().err
 
 
-def test_the_script_writes_votes_and_submission(tmp_path, monkeypatch, capsys):
+def test_script_writes_votes_and_submission(tmp_path, monkeypatch, capsys):
     rows = ["AAC", "HSN", "UUU"]
     members = {name: member([row[i] for row in rows], seed=i) for i, name in enumerate(("s1", "s2", "t1"))}
     for table in members.values():
@@ -194,11 +194,11 @@ def test_the_script_writes_votes_and_submission(tmp_path, monkeypatch, capsys):
     assert "utterances: 3\nties: 1, decided by s2\nties decided outside the tied labels: 0\n" in printed
 
 
-def test_the_script_lists_every_missing_prediction_before_its_error(tmp_path, monkeypatch, capsys):
+def test_script_lists_every_missing_prediction(tmp_path, monkeypatch, capsys):
     table = member(list("ACDFHNSU"))
     files = write_members(tmp_path, {"s1": table.iloc[:3], "s2": table, "t1": table.iloc[1:]})
     output = tmp_path / "vote" / "preds.csv"
-    with pytest.raises(UserError, match=r"no prediction of s1 for 5 utterances .* same manifest$"):
+    with pytest.raises(UserError, match=r"s1 .* 5 utterances "):
         run_script(
             monkeypatch,
             *("--preds", *files.values(), "--members", *files, "--tie-break", "s2", "--output", output),
@@ -209,7 +209,7 @@ def test_the_script_lists_every_missing_prediction_before_its_error(tmp_path, mo
 
 
 @pytest.mark.parametrize("names", [["s1"], ["s1", "s1"], ["s1", "s2", "t1"]])
-def test_the_script_wants_one_name_for_each_file(tmp_path, monkeypatch, names):
+def test_script_needs_one_name_per_file(tmp_path, monkeypatch, names):
     files = write_members(tmp_path, {"s1": member(["A"]), "s2": member(["A"])})
     with pytest.raises(UserError, match="--members"):
         run_script(

@@ -17,7 +17,6 @@ import pytest
 import soundfile
 import soxr
 
-import label_by_ear
 import label_zero_shot
 import predict
 import predict_ensemble
@@ -281,12 +280,9 @@ def ensemble(results: Path, chat: ChatServer, tmp_path_factory: pytest.TempPathF
     schemas.write_manifest(manifest, parts / "manifest.parquet")
     texts = manifest.assign(text=["party", "office"])
     files.write_parquet(texts, schemas.TRANSCRIPTS, parts / "transcripts.parquet")
-    scripts = {
-        "t1": (label_zero_shot, asked_settings(chat.url)),
-        "z": (label_by_ear, json.dumps(z | {"fallback": "H"})),
-    }
+    zero_shot = {"t1": asked_settings(chat.url), "z": json.dumps(z | {"fallback": "H"})}
     with pytest.MonkeyPatch.context() as patch:
-        for name, (script, settings) in scripts.items():
+        for name, settings in zero_shot.items():
             paths = {
                 "output": "preds.csv",
                 "responses": "responses.parquet",
@@ -299,7 +295,7 @@ def ensemble(results: Path, chat: ChatServer, tmp_path_factory: pytest.TempPathF
             if name == "t1":
                 options += ["--transcripts", parts / "transcripts.parquet", "--server-log", parts / "log"]
             patch.setattr(sys, "argv", ["script.py", *map(str, options)])
-            script.main()
+            label_zero_shot.main()
         preds = prediction.predict(results / "s1/model", manifest, cpus=1)
         for name in ("s1", "t2"):
             schemas.write_predictions(preds, results / name / "preds.csv")
@@ -335,7 +331,7 @@ def alive(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_all_members_label_and_vote(
     call, ensemble: Path, clips: Path, chat: ChatServer, alive: list[int], capsys, tmp_path: Path
 ) -> None:
-    chat.asked.clear()
+    chat.received.clear()
     capsys.readouterr()
     found = call(predict_ensemble, "--ensemble", ensemble, "--audio", *three(clips), clips / "talk.flac")
     told = capsys.readouterr()
@@ -428,7 +424,7 @@ def test_nothing_readable_is_an_error(call, results: Path, tmp_path: Path, capsy
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        ("0.5", "--segment-seconds 0.5: too short; give at least 1"),
+        ("0.5", "--segment-seconds 0.5: too short; use at least 1"),
         ("nan", "--segment-seconds nan: too short"),
         ("4.5", "--segment-seconds 4.5: the model hears 4 s; give no more"),
     ],
@@ -442,7 +438,7 @@ def test_transcripts_that_tell_no_way_are_told(call, results: Path, clips: Path,
     shutil.copytree(results / "t2", tmp_path / "results/t2")
     options = ("--model", tmp_path / "results/t2/model", "--audio", clips / "car.flac")
     theirs = tmp_path / "results/corpus/transcripts.parquet"
-    way = "give --transcribe-like a transcripts.parquet that WhisperX made here, or --transcripts-settings"
+    way = "give --transcribe-like a transcripts.parquet of this workflow from WhisperX, or --transcripts-settings"
     assert refused(call, *options).startswith(f"{theirs}: no such file, to transcribe alike; {way}")
     made = pd.DataFrame({KEY: ["a.wav"], "text": ["so"]})
     files.write_parquet(made, schemas.TRANSCRIPTS, theirs, {"model": "typed by hand"})
@@ -564,7 +560,7 @@ def test_an_output_that_is_a_folder_or_read_is_told(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["predict.py", "--model", "model", "--audio", "clips", "--output", output])
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(UserError, match=r"a folder; name a file to write|is read, and would be replaced"):
+    with pytest.raises(UserError, match=r"a folder; name a file to write|is also an input"):
         predict.main()
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 

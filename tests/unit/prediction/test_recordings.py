@@ -15,7 +15,7 @@ from abhinaya.data import audio, schemas
 from abhinaya.data.audio import RATE
 from abhinaya.data.schemas import KEY
 from abhinaya.prediction import recordings
-from abhinaya.prediction.recordings import BLOCK, LEAST, PAUSE, REACH, borders, cut, find
+from abhinaya.prediction.recordings import BLOCK, MIN_SEGMENT, PAUSE, REACH, borders, cut, find
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
 
@@ -39,7 +39,7 @@ def write(path: Path, seconds: float = 0.3, rate: int = RATE, channels: int = 1)
 # --- where a recording is cut
 
 some_waveforms = st.builds(noise, st.floats(0.3, 40), st.integers(0, 99))
-limits = st.floats(LEAST, 12)
+limits = st.floats(MIN_SEGMENT, 12)
 
 
 @settings(max_examples=60)
@@ -142,7 +142,7 @@ def test_what_cannot_be_read_is_told_and_the_others_go_on(tmp_path):
     reasons = [reason for _, reason in rejected]
     assert reasons[0].startswith("not readable audio") and reasons[1] == "empty file (0 bytes)"
     assert reasons[2].startswith("cut off") and reasons[3] == reasons[4] == reasons[5] == "no such audio file"
-    assert reasons[6] == "its name is not UTF-8; rename it"
+    assert reasons[6] == "the file name is not UTF-8; rename the file"
     pd.DataFrame(rejected).to_csv(tmp_path / "rejected.csv")  # can be written down
 
 
@@ -175,7 +175,9 @@ def test_each_recording_is_decoded_once(tmp_path, monkeypatch):
 
 
 def test_no_room_for_the_segments_is_told(tmp_path):
-    with pytest.raises(UserError, match=r"nowhere: cannot hold the segments .*; set TMPDIR to a folder with room$"):
+    with pytest.raises(
+        UserError, match=r"nowhere: cannot hold the segments .*; set TMPDIR to a folder with free space$"
+    ):
         cut([write(tmp_path / "long.wav", 3)], 1.0, tmp_path / "nowhere")
 
 
@@ -228,7 +230,7 @@ def test_a_folder_without_audio_and_one_that_is_closed_are_told(tmp_path, monkey
     found, rejected = find([tmp_path / "empty", tmp_path / "full"])
     assert found == [tmp_path / "full/a.wav"]
     assert rejected == [
-        (str(tmp_path / "empty"), "no audio file in this folder"),
+        (str(tmp_path / "empty"), "no audio files in this folder"),
         (str(tmp_path / "full/closed"), "cannot be entered (Permission denied)"),
     ]
 

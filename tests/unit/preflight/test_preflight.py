@@ -63,11 +63,11 @@ def configured(corpus: dict, systems: dict | None = None, **sections: dict) -> C
     return parse(Config, {"corpus": corpus, "systems": systems or {"asked": endpoint}, **sections})
 
 
-def told(config: Config, plan: Plan, fetch: bool = False) -> tuple[list[str], list[str]]:
-    """What is well and what is wrong."""
+def findings(config: Config, plan: Plan, fetch: bool = False) -> tuple[list[str], list[str]]:
+    """The messages of successful and of failed checks."""
     found = list(preflight.check(config, plan, fetch))
-    assert not any("\n" in finding.told for finding in found)
-    return tuple([f"{each.what}: {each.told}" for each in found if each.wrong is wrong] for wrong in (False, True))
+    assert not any("\n" in finding.message for finding in found)
+    return tuple([f"{each.check}: {each.message}" for each in found if each.failed is wrong] for wrong in (False, True))
 
 
 # ---------------------------------------------------------------------------------------------------------- the corpus
@@ -88,20 +88,20 @@ PREPARE = planned(("prepare_corpus", {}))
 
 def test_a_complete_corpus_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    well, wrong = told(configured(table(tmp_path)), PREPARE)
+    well, wrong = findings(configured(table(tmp_path)), PREPARE)
     assert wrong == []
-    assert well == ["jobs: 1 to run", "corpus: 12 utterances in the labels, 12 audio files there, 12 used"]
+    assert well == ["jobs: 1 to run", "corpus: 12 utterances in the labels, 12 audio files found, 12 used"]
 
 
 def test_absent_audio_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     corpus = table(tmp_path, present=11)
-    assert told(configured(corpus), PREPARE)[1] == [
-        f"corpus: 1 of 12 audio files are absent, {tmp_path}/11.wav for one; fetch them, or raise corpus.max_rejected"
+    assert findings(configured(corpus), PREPARE)[1] == [
+        f"corpus: 1 of 12 audio files are missing, e.g. {tmp_path}/11.wav; add them, or increase corpus.max_rejected"
     ]
-    well, wrong = told(configured(corpus | {"max_rejected": 0.1}), PREPARE)
+    well, wrong = findings(configured(corpus | {"max_rejected": 0.1}), PREPARE)
     assert (well[1], wrong) == (
-        "corpus: 12 utterances in the labels, 11 audio files there, 1 absent, 11 used",
+        "corpus: 12 utterances in the labels, 11 audio files found, 1 missing, 11 used",
         [],
     )
 
@@ -109,16 +109,16 @@ def test_absent_audio_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"table": "nowhere.csv"}, "no such file"),
+        ({"table": "nowhere.csv"}, "not found"),
         ({"classes": ["A", "N", "H", "S", "F"]}, "no training utterance is F"),
-        ({"validation": {"per_class": 9}}, "class A (angry) has 1 development utterances of the 9"),
+        ({"validation": {"per_class": 9}}, "class A (angry) has 1 development utterances but 9"),
     ],
 )
 def test_a_corpus_that_would_be_refused_later(
     change: dict, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (line,) = told(configured(table(tmp_path) | change), PREPARE)[1]
+    (line,) = findings(configured(table(tmp_path) | change), PREPARE)[1]
     assert words in line
 
 
@@ -126,23 +126,23 @@ def test_msp_podcast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     msp_layout.write(tmp_path / "msp")
     corpus = {"kind": "msp_podcast", "root": str(tmp_path / "msp")}
-    well, wrong = told(configured(corpus), PREPARE)
+    well, wrong = findings(configured(corpus), PREPARE)
     assert wrong == [] and "utterances in the labels" in well[1]
     shutil.rmtree(next(path for path in (tmp_path / "msp").iterdir() if path.name.startswith("Audio")))
-    (line,) = told(configured(corpus), PREPARE)[1]
-    assert "no folder Audios or Audio" in line
+    (line,) = findings(configured(corpus), PREPARE)[1]
+    assert "Audios or Audio" in line
 
 
 def test_the_synthetic_corpus_needs_its_voice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     config = configured({"kind": "synthetic"})
-    assert told(config, PREPARE) == (["jobs: 1 to run", "corpus: synthetic, 640 utterances to be spoken"], [])
+    assert findings(config, PREPARE) == (["jobs: 1 to run", "corpus: synthetic, 640 utterances to generate"], [])
 
     def silent() -> None:
-        raise UserError(f"eSpeak NG: no usable voices; {espeak.REPAIR}")
+        raise UserError(f"eSpeak NG: no usable voices; {espeak.FIX}")
 
     monkeypatch.setattr(espeak, "check", silent)
-    assert told(config, PREPARE)[1] == [f"corpus: eSpeak NG: no usable voices; {espeak.REPAIR}"]
+    assert findings(config, PREPARE)[1] == [f"corpus: eSpeak NG: no usable voices; {espeak.FIX}"]
 
 
 # ------------------------------------------------------------------------------------------------ systems, models, disk
@@ -173,13 +173,16 @@ TRAIN = planned(("train", {"system": "s2"}), ("train", {"system": "s2_again"}))
 
 def test_the_parts_of_a_speech_llm_fit(copy: Path) -> None:
     config = listening(copy)
-    well, wrong = told(config, TRAIN)
+    well, wrong = findings(config, TRAIN)
     assert wrong == []
     assert sum(line.startswith("model: ") for line in well) == 2  # Whisper and LLaMA, once for both systems
     assert sum(line.startswith("file: ") for line in well) == 2
     (line,) = [line for line in well if line.startswith("s2: ")]
     real, _ = checkpoint.build(config.systems["s2"], [1] * 8, 0, torch.device("cpu"))
-    assert line == f"s2: its parts fit; {checkpoint.parameters(real)['trained'] / 1e6:.1f} million weights to train"
+    assert (
+        line
+        == f"s2: its parts fit together; {checkpoint.parameters(real)['trained'] / 1e6:.1f} million trainable weights"
+    )
     (line,) = [line for line in well if line.startswith("disk of ")]
     assert "s2's checkpoints" in line and "s2_again's checkpoints" in line
 
@@ -208,11 +211,11 @@ def forget_start(path: Path) -> None:
         (lambda folder: shutil.copy(folder / "beats.pt", folder / "salmonn.pth"), "not a checkpoint of SALMONN"),
         (lambda folder: (folder / "beats.pt").unlink(), "beats.pt: no such file"),
         (lambda folder: shorten(folder / "beats.pt"), "beats.pt: cut off or not a checkpoint"),
-        (lambda folder: (folder / "llama" / "model.safetensors").unlink(), "has no weights"),
+        (lambda folder: (folder / "llama" / "model.safetensors").unlink(), "no weights"),
         (lambda folder: widen(folder / "llama" / "config.json"), "made for a language model of hidden size"),
-        (lambda folder: (folder / "llama" / "tokenizer.json").unlink(), "its tokenizer knows no words"),
+        (lambda folder: (folder / "llama" / "tokenizer.json").unlink(), "vocabulary"),
         (lambda folder: forget_start(folder / "llama" / "tokenizer_config.json"), "its tokenizer has no start token"),
-        (lambda folder: shutil.rmtree(folder / "whisper"), "no such folder"),
+        (lambda folder: shutil.rmtree(folder / "whisper"), "not found"),
         (lambda folder: (folder / "whisper" / "preprocessor_config.json").unlink(), "preprocessor cannot be loaded"),
         (
             lambda folder: (shutil.rmtree(folder / "whisper"), shutil.copytree(folder / "llama", folder / "whisper")),
@@ -220,9 +223,9 @@ def forget_start(path: Path) -> None:
         ),
     ],
 )
-def test_a_part_that_does_not_fit_is_told_once(spoil: Callable[[Path], object], words: str, copy: Path) -> None:
+def test_invalid_part_is_reported_once(spoil: Callable[[Path], object], words: str, copy: Path) -> None:
     spoil(copy)
-    wrong = told(listening(copy), TRAIN)[1]
+    wrong = findings(listening(copy), TRAIN)[1]
     assert len(wrong) == 1, wrong
     assert words in wrong[0]
 
@@ -232,11 +235,11 @@ def test_a_cache_needs_room(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None
     (key,) = features.extractions(config)
     plan = planned(*(("extract_features", {"features": key, "shard": f"{shard:03}"}) for shard in range(2)))
     plan = Plan(plan.jobs + planned(("prepare_corpus", {}), ("train", {"system": "s2"})).jobs)
-    well, wrong = told(config, plan)
+    well, wrong = findings(config, plan)
     assert wrong == [] and "cached features" in well[-1]
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000))
-    (line,) = told(config, plan)[1]
-    assert line.startswith("disk of results") and "0.0 GB free; free some, or work where there is more" in line
+    (line,) = findings(config, plan)[1]
+    assert line.startswith("disk of results") and "0.0 GB free; free disk space" in line
 
 
 def frozen(model: str, **changes: object) -> dict:
@@ -254,14 +257,14 @@ def test_caches_of_all_families_need_room(copy: Path) -> None:
     jobs = (("000", of_s1), ("001", of_s1), ("000", of_t2))
     extract = planned(*(("extract_features", {"features": key, "shard": shard}) for shard, key in jobs)).jobs
     rest = planned(("prepare_corpus", {}), ("train", {"system": "s1_seed2"}), ("train", {"system": "t2"})).jobs
-    well, wrong = told(config, Plan(extract + rest))
+    well, wrong = findings(config, Plan(extract + rest))
     assert wrong == [] and well[-1].count("cached features") == 2
     assert sum(line.startswith("model: ") for line in well) == 2
-    assert "cached features" not in told(config, Plan(rest))[0][-1]
-    well, _ = told(config, Plan(extract[:1] + rest[:1]))  # a cache alone
+    assert "cached features" not in findings(config, Plan(rest))[0][-1]
+    well, _ = findings(config, Plan(extract[:1] + rest[:1]))  # a cache alone
     assert sum(line.startswith("model: ") for line in well) == 1 and well[-1].count("cached features") == 1
     shutil.rmtree(copy / "whisper")
-    (line,) = told(config, Plan(extract + rest))[1]
+    (line,) = findings(config, Plan(extract + rest))[1]
     assert "no such folder" in line
 
 
@@ -299,7 +302,7 @@ def test_whisper_in_ctranslate2s_layout(tmp_path: Path, monkeypatch: pytest.Monk
     plan = planned(("transcribe", {"shard": "000"}))
 
     def wrong() -> list[str]:
-        return told(configured(table(tmp_path), transcripts=transcripts), plan)[1]
+        return findings(configured(table(tmp_path), transcripts=transcripts), plan)[1]
 
     assert wrong() == []
     for name, words in (("tokenizer.json", "has no tokenizer.json"), ("model.bin", "has no model.bin")):
@@ -308,7 +311,7 @@ def test_whisper_in_ctranslate2s_layout(tmp_path: Path, monkeypatch: pytest.Monk
         assert words in line
     transcripts["model"] = "enormous"
     (line,) = wrong()
-    assert "no size of Whisper; choose from" in line
+    assert "not a size of Whisper; choose from" in line
 
 
 # -------------------------------------------------------------------------------------------------------------- the hub
@@ -364,9 +367,9 @@ def ask(hub: str, home: Path, *asked: tuple[str, bool]) -> list[str]:
 def test_published_models_are_reached_or_fetched(hub: str, tmp_path: Path) -> None:
     names = ("org/open", False), ("org/gated", False), ("org/absent", False), ("org/open", True), ("org/open", False)
     reached, gated, absent, fetched, cached = ask(hub, tmp_path, *names)
-    assert "the first job downloads 0.0 GB, or --fetch does" in reached and "missing=4" in reached
-    assert "its licence is not accepted" in gated and "not published, or private" in absent
-    assert "downloaded" in fetched and "whole, in the cache" in cached
+    assert "the first job or --fetch downloads 0.0 GB" in reached and "missing=4" in reached
+    assert "licence not accepted" in gated and "not published, or private" in absent
+    assert "downloaded" in fetched and "complete, in the cache" in cached
     snapshot = tmp_path / "hub" / "models--org--open" / "snapshots" / COMMIT
     assert sorted(path.name for path in snapshot.iterdir()) == ["config.json", "model.safetensors"]
 
@@ -377,7 +380,7 @@ def test_published_models_are_reached_or_fetched(hub: str, tmp_path: Path) -> No
 def test_torch_must_be_of_the_right_build(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", None)
     assert packages.torch("gpu", on_gpus=False).startswith("torch ")
-    with pytest.raises(UserError, match=r"computes on CPUs only.*make env FLAVOUR=gpu"):
+    with pytest.raises(UserError, match=r"CPU build.*make env FLAVOUR=gpu"):
         packages.torch("gpu", on_gpus=True)
     monkeypatch.setattr(torch.version, "cuda", "12.8")
     assert packages.torch("gpu", on_gpus=True).startswith("torch ")
@@ -388,23 +391,23 @@ def test_vllm_must_be_of_the_right_build(build: bool, monkeypatch: pytest.Monkey
     assert packages.vllm(is_for_gpus()) == "vLLM"
     monkeypatch.setattr(packages, "is_for_gpus", lambda: build)
     assert packages.vllm(build) == "vLLM"
-    with pytest.raises(UserError, match="vLLM: the installed build computes on"):
+    with pytest.raises(UserError, match="vLLM: the installed version"):
         packages.vllm(not build)
 
 
 def test_an_absent_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None if name == "whisperx" else name)
-    with pytest.raises(UserError, match=r"^whisperx: not installed here; build the environment with `make env`"):
+    with pytest.raises(UserError, match=r"^whisperx: not installed.*make env"):
         packages.whisperx()
 
 
 def test_an_endpoint_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
-        assert endpoint.check(Endpoint(url=url)) == f"{url} is there"
+        assert endpoint.check(Endpoint(url=url)) == f"{url} is reachable"
         with pytest.raises(UserError, match="KEY_OF_NOBODY is not set"):
             endpoint.check(Endpoint(url=url, key_variable="KEY_OF_NOBODY"))
-    with pytest.raises(UserError, match="nobody answers"):
+    with pytest.raises(UserError, match="connection failed"):
         endpoint.check(Endpoint(url=url))
 
 
@@ -451,11 +454,11 @@ def test_slurm_is_asked_once_for_each_kind(cluster: Path, tmp_path: Path, monkey
     small = planned(("score", {"name": "a"}), ("score", {"name": "b"}), slurm=slurm, mem_mb=4000, runtime=30)
     large = planned(("report", {}), slurm=slurm, mem_mb=9000, runtime=30, slurm_account="lab")
     many = planned(("vote", {"ensemble": "v"}), slurm=slurm, mem_mb=4000, runtime=60, gpu=2, gpu_model="a100")
-    well, wrong = told(configured(table(tmp_path)), Plan(small.jobs + large.jobs + many.jobs, slurm))
+    well, wrong = findings(configured(table(tmp_path)), Plan(small.jobs + large.jobs + many.jobs, slurm))
     assert "SLURM: 4 jobs of 3 kinds" in well
-    assert [line.split(" (asked: ")[0] for line in wrong] == [
-        "SLURM: report: refused, Requested node configuration is not available",
-        "SLURM: vote v: refused, Invalid generic resource (gres) specification",
+    assert [line.split(" (requested: ")[0] for line in wrong] == [
+        "SLURM: report: rejected: Requested node configuration is not available",
+        "SLURM: vote v: rejected: Invalid generic resource (gres) specification",
     ]
     assert "-A lab -p cpu -t 30 --mem 9000 --qos=quick" in wrong[0]
     assert "-p gpu -t 60 --mem 4000" in wrong[1] and "--gpus=a100:2" in wrong[1]
@@ -463,45 +466,47 @@ def test_slurm_is_asked_once_for_each_kind(cluster: Path, tmp_path: Path, monkey
     assert len(calls) == 3 and all("--test-only" in call for call in calls)
 
 
-def test_jobs_that_an_earlier_run_left_are_told(cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_jobs_of_an_earlier_run_are_reported(
+    cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     slurm.orphans(tmp_path)
     monkeypatch.setenv("HERE", str(tmp_path))
-    with pytest.raises(UserError, match=r"^jobs of an earlier run still work here: 11; .*: scancel 11$"):
+    with pytest.raises(UserError, match=r"^jobs of an earlier run are still running: 11; .*: scancel 11$"):
         slurm.orphans(tmp_path)
 
 
 @pytest.mark.parametrize(("limit", "refused"), [("20:00", True), ("30:00", False), ("infinite", False)])
-def test_a_limit_that_slurm_does_not_enforce_is_told(
+def test_partition_limit_that_slurm_does_not_enforce_is_reported(
     cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, refused: bool
 ) -> None:
     (cluster.parent / "bin" / "sinfo").write_text(f"#!/bin/sh\necho {limit}\n")
     monkeypatch.chdir(tmp_path)
-    wrong = told(configured(table(tmp_path)), planned(("report", {}), slurm=partitions(tmp_path), runtime=30))[1]
-    assert [line.split(" (asked: ")[0] for line in wrong] == [
-        "SLURM: report: asks for more than the 20 minutes of its partition"
+    wrong = findings(configured(table(tmp_path)), planned(("report", {}), slurm=partitions(tmp_path), runtime=30))[1]
+    assert [line.split(" (requested: ")[0] for line in wrong] == [
+        "SLURM: report: exceeds the 20 minutes of its partition"
     ] * refused
 
 
-def test_a_slurm_that_is_down_is_told_once(cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slurm_that_is_down_is_reported_once(cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (cluster.parent / "bin" / "sinfo").write_text("#!/bin/sh\necho 'sinfo: error: no contact' >&2\nexit 1\n")
     monkeypatch.chdir(tmp_path)
     plan = planned(("report", {}), ("vote", {"ensemble": "v"}), slurm=partitions(tmp_path), runtime=30)
-    assert told(configured(table(tmp_path)), plan)[1] == [
-        "SLURM: sinfo failed (sinfo: error: no contact); see whether `sinfo` answers"
+    assert findings(configured(table(tmp_path)), plan)[1] == [
+        "SLURM: sinfo failed (sinfo: error: no contact); check that `sinfo` works"
     ]
 
 
-def test_a_profile_without_partitions_is_told(cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_partitions_file_is_reported(cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     plan = planned(("report", {}), slurm=Slurm(str(tmp_path / "nowhere.yaml")))
-    (line,) = told(configured(table(tmp_path)), plan)[1]
+    (line,) = findings(configured(table(tmp_path)), plan)[1]
     assert "Partition file not found" in line and "correct the profile" in line
 
 
-def test_a_machine_without_slurm_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_slurm_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     for ask in (lambda: slurm.test_only(["sbatch"]), lambda: slurm.orphans(tmp_path)):
-        with pytest.raises(UserError, match=r"^no s[a-z]+ on this machine; start from one that has SLURM$"):
+        with pytest.raises(UserError, match=r"^s[a-z]+ not found"):
             ask()
 
 
@@ -551,11 +556,13 @@ def test_a_command_that_the_plugin_needs_is_missed_in_time(
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None if name == command else f"/usr/bin/{name}")
     asked = {"mem_mb": 4000, "runtime": 30} | ({"slurm_account": account} if account else {})
-    _, wrong = told(configured(table(tmp_path)), planned(("score", {"name": "a"}), slurm=partitions(tmp_path), **asked))
-    assert any(f"no {command} on this machine" in line for line in wrong)
+    _, wrong = findings(
+        configured(table(tmp_path)), planned(("score", {"name": "a"}), slurm=partitions(tmp_path), **asked)
+    )
+    assert any(f"{command} not found" in line for line in wrong)
 
 
-def test_mistakes_of_the_configuration_come_first(tmp_path: Path) -> None:
+def test_invalid_configuration_is_reported_first(tmp_path: Path) -> None:
     config = variant(tmp_path, corpus={"speakers": 1}, transcripts={"windows": "full"})
     done = run("--config", config, "--directory", tmp_path)
     assert done.returncode == 1
@@ -585,7 +592,7 @@ def test_nothing_is_submitted_while_it_fails(switch: str, cluster: Path, tmp_pat
     calls = cluster.read_text().splitlines()
     if switch == "on":
         assert len(calls) == 1 and "--test-only" in calls[0]
-        assert "wrong  SLURM: prepare_corpus: refused, Requested node configuration is not available" in done.stderr
+        assert "error  SLURM: prepare_corpus: rejected: Requested node configuration is not available" in done.stderr
         assert "preflight failed, so no job was submitted" in done.stderr
     else:
         assert len(calls) == 1 and "--test-only" not in calls[0]

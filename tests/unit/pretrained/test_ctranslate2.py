@@ -91,7 +91,7 @@ def test_equals_ctranslate2_on_real_weights() -> None:
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 0.0), (np.float16, 2e-3)])
-def test_a_written_file_reads_back(dtype: type, tolerance: float, tiny: WhisperEncoder, tmp_path: Path) -> None:
+def test_round_trip(dtype: type, tolerance: float, tiny: WhisperEncoder, tmp_path: Path) -> None:
     tensors = as_ctranslate2(tiny)
     folder = write({n: v.astype(dtype) if v.dtype == np.float32 else v for n, v in tensors.items()}, tmp_path)
     read = whisper_encoder(folder)
@@ -102,7 +102,7 @@ def test_a_written_file_reads_back(dtype: type, tolerance: float, tiny: WhisperE
         assert read.state_dict()[name].dtype == torch.float32
 
 
-def test_the_speech_encoder_takes_such_a_folder(tiny: WhisperEncoder, tmp_path: Path) -> None:
+def test_speech_encoder_accepts_a_ctranslate2_folder(tiny: WhisperEncoder, tmp_path: Path) -> None:
     folder = write(as_ctranslate2(tiny), tmp_path)
     settings = SpeechEncoder(model=str(folder), max_seconds=0.4, min_seconds=0.1)
     _, encoder = speech.build(settings, seed=0)
@@ -114,7 +114,7 @@ def test_the_speech_encoder_takes_such_a_folder(tiny: WhisperEncoder, tmp_path: 
     assert encoder.random_parts == ()
 
 
-def test_what_counts_as_such_a_folder(tmp_path: Path) -> None:
+def test_is_ctranslate2(tmp_path: Path) -> None:
     assert not is_ctranslate2(tmp_path)
     assert not is_ctranslate2("owner/published-name")
     (tmp_path / "model.bin").touch()
@@ -123,7 +123,7 @@ def test_what_counts_as_such_a_folder(tmp_path: Path) -> None:
     assert is_ctranslate2(tmp_path)
 
 
-def refused(folder: Path) -> str:
+def error_of(folder: Path) -> str:
     with pytest.raises(UserError) as caught:
         whisper_encoder(folder)
     assert "\n" not in str(caught.value)
@@ -131,28 +131,28 @@ def refused(folder: Path) -> str:
     return str(caught.value)
 
 
-def test_a_cut_file_is_refused_wherever_it_ends(tiny: WhisperEncoder, tmp_path: Path) -> None:
+def test_truncated_file_is_reported(tiny: WhisperEncoder, tmp_path: Path) -> None:
     folder = write(as_ctranslate2(tiny), tmp_path)
-    whole = (folder / "model.bin").read_bytes()
-    for size in (0, 3, 5, 10, 20, 30, 100, len(whole) // 2, len(whole) - 300):
-        (folder / "model.bin").write_bytes(whole[:size])
-        assert "cut off" in refused(folder)
+    content = (folder / "model.bin").read_bytes()
+    for size in (0, 3, 5, 10, 20, 30, 100, len(content) // 2, len(content) - 300):
+        (folder / "model.bin").write_bytes(content[:size])
+        assert "truncated" in error_of(folder)
 
 
-def test_other_files_are_refused(tiny: WhisperEncoder, tmp_path: Path) -> None:
+def test_other_formats_are_reported(tiny: WhisperEncoder, tmp_path: Path) -> None:
     tensors = as_ctranslate2(tiny)
-    assert "format 5, not 6" in refused(write(tensors, tmp_path, version=5))
-    assert "not a Whisper model" in refused(
+    assert "format 5, not 6" in error_of(write(tensors, tmp_path, version=5))
+    assert "not a Whisper model" in error_of(
         write({"decoder/embeddings/weight": np.zeros((2, 2), np.float32)}, tmp_path)
     )
     del tensors["encoder/layer_1/ffn/linear_1/bias"]
-    assert "not a Whisper model" in refused(write(tensors, tmp_path))
+    assert "not a Whisper model" in error_of(write(tensors, tmp_path))
 
 
 @pytest.mark.parametrize("name", ["encoder/conv1/weight", "encoder/layer_0/ffn/linear_0/weight"])
 @pytest.mark.parametrize("dtype", [np.int8, np.int16])
-def test_quantised_weights_are_refused(name: str, dtype: type, tiny: WhisperEncoder, tmp_path: Path) -> None:
-    """CTranslate2's converters before version 4 left the convolutions as they were."""
+def test_quantised_weights_are_reported(name: str, dtype: type, tiny: WhisperEncoder, tmp_path: Path) -> None:
+    """CTranslate2's converters before version 4 did not quantise the convolutions."""
     tensors = as_ctranslate2(tiny)
     tensors[name] = (tensors[name] * 100).astype(dtype)
-    assert "quantised" in refused(write(tensors, tmp_path))
+    assert "quantised" in error_of(write(tensors, tmp_path))

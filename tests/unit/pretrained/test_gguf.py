@@ -116,18 +116,18 @@ def unpacked(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return unpack(folder, tmp_path_factory.mktemp("out") / "deeper" / "model")
 
 
-def test_the_one_file_is_named(tmp_path: Path) -> None:
+def test_the_only_gguf_file_is_found(tmp_path: Path) -> None:
     assert gguf_file(tmp_path) is None
     (tmp_path / "a.gguf").touch()
     assert gguf_file(tmp_path) == "a.gguf"
     (tmp_path / "b.gguf").touch()
-    with pytest.raises(UserError, match=r"2 GGUF files \(a.gguf, b.gguf\); leave one"):
+    with pytest.raises(UserError, match=r"2 GGUF files .*a\.gguf, b\.gguf"):
         gguf_file(tmp_path)
     (tmp_path / "config.json").touch()
     assert gguf_file(str(tmp_path)) is None  # a transformers folder
 
 
-def test_the_model_computes_what_it_did(model: LlamaForCausalLM, unpacked: Path) -> None:
+def test_converted_model_gives_the_same_logits(model: LlamaForCausalLM, unpacked: Path) -> None:
     read = AutoModelForCausalLM.from_pretrained(unpacked).eval()
     assert type(read) is LlamaForCausalLM
     assert {parameter.dtype for parameter in read.parameters()} == {torch.float32}
@@ -138,34 +138,32 @@ def test_the_model_computes_what_it_did(model: LlamaForCausalLM, unpacked: Path)
     assert list(unpacked.glob("*.safetensors")) and not list(unpacked.glob("*.gguf"))
 
 
-def test_the_tokenizer_and_its_template_come_along(unpacked: Path) -> None:
+def test_tokenizer_and_chat_template_are_converted(unpacked: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(unpacked)
     assert tokenizer.tokenize("abcd") == ["abc", "d"]
     assert tokenizer.eos_token_id == 2
     assert tokenizer.apply_chat_template([{"role": "user", "content": "abc"}], tokenize=False) == "abc</s>"
 
 
-def test_nothing_else_is_left_and_a_finished_one_is_kept(folder: Path, unpacked: Path) -> None:
+def test_no_temporary_files_remain_and_a_complete_model_is_kept(folder: Path, unpacked: Path) -> None:
     assert [path.name for path in unpacked.parent.iterdir()] == ["model"]
     before = {path: path.stat().st_mtime_ns for path in unpacked.iterdir()}
     assert unpack(folder, unpacked) == unpacked
     assert {path: path.stat().st_mtime_ns for path in unpacked.iterdir()} == before
 
 
-def test_it_is_on_the_disk_before_it_counts_as_finished(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_model_is_flushed_before_it_is_renamed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events = flushes.recorded(monkeypatch)
     flushes.assert_spared(unpack(folder, tmp_path / "model"), events)
 
 
-def test_no_progress_bar_is_shown(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+def test_no_progress_bar_is_printed(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     unpack(folder, tmp_path / "model")
     out, err = capfd.readouterr()
     assert "%|" not in out + err
 
 
-def test_what_killed_unpackings_left_is_removed(folder: Path, tmp_path: Path) -> None:
+def test_leftovers_of_killed_conversions_are_removed(folder: Path, tmp_path: Path) -> None:
     old, fresh, other = (tmp_path / name for name in (".model.old", ".model.fresh", ".another.old"))
     for left in (old, fresh, other):
         (left / "model").mkdir(parents=True)
@@ -176,15 +174,17 @@ def test_what_killed_unpackings_left_is_removed(folder: Path, tmp_path: Path) ->
     assert {path.name for path in tmp_path.iterdir()} == {"model", ".model.fresh", ".another.old"}
 
 
-@pytest.mark.parametrize("kind", ["none", "no GGUF", "cut off", "tensor missing"])
-def test_what_is_no_model_is_told_in_one_line(kind: str, model: LlamaForCausalLM, folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["none", "no GGUF", "truncated", "tensor missing"])
+def test_invalid_model_is_reported_in_one_line(
+    kind: str, model: LlamaForCausalLM, folder: Path, tmp_path: Path
+) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
-    whole = (folder / "tiny.Q8_0.gguf").read_bytes()
+    content = (folder / "tiny.Q8_0.gguf").read_bytes()
     if kind == "no GGUF":
         (broken / "a.gguf").write_bytes(b"something else" * 100)
-    elif kind == "cut off":
-        (broken / "a.gguf").write_bytes(whole[: len(whole) // 2])
+    elif kind == "truncated":
+        (broken / "a.gguf").write_bytes(content[: len(content) // 2])
     elif kind == "tensor missing":
         write(model, broken / "a.gguf", leave_out="model.layers.1.mlp.up_proj.weight")
     with pytest.raises(UserError) as caught:
@@ -194,7 +194,7 @@ def test_what_is_no_model_is_told_in_one_line(kind: str, model: LlamaForCausalLM
     assert not (tmp_path / "target" / "model").exists()
 
 
-def test_as_folder_unpacks_once_into_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_folder_converts_once_into_the_user_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "tiny.gguf").write_bytes(b"one")
@@ -203,8 +203,8 @@ def test_as_folder_unpacks_once_into_the_users_cache(tmp_path: Path, monkeypatch
     place = Path(hub.as_folder(str(tmp_path / "model")))
     assert place.parent == tmp_path / "cache" / "abhinaya"
     assert unpacked == [str(tmp_path / "model")]
-    (tmp_path / "model" / "tiny.gguf").write_bytes(b"two")  # other content, another folder
+    (tmp_path / "model" / "tiny.gguf").write_bytes(b"two")  # other content, other folder
     assert hub.as_folder(str(tmp_path / "model")) != str(place)
-    (tmp_path / "model" / "config.json").write_text("{}")  # a folder of transformers' is taken as it is
+    (tmp_path / "model" / "config.json").write_text("{}")  # a transformers folder is used as it is
     assert hub.as_folder(str(tmp_path / "model")) == str(tmp_path / "model")
     assert hub.as_folder("org/published") == "org/published"

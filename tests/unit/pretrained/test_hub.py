@@ -32,18 +32,18 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-def test_a_published_name_stays_itself() -> None:
+def test_published_name_is_unchanged() -> None:
     assert locate("microsoft/wavlm-large") == "microsoft/wavlm-large"
 
 
-def test_a_folder_of_a_package_is_found_without_running_it(package: Path) -> None:
+def test_folder_of_a_package_is_found_without_importing_it(package: Path) -> None:
     assert locate("package:some_models/tiny") == str(package / "tiny")
     assert locate("package:some_models/base/inner") == str(package / "base" / "inner")
     assert locate("package:some_models") == str(package)
     assert "some_models" not in sys.modules
 
 
-def test_a_local_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "model").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -55,19 +55,19 @@ def test_a_local_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("package:no_such_package/model", "no Python package 'no_such_package'"),
-        ("package:single/model", "no Python package 'single'"),
-        ("package:not-a-name/model", "no Python package 'not-a-name'"),
-        ("package:", "no Python package ''"),
-        ("package:some_models/large", "it has base, tiny"),
-        ("package:some_models/../secret", "no folder '../secret'"),
-        ("package:some_models/__init__.py", "no folder"),
-        ("./nowhere", "no such folder"),
-        ("/nowhere/at/all", "no such folder"),
-        ("~/nowhere_at_all", "no such folder"),
+        ("package:no_such_package/model", "'no_such_package'"),
+        ("package:single/model", "'single'"),
+        ("package:not-a-name/model", "'not-a-name'"),
+        ("package:", "package ''"),
+        ("package:some_models/large", "base, tiny"),
+        ("package:some_models/../secret", "'../secret'"),
+        ("package:some_models/__init__.py", "'__init__.py'"),
+        ("./nowhere", "not found"),
+        ("/nowhere/at/all", "not found"),
+        ("~/nowhere_at_all", "not found"),
     ],
 )
-def test_a_wrong_name_is_told_in_one_line(name: str, words: str, package: Path) -> None:
+def test_invalid_name_is_reported_in_one_line(name: str, words: str, package: Path) -> None:
     with pytest.raises(UserError) as caught:
         locate(name)
     assert repr(name) in str(caught.value)
@@ -75,30 +75,30 @@ def test_a_wrong_name_is_told_in_one_line(name: str, words: str, package: Path) 
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_is_told_from_a_published_name() -> None:
+def test_folders_and_published_names_are_distinguished() -> None:
     assert all(is_local(name) for name in ("package:some_models", "./model", "../model", "/model", "~/model"))
     assert not is_local("microsoft/wavlm-large")
     assert not is_local("gpt2")
 
 
-WHOLE = [
+COMPLETE = [
     ["config.json", "model.safetensors"],
     ["config.json", "pytorch_model.bin"],
     ["config.json", "a-1.safetensors", "a-2.safetensors", "model.safetensors.index.json"],
     ["tiny.gguf"],
 ]
-PARTS = [
-    ([], "has neither config.json nor a GGUF file"),
-    (["model.safetensors"], "has neither config.json"),
-    (["config.json"], r"has no weights \(\*.safetensors, \*.bin\)"),
-    (["config.json", "tokenizer.json"], "has no weights"),
-    (["config.json", "a-1.safetensors", "model.safetensors.index.json"], "lacks 1 of the 2 files .*a-2.safetensors"),
+INCOMPLETE = [
+    ([], r"config\.json.*GGUF"),
+    (["model.safetensors"], r"config\.json"),
+    (["config.json"], r"\*\.safetensors, \*\.bin"),
+    (["config.json", "tokenizer.json"], "weights"),
+    (["config.json", "a-1.safetensors", "model.safetensors.index.json"], r"1 of 2 .*a-2\.safetensors"),
     (["a.gguf", "b.gguf"], "2 GGUF files"),
 ]
 
 
 def fill(folder: Path, files: list[str]) -> Path:
-    """Make `files`; an index tells of two shards."""
+    """Make `files`; an index lists two shards."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in files:
         shards = {"weight_map": {"x": "a-1.safetensors", "y": "a-2.safetensors"}}
@@ -106,29 +106,29 @@ def fill(folder: Path, files: list[str]) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("files", WHOLE)
-def test_a_whole_folder_passes(files: list[str], tmp_path: Path, package: Path) -> None:
+@pytest.mark.parametrize("files", COMPLETE)
+def test_complete_folder_is_accepted(files: list[str], tmp_path: Path, package: Path) -> None:
     check_access(str(fill(tmp_path / "model", files)), None)
     fill(package, files)
     check_access("package:some_models", "a revision that no folder has")
 
 
-@pytest.mark.parametrize(("files", "words"), PARTS)
-def test_a_folder_that_is_no_whole_model_is_told(files: list[str], words: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("files", "words"), INCOMPLETE)
+def test_incomplete_folder_is_reported(files: list[str], words: str, tmp_path: Path) -> None:
     folder = fill(tmp_path / "model", files)
     with pytest.raises(UserError, match=words) as caught:
         check_access(str(folder), None)
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
 
 
-# Prints, for each of the models given as name and revision, what is told of it.
+# Prints the result or the message for each of the given names and revisions.
 CHECK = """
 import json, sys
 from abhinaya.runtime.errors import UserError
 from abhinaya.pretrained.hub import check_access
 for name, revision in json.loads(sys.argv[1]):
     try:
-        print("well", check_access(name, revision))
+        print("ok", check_access(name, revision))
     except UserError as error:
         print(error)
 """
@@ -143,11 +143,11 @@ def hub() -> Iterator[http.server.ThreadingHTTPServer]:
         server.shutdown()
 
 
-def told(asked: list[tuple[str, str | None]], home: Path, **variables: str) -> list[str]:
-    """What `check_access` tells in a process of its own, for the hub's address is read at its start."""
+def check(requests: list[tuple[str, str | None]], home: Path, **variables: str) -> list[str]:
+    """The output of `check_access` in a new process, since the hub's address is read at the start."""
     clean = {key: value for key, value in os.environ.items() if "proxy" not in key.lower() and key[:3] != "HF_"}
     done = subprocess.run(
-        [sys.executable, "-c", CHECK, json.dumps(asked)],
+        [sys.executable, "-c", CHECK, json.dumps(requests)],
         env=clean
         | {"PYTHONPATH": str(Path(models.__file__).parents[2]), "HF_HOME": str(home), "HF_TOKEN": TOKEN}
         | variables,
@@ -159,8 +159,8 @@ def told(asked: list[tuple[str, str | None]], home: Path, **variables: str) -> l
     return done.stdout.splitlines()
 
 
-def test_the_hub_is_asked_for_a_published_model(hub: http.server.ThreadingHTTPServer, tmp_path: Path) -> None:
-    asked = [
+def test_access_to_published_models_is_checked(hub: http.server.ThreadingHTTPServer, tmp_path: Path) -> None:
+    requests = [
         ("org/open", None),
         ("org/open", COMMIT),
         ("org/gated", None),
@@ -170,51 +170,55 @@ def test_the_hub_is_asked_for_a_published_model(hub: http.server.ThreadingHTTPSe
         ("org/ill", None),
         ("a/b/c", None),
     ]
-    answers = told(asked, tmp_path, HF_ENDPOINT=f"http://127.0.0.1:{hub.server_port}")
-    assert answers[:2] == [f"well {COMMIT}"] * 2
+    answers = check(requests, tmp_path, HF_ENDPOINT=f"http://127.0.0.1:{hub.server_port}")
+    assert answers[:2] == [f"ok {COMMIT}"] * 2
     for (name, _), answer, words in zip(
-        asked[2:],
+        requests[2:],
         answers[2:],
         [
-            "its licence is not accepted; accept it on the model's page, then log in",
-            "not published, or private; correct the name",
-            "has no revision 'nowhere'; correct it",
-            "has no config.json",
-            "no answer from the network, and the copy in the local cache is not whole",
-            "not published, or private",
+            "licence",
+            "correct the name",
+            "revision 'nowhere'",
+            "config.json",
+            "no network connection",
+            "private",
         ],
         strict=True,
     ):
         assert answer.startswith(f"model {name!r}: ")
         assert words in answer
-    assert f"Bearer {TOKEN}" in hub.tokens  # it was sent, and shown nowhere
+    assert f"Bearer {TOKEN}" in hub.tokens  # sent, but never printed
 
 
 @pytest.mark.parametrize(
     ("variables", "why"),
     [
         ({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
-        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "no answer from the network"),  # nobody is there
+        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "no network connection"),  # no server
     ],
 )
-def test_without_the_network_the_local_cache_counts(variables: dict[str, str], why: str, tmp_path: Path) -> None:
-    for name, files in (("whole", WHOLE[0]), ("half", ["config.json"])):
+def test_local_cache_is_used_without_network(variables: dict[str, str], why: str, tmp_path: Path) -> None:
+    for name, files in (("complete", COMPLETE[0]), ("partial", ["config.json"])):
         cached = tmp_path / "hub" / f"models--org--{name}"
         fill(cached / "snapshots" / COMMIT, files)
         (cached / "refs").mkdir()
         (cached / "refs" / "main").write_text(COMMIT)
-    asked = [("org/whole", None), ("org/whole", COMMIT), ("org/half", None), ("org/none", None), ("org/whole", "v2")]
-    answers = told(asked, tmp_path, **variables)
-    assert answers[:2] == [f"well {COMMIT}"] * 2
-    assert answers[2].startswith(f"model 'org/half': {why}, and the copy in the local cache has no weights")
-    assert answers[3].startswith(
-        f"model 'org/none': {why}, and the copy in the local cache is not whole; fetch it once"
-    )
-    assert "`hf download org/whole --revision v2`" in answers[4]
+    requests = [
+        ("org/complete", None),
+        ("org/complete", COMMIT),
+        ("org/partial", None),
+        ("org/none", None),
+        ("org/complete", "v2"),
+    ]
+    answers = check(requests, tmp_path, **variables)
+    assert answers[:2] == [f"ok {COMMIT}"] * 2
+    assert answers[2].startswith(f"model 'org/partial': {why}") and "weights" in answers[2]
+    assert answers[3].startswith(f"model 'org/none': {why}")
+    assert "`hf download org/complete --revision v2`" in answers[4]
 
 
 @pytest.mark.parametrize("place", [0, 2**20 - 1, 2**20, 3 * 2**19, 3 * 2**20 - 1])
-def test_the_stamp_of_a_folder_changes_with_its_weights(place: int, tmp_path: Path) -> None:
+def test_digest_of_a_folder_changes_with_its_weights(place: int, tmp_path: Path) -> None:
     (tmp_path / "model" / "sub").mkdir(parents=True)
     weights = tmp_path / "model" / "sub" / "model.safetensors"
     content = bytearray((2 if place == 2**20 else 3) * 2**20)
@@ -227,7 +231,7 @@ def test_the_stamp_of_a_folder_changes_with_its_weights(place: int, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["config.json", "chat_template.jinja", "merges.txt", "tokenizer.model", "a.gguf"])
-def test_the_stamp_counts_every_file_of_a_model(name: str, tmp_path: Path) -> None:
+def test_digest_covers_every_file_of_a_model(name: str, tmp_path: Path) -> None:
     source_digests = {models.source_digest(str(tmp_path))}
     for content in ("one", "two", "three"):
         (tmp_path / name).write_text(content)
@@ -237,8 +241,8 @@ def test_the_stamp_counts_every_file_of_a_model(name: str, tmp_path: Path) -> No
     assert len(source_digests) == 5
 
 
-def test_the_stamp_of_the_same_model_is_the_same(package: Path, tmp_path: Path) -> None:
-    fill(package / "tiny", WHOLE[0])
+def test_digest_depends_on_the_content_only(package: Path, tmp_path: Path) -> None:
+    fill(package / "tiny", COMPLETE[0])
     before = models.source_digest("package:some_models/tiny")
     os.utime(package / "tiny" / "config.json", (1, 1))
     (package / "tiny" / "__pycache__").mkdir()
@@ -250,7 +254,7 @@ def test_the_stamp_of_the_same_model_is_the_same(package: Path, tmp_path: Path) 
     assert models.source_digest("org/published") is None
 
 
-def test_the_stamp_of_a_file_is_that_of_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_digest_of_a_file_depends_on_its_content_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "beats.pt").write_bytes(b"one")
     before = models.source_digest(str(tmp_path / "beats.pt"))
@@ -260,10 +264,10 @@ def test_the_stamp_of_a_file_is_that_of_its_content(tmp_path: Path, monkeypatch:
     assert models.source_digest("~/beats.pt") not in (None, before)
 
 
-def test_a_file_is_read_once_in_a_process_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_is_hashed_once_per_process_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read, digest = [], hashlib.file_digest
     monkeypatch.setattr(hashlib, "file_digest", lambda file, name: read.append(Path(file.name)) or digest(file, name))
-    monkeypatch.setattr(models, "SETTLED", 0)
+    monkeypatch.setattr(models, "MIN_AGE", 0)
     weights = tmp_path / "model" / "model.safetensors"
     weights.parent.mkdir()
     weights.write_bytes(b"one")
@@ -279,6 +283,6 @@ def test_a_file_is_read_once_in_a_process_until_it_changes(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("name", ["/nowhere/salmonn.pth", "./nowhere.pth", "nowhere.pth", "~/nowhere.pth"])
-def test_what_is_not_there_has_no_stamp(name: str) -> None:
-    """Whether a file or a folder is meant, only its loader can tell."""
+def test_missing_file_has_no_digest(name: str) -> None:
+    """Only the loader knows whether a file or a folder is meant."""
     assert models.source_digest(name) is None

@@ -148,17 +148,17 @@ def test_what_somebody_adds_is_found_in_each_spelling(tmp_path, monkeypatch, lin
         ("table1,s1,macro_f1,test,33,paper, Table 1", "not a readable CSV .*; quote a source with commas"),
     ],
 )
-def test_a_slip_in_the_published_numbers_is_told(tmp_path, line, message):
+def test_invalid_published_number_is_reported(tmp_path, line, message):
     with pytest.raises(UserError, match=f"paper.csv: {message}"):
         published.read(written(tmp_path, "table1,s2,macro_f1,test,35.34,p", line))
 
 
-def test_a_comma_too_many_in_the_first_row_is_told(tmp_path):
+def test_extra_comma_in_the_first_row_is_reported(tmp_path):
     with pytest.raises(UserError, match=r"paper.csv: row 2: more fields than columns; quote a source with commas"):
         published.read(written(tmp_path, "table1,s1,macro_f1,test,33,paper, Table 1"))
 
 
-def test_columns_of_the_published_numbers_are_told(tmp_path):
+def test_invalid_columns_of_published_numbers_are_reported(tmp_path):
     with pytest.raises(UserError, match="its columns are table, row; they must be table, row, column, split, percent"):
         published.read(written(tmp_path, header="table,row"))
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-import paper_table as script
+import make_paper_table as script
 from abhinaya.data.corpora.summary import summarise
 from abhinaya.data.schemas import PROBABILITIES
 from abhinaya.evaluation import metrics
@@ -126,7 +126,7 @@ def arguments(files: dict[str, Path], table: str, folder: Path, settings: dict =
 
 
 def run(monkeypatch: pytest.MonkeyPatch, given: list[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["paper_table.py", *given])
+    monkeypatch.setattr(sys, "argv", ["make_paper_table.py", *given])
     script.main()
 
 
@@ -544,7 +544,7 @@ def test_the_note_follows_the_corpus(kind, told):
         ("table1", {"components": "s1"}, "tables: `components`: must be a list, not 's1'"),
     ],
 )
-def test_settings_that_make_no_table_are_told(files, tmp_path, monkeypatch, table, settings, message):
+def test_settings_without_a_table_are_reported(files, tmp_path, monkeypatch, table, settings, message):
     with pytest.raises(UserError) as caught:
         run(monkeypatch, arguments(files, table, tmp_path / "out", SETTINGS | settings))
     assert message in str(caught.value)
@@ -561,28 +561,28 @@ def test_settings_that_make_no_table_are_told(files, tmp_path, monkeypatch, tabl
         (["--votes", "vote=s1,,s2"], "--votes: 'vote=s1,,s2' names no ensemble"),
         (["--votes", "all=s1,s2", "--table", "table4"], "`--votes`: no scores of 'all'"),
         (["--settings", "{"], "tables: not JSON"),
-        (["--settings", "nowhere.json"], "neither JSON nor a file"),
-        (["--summary", "nowhere.json"], "nowhere.json: no such file"),
+        (["--settings", "nowhere.json"], "neither JSON"),
+        (["--summary", "nowhere.json"], "nowhere.json: .*not found"),
     ],
 )
-def test_mistakes_on_the_command_line_are_told(files, tmp_path, monkeypatch, further, message):
+def test_invalid_arguments_are_reported(files, tmp_path, monkeypatch, further, message):
     with pytest.raises(UserError, match=message):
         run(monkeypatch, [*arguments(files, "table1", tmp_path / "out"), *further])
     assert not (tmp_path / "out").exists()
 
 
-def test_files_of_another_kind_are_told(files, tmp_path, monkeypatch):
+def test_invalid_files_are_reported(files, tmp_path, monkeypatch):
     broken = tmp_path / "broken.json"
     for content, message in (
         ("[]", "not a JSON object"),
-        ("{}", "these are no scores"),
+        ("{}", "score.py"),
         ('{"validation": {}}', "validation.n: Field required"),
     ):
         broken.write_text(content)
         with pytest.raises(UserError, match=message):
             run(monkeypatch, arguments({**files, "s1": broken}, "table1", tmp_path / "out"))
     broken.write_text("{}")
-    with pytest.raises(UserError, match=r"broken.json: no `splits`"):
+    with pytest.raises(UserError, match=r"broken.json: .*`splits`"):
         run(monkeypatch, arguments({**files, "summary": broken}, "section_4_1", tmp_path / "out"))
 
 
@@ -598,8 +598,8 @@ def test_the_same_inputs_give_the_same_bytes(files, written, tmp_path, monkeypat
 
 
 @pytest.mark.slow
-def test_tables_never_load_torch():
-    code = "import sys, paper_table; print([name for name in ('torch', 'transformers') if name in sys.modules])"
+def test_tables_do_not_import_torch():
+    code = "import sys, make_paper_table; print([name for name in ('torch', 'transformers') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

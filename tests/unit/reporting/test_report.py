@@ -132,7 +132,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("content", "where"), BROKEN)
-def test_incomplete_scores_are_named(tmp_path, monkeypatch, content, where):
+def test_incomplete_scores_are_reported(tmp_path, monkeypatch, content, where):
     write_json(content, tmp_path / "scores.json")
     with pytest.raises(UserError) as caught:
         run_script(monkeypatch, "--names", "a", "--scores", tmp_path / "scores.json", "--output-dir", tmp_path / "new")
@@ -143,7 +143,7 @@ def test_incomplete_scores_are_named(tmp_path, monkeypatch, content, where):
 
 
 @pytest.mark.parametrize("table", ["per_class_f1", "per_class_recall", "per_class_precision", "support"])
-def test_scores_that_lack_a_class_are_named(inputs, tmp_path, table):
+def test_scores_without_a_class_are_reported(inputs, tmp_path, table):
     scores = read_json(inputs["root"] / "s1" / "scores.json")
     del scores["test"][table]["U"]
     write_json(scores, tmp_path / "scores.json")
@@ -152,7 +152,7 @@ def test_scores_that_lack_a_class_are_named(inputs, tmp_path, table):
 
 
 @pytest.mark.parametrize("change", [{"confusion": [[1]]}, {"macro_f1_interval": [0.1]}, {"n": "many"}, {"uar": None}])
-def test_scores_of_another_shape_are_named(inputs, tmp_path, change):
+def test_scores_of_another_shape_are_reported(inputs, tmp_path, change):
     scores = read_json(inputs["root"] / "s1" / "scores.json")
     scores["test"] |= change
     write_json(scores, tmp_path / "scores.json")
@@ -207,18 +207,18 @@ ONE = ("--names", "s2", "--scores", "{root}/s2/scores.json")
     ("arguments", "message"),
     [
         (["--names", "a", "b", "--scores", "{root}/s1/scores.json"], "--names"),
-        (["--names", "a", "--scores", "{root}/s1/model/config.json"], "config.json: .* these are no scores"),
-        (["--names", "a", "--scores", "{root}/nothing.json"], "nothing.json: no such file"),
-        ([*ONE, "--votes", "{root}/s2/preds.csv"], "no ensemble's"),
-        ([*ONE, "--models", "{root}/s2/model", "{root}/s1/../s2/model"], "two are called 's2'"),
-        ([*ONE, "--models", "{root}/s1/model"], "s1/model: of .<script>.*, which is none of --names"),
-        ([*ONE, "--votes", "{root}/both/preds.csv"], "both/preds.csv: of 'both', which is none of --names"),
-        ([*ONE, "--descriptions", '{{"s9": "x"}}'], "--descriptions: 's9' is none of --names"),
-        ([*ONE, "--summary", "{root}/s1/scores.json"], "scores.json: no `splits`, so it is no corpus's summary"),
-        ([*ONE, "--labellings", "{root}/summary.json"], "summary.json: no `settings`, so it is no labelling.json"),
+        (["--names", "a", "--scores", "{root}/s1/model/config.json"], "config.json: .* score.py"),
+        (["--names", "a", "--scores", "{root}/nothing.json"], "nothing.json: .*not found"),
+        ([*ONE, "--votes", "{root}/s2/preds.csv"], "vote_"),
+        ([*ONE, "--models", "{root}/s2/model", "{root}/s1/../s2/model"], "'s2'"),
+        ([*ONE, "--models", "{root}/s1/model"], "s1/model: .<script>.*--names"),
+        ([*ONE, "--votes", "{root}/both/preds.csv"], "both/preds.csv: 'both'.*--names"),
+        ([*ONE, "--descriptions", '{{"s9": "x"}}'], "--descriptions: 's9'"),
+        ([*ONE, "--summary", "{root}/s1/scores.json"], "scores.json: .*`splits`"),
+        ([*ONE, "--labellings", "{root}/summary.json"], "summary.json: .*`settings`"),
     ],
 )
-def test_mistakes_are_told_in_a_line(inputs, tmp_path, monkeypatch, arguments, message):
+def test_invalid_arguments_are_reported_in_one_line(inputs, tmp_path, monkeypatch, arguments, message):
     filled = [argument.format(root=inputs["root"]) for argument in arguments]
     with pytest.raises(UserError, match=message):
         run_script(monkeypatch, *filled, "--output-dir", tmp_path / "report")
@@ -239,7 +239,7 @@ LABELLING = {
 }
 
 
-def test_zero_shot_systems_stand_in_the_report(inputs, tmp_path, monkeypatch):
+def test_report_contains_zero_shot_systems(inputs, tmp_path, monkeypatch):
     root = inputs["root"]
     files.write_json(LABELLING, tmp_path / "labelling.json")
     run_script(

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import sys
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -10,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import tables_page as tables_page_script
 from abhinaya.data import schemas
 from abhinaya.reporting import report
 from abhinaya.reporting.report import findings
+from abhinaya.reporting.report.paper_tables import read_paper_tables
 from abhinaya.reporting.table import Cell, Table
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
@@ -40,7 +39,7 @@ def analysed(inputs, tmp_path_factory) -> Path:
     others = [(-0.4, -0.01, 0.02, 0.04), (-0.5, 0.1, 0.07, 0.14), (-0.3, 0.3, 0.9, 0.9)]
     splits, systems, members = ("validation", "test"), ("s1", "s2", "both"), ("s1", "s2")
     frames = {
-        "comparisons": [
+        "significance": [
             [split, a, b, 40, gap, gap - 0.1, gap + 0.1, p / 3, p, *of_speakers, 3, 9, 0.1, 0.3]
             for split in splits
             for (a, b, gap, p), of_speakers in zip(pairs, others, strict=True)
@@ -54,7 +53,7 @@ def analysed(inputs, tmp_path_factory) -> Path:
             for low in (0.4, 0.8)
         ],
         "agreement": [[split, "s1", "s2", 0.42, 0.6] for split in splits],
-        "members": [
+        "leave_one_out": [
             ["both", member, split, 40, 0.4, 0.8, 0.1, 0.5, -0.02, -0.05, 0.03]
             for member in members
             for split in splits
@@ -66,7 +65,7 @@ def analysed(inputs, tmp_path_factory) -> Path:
             for split in splits
             for group in (EVIL, "Male")
         ],
-        "mistakes": [
+        "worst_errors": [
             ["both", "test", EVIL, "H", "N", "s1:H s2:N", EVIL, str(audio), 0.97, 0.01, 2.5],
             ["both", "test", "u041.wav", "H", "N", "s1:H s2:N", "", str(folder / "gone.wav"), 0.9, 0.05, np.nan],
         ],
@@ -130,8 +129,8 @@ def test_the_analysis_has_its_sections(analysed):
 def compared(inputs, analysed, **columns: float) -> report.Inputs:
     """Scores and comparisons alone, with these `columns` of the comparisons."""
     found = read_analysed(inputs, analysed)
-    pairs = found.analysis["comparisons"].query("split == 'test'").assign(**columns)
-    return report.Inputs("", found.scores, analysis={"comparisons": pairs, "speakers": found.analysis["speakers"]})
+    pairs = found.analysis["significance"].query("split == 'test'").assign(**columns)
+    return report.Inputs("", found.scores, analysis={"significance": pairs, "speakers": found.analysis["speakers"]})
 
 
 def test_of_few_speakers_the_page_says_that_none_are_drawn(inputs, analysed):
@@ -145,7 +144,7 @@ def test_of_few_speakers_the_page_says_that_none_are_drawn(inputs, analysed):
 
 def test_of_one_system_the_page_has_its_interval_by_speakers(inputs, analysed):
     found = compared(inputs, analysed)
-    found.analysis["comparisons"] = found.analysis["comparisons"].iloc[:0]
+    found.analysis["significance"] = found.analysis["significance"].iloc[:0]
     html = report.render(found)
     parse(html)
     told = section(html, "significance")
@@ -163,9 +162,9 @@ def test_of_one_system_the_page_has_its_interval_by_speakers(inputs, analysed):
         (0.2, 0.01, "no more than chance explains, but by more with whole speakers drawn."),
     ],
 )
-def test_two_systems_are_told_apart_in_a_sentence(inputs, analysed, p, of_speakers, said):
+def test_difference_of_two_systems_is_a_sentence(inputs, analysed, p, of_speakers, said):
     found = compared(inputs, analysed, p_bootstrap_holm=p, p_speakers_holm=of_speakers)
-    found.analysis["comparisons"] = found.analysis["comparisons"].iloc[:1]
+    found.analysis["significance"] = found.analysis["significance"].iloc[:1]
     assert findings.significance(found)[0]["sentence"] == f"The two differ by {said}"
 
 
@@ -186,14 +185,14 @@ def test_an_analysis_of_nothing_makes_a_page(inputs, analysed):
 
 
 def test_the_page_of_an_analysis_loads_nothing_from_elsewhere(analysed):
-    for html in ((analysed / "report" / "report.html").read_text(), tables_page(analysed)):
-        page = parse(html)
-        assert "default-src 'none'" in html and page.tags.isdisjoint({"script", "link", "img", "iframe", "object"})
-        assert not re.search(r"url\((?!#)|@import", html)
-        for address in page.addresses:
-            assert address.startswith(("#", "../au%20dio/")), address
-        outside = re.findall(r"\bhttps?://[^\"'\s<]*", html)
-        assert set(outside) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    html = (analysed / "report" / "report.html").read_text()
+    page = parse(html)
+    assert "default-src 'none'" in html and page.tags.isdisjoint({"script", "link", "img", "iframe", "object"})
+    assert not re.search(r"url\((?!#)|@import", html)
+    for address in page.addresses:
+        assert address.startswith(("#", "../au%20dio/")), address
+    outside = re.findall(r"\bhttps?://[^\"'\s<]*", html)
+    assert set(outside) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
 
 
 def test_the_players_address_is_quoted_and_only_where_there_is_a_file(analysed):
@@ -207,21 +206,21 @@ def test_the_players_address_is_quoted_and_only_where_there_is_a_file(analysed):
 
 
 def test_without_audio_the_page_says_so(inputs, analysed):
-    told = {"mistakes": read_analysed(inputs, analysed).analysis["mistakes"]}
-    html = report.render(report.Inputs("", {"both": {"validation": None, "test": None}}, analysis=told))
-    assert "u041.wav" in section(html, "mistakes")
+    errors = {"worst_errors": read_analysed(inputs, analysed).analysis["worst_errors"]}
+    html = report.render(report.Inputs("", {"both": {"validation": None, "test": None}}, analysis=errors))
+    assert "u041.wav" in section(html, "worst_errors")
     assert "<audio" not in html and "there is nothing to play" in html
 
 
-def test_mistakes_tell_votes_annotators_and_silence(analysed):
-    mistakes = section((analysed / "report" / "report.html").read_text(), "mistakes")
-    first, second = mistakes.split("<tr")[2:]
+def test_worst_errors_show_votes_annotators_and_missing_words(analysed):
+    errors = section((analysed / "report" / "report.html").read_text(), "worst_errors")
+    first, second = errors.split("<tr")[2:]
     assert "s1 <strong>H</strong>" in first and "s2 N" in first and "97.0" in first and "2.5 s" in first
     assert "annotators N 4, H 3" in second and "no words" in second and " s</small>" not in second
-    assert "<script" not in mistakes and mistakes.count("&lt;script&gt;") == 3  # name, label of the player, text
+    assert "<script" not in errors and errors.count("&lt;script&gt;") == 3  # name, label of the player, text
 
 
-def test_what_was_left_out_is_listed_and_counted(analysed):
+def test_rejected_utterances_are_listed_and_counted(analysed):
     html = section((analysed / "report" / "report.html").read_text(), "rejected")
     assert "12 utterances rejected" in html and str(analysed / "rejected.csv") in html and "first 10" in html
     assert html.count("too short") == 10 and "bad9&lt;b&gt;" in html and "bad10" not in html
@@ -231,39 +230,32 @@ def test_what_was_left_out_is_listed_and_counted(analysed):
     assert "No utterance was rejected" in report.render(report.Inputs("", scores, rejected=NO_REJECTED))
 
 
-def tables_page(analysed: Path) -> str:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(sys, "argv", ["p", "--tables", f"{analysed}/table1.json", "--output-dir", f"{analysed}/t"])
-        tables_page_script.main()
-    return (analysed / "t" / "tables.html").read_text()
-
-
-def test_the_papers_tables_stand_in_the_report_and_on_their_page(analysed):
-    for html in ((analysed / "report" / "report.html").read_text(), tables_page(analysed)):
-        page = parse(html)
-        assert "paper-table1" in page.ids and "<strong>12.34</strong><small>[1, 2]</small>" in html
-        assert "<script" not in html and "Table 1 &lt;script&gt;" in html
+def test_report_contains_the_paper_tables(analysed):
+    html = (analysed / "report" / "report.html").read_text()
+    page = parse(html)
+    assert "paper-table1" in page.ids and "<strong>12.34</strong><small>[1, 2]</small>" in html
+    assert "<script" not in html and "Table 1 &lt;script&gt;" in html
 
 
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("analysis/oracle.csv", None, "oracle.csv: no such file"),
+        ("analysis/oracle.csv", None, "oracle.csv: .*not found"),
         ("analysis/oracle.csv", "", "oracle.csv: not a readable CSV"),
-        ("analysis/oracle.csv", "ensemble,split,n,vote,oracle\n", "oracle.csv: no column unanimous, all_wrong"),
+        ("analysis/oracle.csv", "ensemble,split,n,vote,oracle\n", "oracle.csv: .*unanimous, all_wrong"),
         (
             "analysis/oracle.csv",
             "ensemble,split,n,vote,oracle,unanimous,all_wrong\nv,test,9,0.5,much,0,0\n",
-            "oracle.csv: row 2: oracle 'much' is no number",
+            "oracle.csv: row 2: oracle 'much' is not a number",
         ),
-        ("table1.json", "{}", "table1.json: no table of the paper"),
+        ("table1.json", "{}", "table1.json: "),
         ("table1.json", "[]", "table1.json: not a JSON object"),
-        ("table1.json", '{"title": "", "caption": "", "table": {"columns": []}}', "table1.json: no table of the paper"),
-        ("rejected.csv", "FileName,path\n", "rejected.csv: no column reason"),
+        ("table1.json", '{"title": "", "caption": "", "table": {"columns": []}}', "table1.json: "),
+        ("rejected.csv", "FileName,path\n", "rejected.csv: .*reason"),
         ("manifest.parquet", "x", "manifest.parquet: not a readable Parquet file"),
     ],
 )
-def test_a_broken_file_of_the_analysis_is_told_in_a_line(
+def test_invalid_file_of_the_analysis_is_reported_in_one_line(
     analysed, inputs, tmp_path, monkeypatch, file, content, message
 ):
     folder = tmp_path / "copy"
@@ -282,11 +274,10 @@ def test_a_broken_file_of_the_analysis_is_told_in_a_line(
     assert not (tmp_path / "new").exists()
 
 
-def test_a_table_given_twice_is_told(analysed, tmp_path):
+def test_duplicate_table_is_reported(analysed):
     path = analysed / "table1.json"
-    with pytest.raises(UserError, match="--tables: two are called 'table1'"):
-        report.write_tables_page([path, path], tmp_path / "new", "")
-    assert not (tmp_path / "new").exists()
+    with pytest.raises(UserError, match=r"--tables: .*'table1'"):
+        read_paper_tables([path, path])
 
 
 def test_the_same_inputs_give_the_same_files(inputs, analysed, monkeypatch):

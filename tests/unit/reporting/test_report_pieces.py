@@ -26,7 +26,7 @@ def test_word_errors_ignore_case_punctuation_and_empty_references():
     assert report.word_errors(heard.iloc[:0], known) == {}
 
 
-def test_silence_heard_as_nothing_is_all_deletions():
+def test_empty_hypothesis_counts_as_deletions():
     known = pd.DataFrame({"FileName": ["a"], "text": ["hello world"]})
     assert report.word_errors(known.assign(text=""), known)["deletions"] == 2
 
@@ -83,7 +83,7 @@ def test_differences_have_their_sign():
     ]
 
 
-def test_a_heat_map_colours_only_what_it_is_told():
+def test_heat_map_colours_only_given_cells():
     values = np.array([[np.nan, 0.5], [-0.5, np.nan]])
     svg = figures.heat_map(values, ["a", "b"], [["", "+50"], ["−50", ""]], "differences")
     assert svg.count("var(--blue)") == 1 and svg.count('role="img" aria-label="differences"') == 1

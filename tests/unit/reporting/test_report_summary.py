@@ -19,10 +19,10 @@ def told(inputs: report.Inputs) -> str:
 def compared(
     a: str, b: str, gap: float, low: float, high: float, p: float, holm: float, speakers: float = np.nan, pairs: int = 1
 ) -> dict:
-    columns = [column for part in report.inputs.ANALYSIS["comparisons"] for column in part.split()]
+    columns = [column for part in report.inputs.ANALYSIS["significance"] for column in part.split()]
     row = ["test", a, b, 40, gap, low, high, p, holm, low, high, speakers, speakers, 1, 1, p, holm]
     return {
-        "comparisons": pd.DataFrame(
+        "significance": pd.DataFrame(
             [row, *[["test", "x", str(i), *row[3:]] for i in range(pairs - 1)]], columns=columns
         )
     }
@@ -87,7 +87,7 @@ GAIN = "The vote of a and b reaches 55.0 %, 5.0 points above its best member, a"
         ),
     ],
 )
-def test_the_summary_tells_the_votes_gain_and_whether_it_is_chance(analysis, expected):
+def test_summary_gives_the_gain_of_the_vote_and_its_significance(analysis, expected):
     found = told(report.Inputs("", TWO | {"vote": scored(0.55)}, votes=VOTED, analysis=analysis))
     assert found.startswith("On test (40 utterances), vote has the highest macro-F1 of 3 systems and ensembles: 55.0 %")
     assert found.endswith(expected)

@@ -1,4 +1,4 @@
-"""What is told to a user, also when nobody reads it."""
+"""Printing messages to the user."""
 
 import os
 import subprocess
@@ -13,14 +13,14 @@ import sys
 sys.path.insert(0, {library!r})
 from abhinaya.runtime import errors
 sys.stdin.readline()
-errors.tell("nobody reads this")
+errors.print_line("a message")
 sys.exit(7)
 """
 
 
 @pytest.mark.parametrize("read", [True, False])
-def test_a_closed_log_does_not_change_the_exit_status(read: bool) -> None:
-    # An unbuffered standard error, which some machines set for all of Python, would have nothing left to write at exit.
+def test_closed_standard_error_does_not_change_the_exit_status(read: bool) -> None:
+    # PYTHONUNBUFFERED, which some machines set, would leave nothing to flush at exit.
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     process = subprocess.Popen(
         [sys.executable, "-c", CODE.format(library=str(LIBRARY))],
@@ -30,8 +30,8 @@ def test_a_closed_log_does_not_change_the_exit_status(read: bool) -> None:
         text=True,
     )
     if read:
-        _, told = process.communicate("go\n", timeout=20)
-        assert told == "nobody reads this\n"
+        _, printed = process.communicate("go\n", timeout=20)
+        assert printed == "a message\n"
     else:
         process.stderr.close()
         process.stdin.write("go\n")

@@ -37,7 +37,7 @@ def manifest() -> pd.DataFrame:
     )
 
 
-def test_predictions_come_back_sorted_with_further_columns_last(tmp_path):
+def test_predictions_are_sorted_and_extra_columns_come_last(tmp_path):
     path = tmp_path / "preds.csv"
     schemas.write_predictions(predictions().assign(tie=[True, False])[["tie", *PREDICTIONS]], path)
     table = schemas.read_predictions(path)
@@ -55,17 +55,17 @@ def test_writing_predictions_twice_gives_the_same_bytes(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"p_A": 0.9}, "the probabilities of b.wav are not eight numbers"),
-        ({"p_A": 1.5, "p_C": -0.5}, "the probabilities of b.wav"),
-        ({"p_A": "much"}, "the probabilities of b.wav"),
-        ({"p_A": ""}, "the probabilities of b.wav"),
-        ({"EmoClass": "X"}, "EmoClass 'X' of b.wav is none of A, C"),
-        ({"EmoClass": ""}, "EmoClass '' of b.wav"),
-        ({"Split": "Test3"}, "Split 'Test3' of b.wav is none of train, validation, test"),
-        ({"FileName": "a.wav"}, "FileName 'a.wav' stands twice"),
+        ({"p_A": 0.9}, "b.wav"),
+        ({"p_A": 1.5, "p_C": -0.5}, "b.wav"),
+        ({"p_A": "much"}, "b.wav"),
+        ({"p_A": ""}, "b.wav"),
+        ({"EmoClass": "X"}, "EmoClass 'X'.*b.wav"),
+        ({"EmoClass": ""}, "EmoClass ''.*b.wav"),
+        ({"Split": "Test3"}, "Split 'Test3'.*b.wav.*train, validation, test"),
+        ({"FileName": "a.wav"}, "FileName.*'a.wav'"),
     ],
 )
-def test_a_wrong_row_of_predictions_is_named(tmp_path, change, message):
+def test_invalid_row_of_predictions_is_reported(tmp_path, change, message):
     path = tmp_path / "preds.csv"
     table = predictions().astype(object)
     for column, value in change.items():
@@ -77,18 +77,18 @@ def test_a_wrong_row_of_predictions_is_named(tmp_path, change, message):
 
 
 @pytest.mark.parametrize("columns", [PREDICTIONS[:-1], ("FileName", "EmoClass"), (*PREDICTIONS[::-1],)])
-def test_a_wrong_header_is_named(tmp_path, columns):
+def test_invalid_header_is_reported(tmp_path, columns):
     path = tmp_path / "preds.csv"
     predictions()[list(columns)].to_csv(path, index=False)
-    with pytest.raises(UserError, match=r"the header is .* it must begin FileName,Split,EmoClass,p_A"):
+    with pytest.raises(UserError, match=r"preds\.csv.*FileName,Split,EmoClass,p_A"):
         schemas.read_predictions(path)
 
 
-def test_an_absent_or_empty_file_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"preds.csv: no such file"):
+def test_missing_or_empty_file_is_reported(tmp_path):
+    with pytest.raises(UserError, match=r"preds\.csv.*not found"):
         schemas.read_predictions(tmp_path / "preds.csv")
     (tmp_path / "preds.csv").touch()
-    with pytest.raises(UserError, match=r"preds.csv: not a readable CSV"):
+    with pytest.raises(UserError, match=r"preds\.csv.*CSV"):
         schemas.read_predictions(tmp_path / "preds.csv")
 
 
@@ -97,7 +97,7 @@ def test_rounded_probabilities_are_accepted(tmp_path):
     assert len(schemas.read_predictions(tmp_path / "preds.csv")) == 2
 
 
-def test_a_manifest_comes_back_with_all_columns(tmp_path):
+def test_manifest_round_trip_has_all_columns(tmp_path):
     path = tmp_path / "manifest.parquet"
     schemas.write_manifest(manifest(), path, {"seed": 1})
     table = schemas.read_manifest(path)
@@ -110,13 +110,13 @@ def test_a_manifest_comes_back_with_all_columns(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"split": "Development"}, "split 'Development' of a.wav is none of train"),
-        ({"EmoClass": "Z"}, "EmoClass 'Z' of a.wav is none of A, C"),
-        ({"FileName": "b.wav"}, "FileName 'b.wav' stands twice"),
-        ({"path": None}, "wrong type or nulls"),
+        ({"split": "Development"}, "split 'Development'.*a.wav"),
+        ({"EmoClass": "Z"}, "EmoClass 'Z'.*a.wav"),
+        ({"FileName": "b.wav"}, "FileName.*'b.wav'"),
+        ({"path": None}, "path"),
     ],
 )
-def test_a_wrong_row_of_a_manifest_is_named(tmp_path, change, message):
+def test_invalid_row_of_a_manifest_is_reported(tmp_path, change, message):
     path = tmp_path / "manifest.parquet"
     table = manifest()
     for column, value in change.items():
@@ -127,40 +127,40 @@ def test_a_wrong_row_of_a_manifest_is_named(tmp_path, change, message):
     assert str(path) in str(caught.value)
 
 
-def test_a_manifest_without_a_needed_column_is_named(tmp_path):
+def test_missing_column_of_a_manifest_is_reported(tmp_path):
     path = tmp_path / "manifest.parquet"
     manifest().drop(columns=["split", "duration"]).to_parquet(path)
-    with pytest.raises(UserError, match="no column split, duration; it needs"):
+    with pytest.raises(UserError, match=r"manifest\.parquet.*split, duration"):
         schemas.read_manifest(path)
 
 
-def test_a_file_that_is_no_parquet_is_named(tmp_path):
+def test_invalid_parquet_file_is_reported(tmp_path):
     path = tmp_path / "manifest.parquet"
     path.write_text("FileName,path\n")
-    with pytest.raises(UserError, match=r"manifest.parquet: not a readable Parquet file"):
+    with pytest.raises(UserError, match=r"manifest\.parquet.*Parquet"):
         schemas.read_manifest(path)
 
 
-def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+def test_file_is_flushed_before_it_is_renamed(tmp_path, monkeypatch):
     events = flushes.recorded(monkeypatch)
     files.write_text("new", tmp_path / "scores.json")
     flushes.assert_spared(tmp_path / "scores.json", events)
 
 
-def test_a_disk_that_is_full_in_the_end_is_told(tmp_path, monkeypatch):
-    """Network file systems take more than they can hold, and tell it when asked to write it down."""
+def test_full_disk_at_flush_is_reported(tmp_path, monkeypatch):
+    """Network file systems report a full disk only at the flush."""
     files.write_text("old", tmp_path / "scores.json")
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match=r"scores\.json: cannot be written \(No space left on device\); "):
+    with pytest.raises(UserError, match=r"scores\.json.*No space left on device"):
         files.write_text("new", tmp_path / "scores.json")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
-def test_a_file_system_that_cannot_flush_folders_will_do(tmp_path, monkeypatch):
+def test_file_system_without_folder_flush_is_supported(tmp_path, monkeypatch):
     fsync = os.fsync
 
     def picky(handle: int) -> None:
@@ -173,7 +173,7 @@ def test_a_file_system_that_cannot_flush_folders_will_do(tmp_path, monkeypatch):
     assert (tmp_path / "scores.json").read_text() == "new"
 
 
-def test_an_exception_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+def test_exception_keeps_the_old_file_and_no_temporary_file(tmp_path):
     target = tmp_path / "table.csv"
     files.write_text("old", target)
 
@@ -188,7 +188,7 @@ def test_an_exception_leaves_the_old_file_and_nothing_beside_it(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_value_that_json_lacks_leaves_nothing_behind(tmp_path):
+def test_value_that_json_cannot_hold_leaves_no_file(tmp_path):
     with pytest.raises(TypeError):
         files.write_json({"set": {1}}, tmp_path / "x" / "scores.json")
     assert not list(tmp_path.rglob("*.json"))
@@ -200,13 +200,13 @@ def test_nan_becomes_null(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["[]", "3", "null", '"text"'])
-def test_json_that_is_no_object_is_named(tmp_path, content):
+def test_json_without_object_is_reported(tmp_path, content):
     (tmp_path / "a.json").write_text(content)
-    with pytest.raises(UserError, match=r"a.json: not a JSON object, but "):
+    with pytest.raises(UserError, match=r"a\.json.*JSON object"):
         files.read_json(tmp_path / "a.json")
 
 
-def test_targets_replace_nothing_and_can_be_written(tmp_path):
+def test_targets_are_writable_and_replace_no_input(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("file")
@@ -214,37 +214,37 @@ def test_targets_replace_nothing_and_can_be_written(tmp_path):
     files.check_targets([new, tmp_path / "b.csv"], [read])
     assert not new.parent.exists()
     for targets, message in {
-        (read,): "file: is read, and would be replaced; write to another file",
-        (tmp_path / "link",): "link: is read, and would be replaced",
-        (new, tmp_path / "new" / "." / "deep" / "a.csv"): "a.csv: is written already",
-        (tmp_path / "folder",): "folder: a folder; name a file to write",
-        (read / "a.csv",): r"a.csv: cannot be written \(.*/file is no folder to write in\)",
+        (read,): "file: .*input",
+        (tmp_path / "link",): "link: .*input",
+        (new, tmp_path / "new" / "." / "deep" / "a.csv"): "a.csv: .*twice",
+        (tmp_path / "folder",): "folder: .*folder",
+        (read / "a.csv",): r"a.csv: .*/file .*folder",
     }.items():
         with pytest.raises(UserError, match=message):
             files.check_targets(targets, [read])
 
 
-def test_text_that_is_no_json_is_named(tmp_path):
+def test_invalid_json_is_reported(tmp_path):
     (tmp_path / "scores.json").write_text("{")
-    with pytest.raises(UserError, match=r"scores.json: not JSON"):
+    with pytest.raises(UserError, match=r"scores\.json.*not JSON"):
         files.read_json(tmp_path / "scores.json")
 
 
 @pytest.mark.parametrize("place", ["file/preds.csv", "file/deeper/preds.csv", "folder", f"{'x' * 300}/preds.csv"])
-def test_a_place_that_cannot_be_written_is_named(tmp_path, place):
+def test_target_that_cannot_be_written_is_reported(tmp_path, place):
     (tmp_path / "file").write_text("kept")
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError) as caught:
         files.write_text("new", tmp_path / place)
     message = str(caught.value)
-    assert message.startswith(f"{tmp_path / place}: cannot be written (") and "; " in message
+    assert message.startswith(f"{tmp_path / place}: ")
     assert "\n" not in message
     assert (tmp_path / "file").read_text() == "kept"
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "a lock"), FileNotFoundError(2, "an input")])
-def test_what_goes_wrong_while_writing_keeps_its_own_name(tmp_path, error):
+def test_exception_while_writing_is_raised_unchanged(tmp_path, error):
     with pytest.raises(type(error)) as caught, files.atomic(tmp_path / "preds.csv"):
         raise error
     assert caught.value is error
@@ -252,7 +252,7 @@ def test_what_goes_wrong_while_writing_keeps_its_own_name(tmp_path, error):
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 cut off", bytes(1000)])
-def test_metadata_of_a_spoilt_file(content: bytes, tmp_path: Path) -> None:
+def test_metadata_of_a_corrupt_file(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "000.parquet").write_bytes(content)
-    with pytest.raises(UserError, match=r"000.parquet: not a readable Parquet file \(.*\); make it again"):
+    with pytest.raises(UserError, match=r"000\.parquet.*Parquet"):
         files.read_metadata(tmp_path / "000.parquet")

@@ -1,4 +1,4 @@
-"""Snakemake ends at SIGTERM, whatever it is doing."""
+"""The patch of Snakemake's SIGTERM handler."""
 
 import subprocess
 import sys
@@ -14,9 +14,9 @@ from abhinaya.runtime.errors import UserError
 from support.running import ROOT, TEST_CONFIG
 
 
-def test_the_handler_waits_for_a_lock_that_its_own_thread_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patched_handler_does_not_block_the_thread_that_holds_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(JobScheduler, "exit_gracefully", JobScheduler.exit_gracefully)
-    snakemake_sigterm.mend()
+    snakemake_sigterm.patch()
     scheduler = SimpleNamespace(_lock=threading.Lock(), _open_jobs=threading.Semaphore(0), _user_kill=None)
     with scheduler._lock:
         JobScheduler.exit_gracefully(scheduler, 15, None)
@@ -26,16 +26,16 @@ def test_the_handler_waits_for_a_lock_that_its_own_thread_holds(monkeypatch: pyt
     assert scheduler._user_kill == "graceful"
 
 
-def test_mending_twice_changes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patching_twice_has_no_further_effect(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(JobScheduler, "exit_gracefully", JobScheduler.exit_gracefully)
-    snakemake_sigterm.mend()
-    mended = JobScheduler.exit_gracefully
-    snakemake_sigterm.mend()
-    assert JobScheduler.exit_gracefully is mended
+    snakemake_sigterm.patch()
+    patched = JobScheduler.exit_gracefully
+    snakemake_sigterm.patch()
+    assert JobScheduler.exit_gracefully is patched
 
 
-def test_snakemakes_own_handler_still_waits_for_the_lock() -> None:
-    """Once it does not, abhinaya/runtime/snakemake_sigterm.py can go."""
+def test_upstream_handler_still_blocks_on_the_lock() -> None:
+    """When this fails, abhinaya/runtime/snakemake_sigterm.py can be removed."""
     scheduler = SimpleNamespace(_lock=threading.Lock(), _open_jobs=threading.Semaphore(0), _user_kill=None)
     with scheduler._lock:
         handler = threading.Thread(target=JobScheduler.exit_gracefully, args=(scheduler, 15, None))
@@ -46,29 +46,27 @@ def test_snakemakes_own_handler_still_waits_for_the_lock() -> None:
     assert scheduler._user_kill == "graceful"
 
 
-NOT_THERE = (
-    r"^Snakemake [\d.]+ lacks the handler of SIGTERM that abhinaya/runtime/snakemake_sigterm\.py mends \(.*\); install "
-)
+HANDLER_MISSING = r"^Snakemake [\d.]+: .*snakemake_sigterm\.py.*envs/requirements\.in"
 
 
-def test_a_handler_of_another_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_handler_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(JobScheduler, "exit_gracefully")
-    with pytest.raises(UserError, match=NOT_THERE):
-        snakemake_sigterm.mend()
+    with pytest.raises(UserError, match=HANDLER_MISSING):
+        snakemake_sigterm.patch()
 
 
-def test_a_handler_of_another_module_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_scheduler_module_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "snakemake.scheduling.job_scheduler", None)
-    with pytest.raises(UserError, match=NOT_THERE):
-        snakemake_sigterm.mend()
+    with pytest.raises(UserError, match=HANDLER_MISSING):
+        snakemake_sigterm.patch()
 
 
 @pytest.mark.slow
-def test_snakemake_stops_with_that_line() -> None:
+def test_snakemake_exits_with_one_line_if_the_handler_is_missing() -> None:
     code = "from snakemake.scheduling.job_scheduler import JobScheduler; del JobScheduler.exit_gracefully\n"
     code += "from snakemake.cli import main; main()"
     words = ["-n", "--configfile", str(TEST_CONFIG)]
     done = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
-    told = [line for line in done.stderr.splitlines() if not line.startswith("Using ")]
-    assert len(told) == 1 and told[0].startswith("error: Snakemake ")
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("Using ")]
+    assert len(lines) == 1 and lines[0].startswith("error: Snakemake ")

@@ -30,8 +30,8 @@ NOTED = """
 import signal, sys, time
 sys.path.insert(0, {scripts!r})
 from abhinaya.runtime import signals
-signals.ECHO = 0.2
-with signals.Noted() as noted:
+signals.DUPLICATE_SECONDS = 0.2
+with signals.SignalRecorder() as noted:
     signal.raise_signal(signal.SIGUSR1)
     signal.raise_signal(signal.SIGTERM)
     print(noted.number, flush=True)
@@ -76,7 +76,7 @@ from abhinaya.runtime import signals
 from abhinaya.training.agreement import Agreement
 distributed.init_process_group("gloo")
 rank, steps, waited, number = distributed.get_rank(), 0, 0.0, 0
-with signals.Noted() as noted:
+with signals.SignalRecorder() as noted:
     agreement = Agreement(noted)
     while not number:
         distributed.barrier()  # as gradients are averaged in each step

@@ -63,7 +63,7 @@ class TestSanitised:
     def test_white_space_becomes_single_blanks(self) -> None:
         assert prompts.sanitised(" a\n\n\tb\u2028c\x00\x1bd \u00a0", 100) == ("a b c d", False)
 
-    def test_cut_is_told(self) -> None:
+    def test_truncation_is_returned(self) -> None:
         assert prompts.sanitised("abc def", 7) == ("abc def", False)
         assert prompts.sanitised("abc def", 6) == ("abc de", True)
         assert prompts.sanitised("abc def", 4) == ("abc", True)
@@ -84,7 +84,7 @@ class TestSanitised:
 
 
 class TestOrders:
-    def test_every_class_stands_once_in_every_place(self) -> None:
+    def test_every_class_is_once_in_every_position(self) -> None:
         found = np.array(prompts.orders(CLASSES, 8))
         for place in range(8):
             assert sorted(found[:, place]) == list(CLASSES)
@@ -163,7 +163,7 @@ class TestParse:
             "happyness sadx",
         ],
     )
-    def test_never_guessed(self, answer: str | None) -> None:
+    def test_unparsable_responses(self, answer: str | None) -> None:
         assert prompts.parse(answer, CLASSES) is None
 
     def test_only_the_corpus_classes(self) -> None:
@@ -195,7 +195,7 @@ class TestParse:
         assert prompts.parse(f"{word}, {negation} much else", CLASSES) is None
 
     @given(st.sampled_from(CLASSES), SUBSETS)
-    def test_what_is_asked_for_is_read(self, letter: str, classes: tuple[str, ...]) -> None:
+    def test_expected_responses_are_parsed(self, letter: str, classes: tuple[str, ...]) -> None:
         assert prompts.parse(EMOTIONS[letter], classes) == (letter if letter in classes else None)
 
 
@@ -252,7 +252,7 @@ class TestAnswered:
 
 class TestCorrected:
     @pytest.mark.parametrize("count", [1, 3, 8])
-    def test_a_model_that_only_likes_the_first_letter_tells_nothing(self, count: int) -> None:
+    def test_position_bias_alone_gives_no_information(self, count: int) -> None:
         likes = asked(UNIFORM, np.array([0.93] + [0.01] * 7), CLASSES, count)
         assert prompts.corrected(likes, likes) == pytest.approx(UNIFORM)
 
@@ -271,7 +271,7 @@ class TestCorrected:
         assert prompts.corrected(scores, prior) == pytest.approx(expected)
 
     @given(WEIGHTS, WEIGHTS)
-    def test_the_place_has_no_say(self, content: np.ndarray, bias: np.ndarray) -> None:
+    def test_position_does_not_matter(self, content: np.ndarray, bias: np.ndarray) -> None:
         prior = asked(UNIFORM, bias, CLASSES, 8)
         found = prompts.corrected(asked(content, bias, CLASSES, 8), prior)
         assert found == pytest.approx(content / content.sum(), abs=1e-9)

@@ -40,7 +40,7 @@ from support.salmonn_parts import CLIPS
 
 CPU = torch.device("cpu")
 CLIP = {"speech_window": "clip", "window": "clip"}
-SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "label_by_ear.py"
+SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "label_zero_shot.py"
 DECODINGS = [Decoding(beams=1, max_new_tokens=6), Decoding(beams=4, max_new_tokens=6)]
 
 
@@ -250,17 +250,16 @@ def test_words_are_read_and_the_rest_gets_the_fallback(said: Callable, parts: Pa
     np.testing.assert_array_equal(predictions[list(schemas.PROBABILITIES)], expected)
     assert summary["counts"] == {"labelled": 2, "empty": 0, "unparsable": 6, "refused": 0}
     assert summary["requests"] == {"asked": 0, "stored": 8} and summary["labels_per_second"] is None
-    assert speech.notes(summary, settings)[1:] == ["6 unparsable answers were labelled sad, the fallback."]
+    assert speech.notes(summary, settings)[1:] == ["6 unparsable responses were labelled sad, the fallback."]
 
 
-def test_random_parts_are_told_and_trained_ones_must_answer(said: Callable, parts: Path) -> None:
+def test_random_parts_are_noted_and_trained_ones_must_give_labels(said: Callable, parts: Path) -> None:
     gibberish = [("qeel", "stop")] * 8
     _, _, summary = said(system(parts), gibberish)
-    told = "Has random weights, not trained ones: Q-Former and LoRA. It tests the software, not the model."
-    assert speech.notes(summary, system(parts))[0] == told
+    note = "Random weights: Q-Former and LoRA. This tests the software, not the model."
+    assert speech.notes(summary, system(parts))[0] == note
     trained = system(parts, {"checkpoint": str(parts / "salmonn.pth")})
-    told = "none of the 8 utterances could be labelled; the commonest answer, 8 times, is 'qeel'; correct `question`"
-    with pytest.raises(UserError, match=re.escape(told)):
+    with pytest.raises(UserError, match=r"none of 8 utterances .*'qeel'.*`question`"):
         said(trained, gibberish)
     assert speech.notes({"counts": dict.fromkeys(STATUSES, 0)}, trained) == []
 
@@ -408,52 +407,50 @@ def test_another_job_at_the_same_answers(parts: Path, rows: pd.DataFrame, tmp_pa
 
 
 def test_a_fallback_that_the_corpus_lacks(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^fallback 'N': none of the corpus's classes A, H; set one$"):
+    with pytest.raises(UserError, match=r"^fallback 'N': .*A, H$"):
         label(rows, system(parts), tmp_path / "store", classes="AH")
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "key"),
     [
-        ({"encoder": {"transcript": True}}, "`encoder.transcript`: a question about speech has no transcript; remove"),
-        ({"encoder": {"max_words": 9}}, "`encoder.max_words`: a question about speech has no transcript; remove"),
-        ({"encoder": {"max_words": None}}, "`encoder.max_words`: a question about speech has no transcript; remove"),
-        ({"encoder": {"max_text_tokens": 9}}, "`encoder.max_text_tokens`: a question about speech has no transcript"),
-        ({"resources": {"gpu": 2}}, "`resources.gpu`: 2, but the job computes on one; set 1"),
-        ({"question": ""}, "`question`: empty; fill it in"),
-        ({"decoding": {"beams": 0}}, "`decoding.beams`: must be greater than or equal to 1, not 0"),
-        ({"decoding": {"max_new_tokens": 0}}, "`decoding.max_new_tokens`: must be greater than"),
-        ({"decoding": {"temperature": 0.7}}, "`decoding.temperature`: unknown key; choose from beams, max_new_tokens"),
-        ({"batch_size": 0}, "`batch_size`: must be greater than or equal to 1, not 0"),
-        ({"fallback": "X"}, "`fallback`: must be 'A', 'C'"),
-        ({"loss": {"name": "wfl"}}, "`loss`: unknown key"),
+        ({"encoder": {"transcript": True}}, "encoder.transcript"),
+        ({"encoder": {"max_words": 9}}, "encoder.max_words"),
+        ({"encoder": {"max_words": None}}, "encoder.max_words"),
+        ({"encoder": {"max_text_tokens": 9}}, "encoder.max_text_tokens"),
+        ({"resources": {"gpu": 2}}, "resources.gpu"),
+        ({"question": ""}, "question"),
+        ({"decoding": {"beams": 0}}, "decoding.beams"),
+        ({"decoding": {"max_new_tokens": 0}}, "decoding.max_new_tokens"),
+        ({"decoding": {"temperature": 0.7}}, "decoding.temperature"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"fallback": "X"}, "fallback"),
+        ({"loss": {"name": "wfl"}}, "loss"),
     ],
 )
-def test_mistakes_in_the_configuration(changes: dict, told: str) -> None:
+def test_invalid_settings_are_reported(changes: dict, key: str) -> None:
     speech_llm = {"audio_encoder": {"whisper": "w", "beats": "b.pt"}, "language_model": "l"} | changes.pop(
         "encoder", {}
     )
     with pytest.raises(UserError) as error:
         parse(SalmonnZeroShot, {"family": "salmonn_zero_shot", "encoder": speech_llm} | changes)
-    assert str(error.value).startswith(f"configuration: {told}") and "\n" not in str(error.value)
+    assert str(error.value).startswith(f"configuration: `{key}`: ") and "\n" not in str(error.value)
 
 
-def test_mistakes_between_sections() -> None:
+def test_inconsistent_sections_are_reported() -> None:
     audio_encoder = {"whisper": "w", "beats": "b.pt", "cache": True}
-    asked = {"family": "salmonn_zero_shot", "encoder": {"audio_encoder": audio_encoder, "language_model": "l"}}
+    zero_shot = {"family": "salmonn_zero_shot", "encoder": {"audio_encoder": audio_encoder, "language_model": "l"}}
     trained = {
         "family": "salmonn",
         "loss": {"name": "wfl"},
         "encoder": {"audio_encoder": audio_encoder, "language_model": "l"},
     }
     corpus = {"kind": "csv", "table": "t.csv", "classes": ["A", "H"]}
-    with pytest.raises(UserError, match=r"`systems.z.fallback`: 'N' is no class of the corpus; choose from A, H$"):
-        config.validate({"corpus": corpus, "systems": {"z": asked}})
+    with pytest.raises(UserError, match=r"`systems.z.fallback`: 'N' .*A, H$"):
+        config.validate({"corpus": corpus, "systems": {"z": zero_shot}})
     trained["encoder"] = {"audio_encoder": audio_encoder | {"shards": 9}, "language_model": "l"}
-    with pytest.raises(
-        UserError, match=r"`systems.z.encoder.audio_encoder`: shares its cache with s2, but differs in `shards"
-    ):
-        config.validate({"corpus": {"kind": "synthetic"}, "systems": {"s2": trained, "z": asked}})
+    with pytest.raises(UserError, match=r"`systems.z.encoder.audio_encoder`: shares its cache with s2"):
+        config.validate({"corpus": {"kind": "synthetic"}, "systems": {"s2": trained, "z": zero_shot}})
 
 
 def test_the_report_says_who_was_asked_what(parts: Path, said: Callable) -> None:
@@ -484,6 +481,6 @@ def test_the_script_labels_validation_and_test(parts: Path, tmp_path: Path) -> N
     summary = json.loads((tmp_path / "labelling.json").read_text())
     assert summary["name"] == "z" and summary["mode"] == "speech" and summary["notes"]
     again = subprocess.run(command, capture_output=True, text=True)
-    assert again.returncode == 0 and again.stderr.endswith("refused; nothing to ask\n")
+    assert again.returncode == 0 and again.stderr.endswith("refused; all from stored responses\n")
     broken = subprocess.run([*command, "--classes", "A"], capture_output=True, text=True)
-    assert broken.stderr == "error: fallback 'N': none of the corpus's classes A; set one\n"
+    assert broken.stderr == "error: fallback 'N': not a class of the corpus; choose from A\n"

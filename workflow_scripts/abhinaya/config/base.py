@@ -1,4 +1,4 @@
-"""What every section of the configuration has in common."""
+"""Base classes of the configuration's sections."""
 
 import json
 import math
@@ -6,38 +6,40 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every library takes
-NON_RESULT_KEYS = frozenset({"resources", "description"})  # how fast and in which words; no result depends on them
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # the range that all libraries accept
+NON_RESULT_KEYS = frozenset({"resources", "description"})  # keys that do not affect results
 
 
 class Section(BaseModel):
-    """A mapping of the configuration: unknown keys and wrong types are errors."""
+    """A section of the configuration; unknown keys and wrong types are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Resources(Section):
-    """What one job asks of the machine or the cluster. Never part of what decides a rerun."""
+    """Resources of one job. Changing them never triggers a rerun."""
 
-    gpu: int = Field(0, ge=0, description="GPUs; 0 computes on the CPU")
+    gpu: int = Field(0, ge=0, description="number of GPUs; 0 uses the CPU")
     cpus: int = Field(2, ge=1, description="CPU cores")
-    mem_mb: int = Field(4000, ge=100, description="memory in MB; multiplied by the attempt")
-    runtime: int = Field(60, ge=1, description="minutes; multiplied by the attempt")
-    predict_runtime: int = Field(60, ge=1, description="minutes for predicting; multiplied by the attempt")
+    mem_mb: int = Field(4000, ge=100, description="memory in MB; multiplied by the attempt number")
+    runtime: int = Field(60, ge=1, description="run time in minutes; multiplied by the attempt number")
+    predict_runtime: int = Field(
+        60, ge=1, description="run time of prediction in minutes; multiplied by the attempt number"
+    )
     max_runtime: int | None = Field(
-        None, ge=1, description="minutes that no attempt goes beyond, such as a partition's limit; null: no such limit"
+        None, ge=1, description="upper limit of the run time in minutes, such as a partition's limit; null: no limit"
     )
 
     def minutes(self, attempt: int, key: str = "runtime") -> int:
-        """Run time of an attempt, from 1."""
+        """Run time of an attempt (counted from 1)."""
         return min(getattr(self, key) * attempt, self.max_runtime or math.inf)
 
 
 def result_settings(section: Section) -> dict[str, Any]:
-    """What of `section` decides a result, as JSON's own types."""
+    """The settings of `section` that affect results, as JSON types."""
     return section.model_dump(mode="json", exclude=set(NON_RESULT_KEYS))
 
 
 def settings_json(section: Section) -> str:
-    """`result_settings` as compact JSON, sorted: what a rule passes to its script; a change triggers a rerun."""
+    """`result_settings` as compact, sorted JSON. Rules pass it to their scripts; a change triggers a rerun."""
     return json.dumps(result_settings(section), separators=(",", ":"), sort_keys=True)

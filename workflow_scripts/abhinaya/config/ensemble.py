@@ -1,4 +1,4 @@
-"""The section that describes a vote."""
+"""The section of an ensemble."""
 
 from typing import Literal
 
@@ -8,11 +8,12 @@ from abhinaya.config.base import Section
 
 
 class Ensemble(Section):
-    """A majority vote (as in the paper)."""
+    """A majority vote of systems (as in the paper)."""
 
-    members: list[str] = Field(min_length=1, description="systems that vote")
-    tie_break: str = Field(description="the member that decides when no class has most votes")
+    members: list[str] = Field(min_length=1, description="the systems that vote")
+    tie_break: str = Field(description="the member that decides ties")
     tie_rule: Literal["label", "probabilities"] = Field(
         "label",
-        description="on a tie take the tie-breaker's label, or the likeliest of the tied classes by its probabilities",
+        description="on a tie: `label` takes the tie-breaker's label, `probabilities` the tied class to which it "
+        "gives the highest probability",
     )

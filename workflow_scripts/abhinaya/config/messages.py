@@ -1,4 +1,4 @@
-"""Mistakes in a configuration, told to somebody who writes YAML: a line each, with the key and the fix."""
+"""Validation errors of a configuration as messages: one line each, with the key and the fix."""
 
 import difflib
 import reprlib
@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-EXPECTED = {  # pydantic's error types in the words of somebody who writes YAML
+EXPECTED = {  # what pydantic's error types expect, in YAML terms
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
     "dict_type": "a mapping",
@@ -18,34 +18,34 @@ EXPECTED = {  # pydantic's error types in the words of somebody who writes YAML
     "bool_type": "true or false",
 }
 
-VARIABLE = "^[A-Za-z_][A-Za-z0-9_]*$"  # names of environment variables
+VARIABLE_PATTERN = "^[A-Za-z_][A-Za-z0-9_]*$"  # names of environment variables
 
 
 class WrongKey(ValueError):
-    """What a validator finds: the key, dotted from its own section, and what is wrong with it and how to mend it."""
+    """Raised by validators: the dotted key within the section, what is wrong with it, and how to fix it."""
 
-    def __init__(self, key: str, told: str) -> None:
-        super().__init__(f"`{key}`: {told}")
-        self.key, self.told = key, told
+    def __init__(self, key: str, text: str) -> None:
+        super().__init__(f"`{key}`: {text}")
+        self.key, self.text = key, text
 
 
 def lines(invalid: ValidationError, model: Any, values: Any) -> list[str]:
-    """A line for each wrong key of `values`, which `model` found invalid: the key, what is wrong and the fix.
+    """One line per invalid key of `values`: the key, what is wrong and the fix.
 
-    A key that may be this or that has several errors; they make one line.
+    The errors of a union type have the same key and form one line.
     """
     by_key: dict[str, list[dict]] = {}
     for error in invalid.errors(include_url=False):
         by_key.setdefault(_key(error, values), []).append(error)
-    return [f"`{key}`: {_told(errors, model)}" if key else _told(errors, model) for key, errors in by_key.items()]
+    return [f"`{key}`: {_text(errors, model)}" if key else _text(errors, model) for key, errors in by_key.items()]
 
 
 def _key(error: dict, values: Any) -> str:
-    """The dotted key of an error: its location without the tags of unions that pydantic puts in."""
+    """The dotted key of an error: pydantic's location without union tags."""
     location, kind = error["loc"], error["type"]
-    if location[-1:] == ("[key]",):  # the key itself is wrong
+    if location[-1:] == ("[key]",):  # the key itself is invalid
         location, kind = (*location[:-2], error["input"]), "invalid_key"
-    named = location[-1:] if kind in ("missing", "invalid_key") else ()  # no tag, whether it is there or not
+    named = location[-1:] if kind in ("missing", "invalid_key") else ()  # never a tag, even if not in `values`
     parts = []
     for part in location[: len(location) - len(named)]:
         if part in values if isinstance(values, dict) else isinstance(values, list) and isinstance(part, int):
@@ -59,24 +59,24 @@ def _key(error: dict, values: Any) -> str:
     return ".".join(str(part) if part != "" and str(part).isprintable() else ascii(part) for part in parts)
 
 
-def _told(errors: list[dict], model: Any) -> str:
+def _text(errors: list[dict], model: Any) -> str:
     """What is wrong with one key, and the fix."""
     error = errors[0]
     location, context, kind = error["loc"], error.get("ctx", {}), error["type"]
     if kind == "value_error":
-        return context["error"].told
+        return context["error"].text
     if kind == "extra_forbidden":
         return f"unknown key; {_closest(location[-1], _keys(model, location[:-1]))}"
     if kind in ("missing", "union_tag_not_found"):
         return "missing; add it"
     if kind == "too_short":
-        return "empty; give at least one"
+        return "empty; add at least one entry"
     if kind == "string_too_short":
-        return "empty; fill it in"
-    if kind == "string_pattern_mismatch" and context["pattern"] == VARIABLE:
-        return "no name of an environment variable, which has letters, digits and _ only; the key itself stays there"
+        return "empty; set it"
+    if kind == "string_pattern_mismatch" and context["pattern"] == VARIABLE_PATTERN:
+        return "not a valid name of an environment variable; give the variable's name, not the key itself"
     if kind == "string_pattern_mismatch":
-        return "a name is a lower-case letter, then lower-case letters, digits and _; rename it"
+        return "invalid name; use a lower-case letter followed by lower-case letters, digits and _"
     if kind == "invalid_key" or (kind == "string_type" and location[-1] == "[key]"):
         return "a key must be text; put it in quotes"
     if kind == "literal_error" and location[-1] == "[key]":
@@ -90,7 +90,7 @@ def _told(errors: list[dict], model: Any) -> str:
 
 
 def _hint(error: dict) -> str:
-    """How a number, a truth value or a text came to be read as something else; empty if it did not."""
+    """A hint if YAML or the command line has read a value as another type; else empty."""
     kind, given = error["type"], error["input"]
     if kind == "string_type" and isinstance(given, int | float):
         return "; put it in quotes"
@@ -101,14 +101,14 @@ def _hint(error: dict) -> str:
     except ValueError:
         number = None
     if kind == "float_type" and number is not None and isinstance(yaml.safe_load(given), str):
-        return f"; YAML reads {given.strip()} as text, write {yaml.safe_dump(number).split()[0]}"
+        return f"; YAML reads {given.strip()} as text; write {yaml.safe_dump(number).split()[0]}"
     if number is not None or given.lower() in ("true", "false"):
-        return "; write it in a file, without quotes (inside the braces of --config all is text)"
+        return "; remove the quotes, or set it in a file (in braces of --config all values are text)"
     return ""
 
 
 def _keys(model: Any, location: tuple) -> list[str]:
-    """The keys of the section at `location`, which holds pydantic's tags."""
+    """The keys of the section at `location`, which contains pydantic's union tags."""
     schema = TypeAdapter(model).json_schema()
     node = _section(schema, schema)
     for part in location:
@@ -125,7 +125,7 @@ def _keys(model: Any, location: tuple) -> list[str]:
 
 
 def _section(node: dict, schema: dict) -> dict:
-    """What `node` of the schema stands for: a section that may be left out, or one that is defined elsewhere."""
+    """The section that a schema node refers to: optional, or defined under `$defs`."""
     if "anyOf" in node:
         node = next(choice for choice in node["anyOf"] if choice.get("type") != "null")
     return schema["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node

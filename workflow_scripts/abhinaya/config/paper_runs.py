@@ -1,4 +1,4 @@
-"""Which of the paper's tables a configuration has something for, and of which runs each is made."""
+"""Which of the paper's tables a configuration can make, and the runs that each table needs."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ if TYPE_CHECKING:
 
 
 def tables(config: Config) -> dict[str, list[str]]:
-    """Each table that can be made, and the systems and ensembles whose scores it takes, by run."""
-    asked = config.tables
+    """The tables that can be made, each with the runs whose scores it needs."""
+    section = config.tables
     components = _components(config)
-    found = {"table1": components, "table2": [], "table3": components, "table4": []}
-    found["table2"] = [run for by_loss in runs.by_loss(config).values() for run in by_loss.values()]
-    if asked.combinations:
-        found["table4"] = [*asked.combinations, *config.ensembles]
-    if asked.zero_shot:
-        found["figure2"] = [*asked.zero_shot.models, *filter(None, [asked.zero_shot.line])]
-    found["section_4_6"] = asked.modalities
-    found["zero_shot_speech"] = [*filter(None, [asked.speech_zero_shot])]
-    found["seeds"] = [run for by_seed in runs.by_seed(config).values() for run in by_seed.values()]
-    return {"section_4_1": []} | {name: list(dict.fromkeys(names)) for name, names in found.items() if names}
+    needed = {"table1": components, "table2": [], "table3": components, "table4": []}
+    needed["table2"] = [run for by_loss in runs.by_loss(config).values() for run in by_loss.values()]
+    if section.combinations:
+        needed["table4"] = [*section.combinations, *config.ensembles]
+    if section.zero_shot:
+        needed["figure2"] = [*section.zero_shot.models, *filter(None, [section.zero_shot.line])]
+    needed["section_4_6"] = section.modalities
+    needed["zero_shot_speech"] = [*filter(None, [section.speech_zero_shot])]
+    needed["seeds"] = [run for by_seed in runs.by_seed(config).values() for run in by_seed.values()]
+    return {"section_4_1": []} | {name: list(dict.fromkeys(names)) for name, names in needed.items() if names}
 
 
 def in_report(config: Config) -> list[str]:
-    """The tables that need no system beyond those of `all`."""
-    made = set(runs.of_all(config))
-    made |= {name for name, vote in config.tables.combinations.items() if made.issuperset(vote.members)}
-    return [name for name, needed in tables(config).items() if made.issuperset(needed)]
+    """The tables that need only the runs of the target `all`."""
+    available = set(runs.of_all(config))
+    available |= {name for name, vote in config.tables.combinations.items() if available.issuperset(vote.members)}
+    return [name for name, names in tables(config).items() if available.issuperset(names)]
 
 
 def settings(config: Config) -> str:
-    """The section `tables` as JSON, with what follows from it: the names of the runs behind the rows."""
-    asked, systems = config.tables, runs.systems(config)
-    zero_shot = asked.zero_shot.models if asked.zero_shot else []
+    """The section `tables` as JSON, with the names of the runs behind the rows."""
+    section, systems = config.tables, runs.systems(config)
+    zero_shot = section.zero_shot.models if section.zero_shot else []
     values = {
         "components": _components(config),
-        "losses": asked.losses and asked.losses.model_dump(mode="json"),
-        "combinations": {name: vote.model_dump(mode="json") for name, vote in asked.combinations.items()},
+        "losses": section.losses and section.losses.model_dump(mode="json"),
+        "combinations": {name: vote.model_dump(mode="json") for name, vote in section.combinations.items()},
         "ensembles": {name: vote.model_dump(mode="json") for name, vote in config.ensembles.items()},
-        "zero_shot": asked.zero_shot and asked.zero_shot.model_dump(mode="json"),
+        "zero_shot": section.zero_shot and section.zero_shot.model_dump(mode="json"),
         "zero_shot_models": {name: _model(systems[name]) for name in zero_shot},
-        "modalities": asked.modalities,
-        "speech_zero_shot": asked.speech_zero_shot,
+        "modalities": section.modalities,
+        "speech_zero_shot": section.speech_zero_shot,
         "loss_runs": runs.by_loss(config),
         "seed_runs": {name: {str(seed): run for seed, run in of.items()} for name, of in runs.by_seed(config).items()},
     }

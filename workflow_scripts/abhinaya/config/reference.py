@@ -21,21 +21,21 @@ TYPES = {
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
-def filled(manual: str) -> str:
-    """`manual` with the table of each section put between `<!-- keys of Section -->` and `<!-- end -->`."""
+def filled(readme: str) -> str:
+    """`readme` with the table of each section inserted between `<!-- keys of Section -->` and `<!-- end -->`."""
     sections = {section.__name__: section for section in _sections(Section)}
-    return MARKED.sub(lambda found: f"{found[1]}{table(sections[found[2]])}\n{found[3]}", manual)
+    return MARKED.sub(lambda match: f"{match[1]}{table(sections[match[2]])}\n{match[3]}", readme)
 
 
 def _sections(section: type[Section]) -> Iterator[type[Section]]:
-    """The models of all sections; importing `Config` has loaded them."""
+    """The models of all sections; they are defined once `Config` is imported."""
     for other in section.__subclasses__():
         yield other
         yield from _sections(other)
 
 
 def table(section: type[Section]) -> str:
-    """The section's own keys, without those it inherits, as a Markdown table."""
+    """The section's own keys, without inherited ones, as a Markdown table."""
     schema = section.model_json_schema()
     rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for key in (key for key in section.__annotations__ if key in section.model_fields):
@@ -47,7 +47,7 @@ def table(section: type[Section]) -> str:
 
 
 def _described(value: dict, schema: dict) -> str:
-    """What the docstring says of the section that a key holds, or that a key such as `kind: csv` makes this one."""
+    """The docstring of the section that a key holds, or that a tag such as `kind: csv` selects."""
     section = schema["$defs"][value["$ref"].rpartition("/")[2]] if "$ref" in value else schema
     return section["description"]
 
@@ -72,7 +72,7 @@ def _type(value: dict) -> str:
 
 
 def _default(field: Any) -> str:
-    """The default as one would write it in YAML; of a section, what differs from that section's own table."""
+    """The default in YAML; for a section, only values that differ from the section's own defaults."""
     if field.is_required():
         return "required"
     value = field.default
@@ -89,7 +89,7 @@ def _default(field: Any) -> str:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether YAML reads `text` without quotes as that very text."""
+    """Whether YAML reads unquoted `text` as the same string."""
     try:
         return yaml.safe_load(text) == text
     except yaml.YAMLError:

@@ -1,7 +1,7 @@
-"""What follows from a configuration: systems trained with other losses (Table 2) and other seeds, and their votes.
+"""The runs of a configuration: systems with other losses (Table 2) and other seeds, and their ensembles.
 
-A run is named by its folder under `results/`: `s1` is the system as given, `s1_wce` the same with another loss,
-`s1_seed2` the same with another seed. A run that would equal the given one is the given one.
+A run is named by its folder under `results/`: `s1` is the configured system, `s1_wce` the same with another loss,
+`s1_seed2` the same with another seed. A run equal to the configured system is not repeated.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from abhinaya.config.paper_tables import System
 
 
-def given(config: Config) -> dict[str, System]:
-    """The systems that are written down, those of the tables included."""
+def configured(config: Config) -> dict[str, System]:
+    """The configured systems, including those of the tables."""
     return config.systems | config.tables.systems
 
 
@@ -25,7 +25,7 @@ def by_loss(config: Config) -> dict[str, dict[str, str]]:
     """The run of each system and loss of Table 2: {system: {loss: run}}."""
     if config.tables.losses is None:
         return {}
-    systems = given(config)
+    systems = configured(config)
     return {
         name: {
             loss.name: name if loss == systems[name].loss else f"{name}_{loss.name}"
@@ -47,20 +47,20 @@ def by_seed(config: Config) -> dict[str, dict[int, str]]:
 
 
 def systems(config: Config) -> dict[str, System]:
-    """All systems by run: those given, those with another loss, those with another seed."""
-    found = given(config)
+    """All systems by run: as configured, with other losses and with other seeds."""
+    by_run = configured(config)
     if config.tables.losses:
         losses = {loss.name: loss for loss in config.tables.losses.losses}
         for name, runs in by_loss(config).items():
-            found |= {
-                run: given(config)[name].model_copy(update={"loss": losses[loss]})
+            by_run |= {
+                run: configured(config)[name].model_copy(update={"loss": losses[loss]})
                 for loss, run in runs.items()
                 if run != name
             }
     for name, runs in by_seed(config).items():
         if name in config.systems:
-            found |= dict.fromkeys(runs.values(), config.systems[name])
-    return found
+            by_run |= dict.fromkeys(runs.values(), config.systems[name])
+    return by_run
 
 
 def seeds(config: Config) -> dict[str, int]:
@@ -70,14 +70,14 @@ def seeds(config: Config) -> dict[str, int]:
 
 
 def ensembles(config: Config) -> dict[str, Ensemble]:
-    """All votes by run: those given, Table 4's combinations, and those whose members have another seed."""
-    found = config.ensembles | config.tables.combinations
+    """All ensembles by run: as configured, Table 4's combinations, and those with other seeds."""
+    by_run = config.ensembles | config.tables.combinations
     replicas = by_seed(config)
     for name, vote in config.ensembles.items():
         for seed, run in replicas.get(name, {}).items():
             if run != name:
-                found[run] = _with_seed(vote, {member: runs[seed] for member, runs in replicas.items()})
-    return found
+                by_run[run] = _with_seed(vote, {member: runs[seed] for member, runs in replicas.items()})
+    return by_run
 
 
 def _with_seed(vote: Ensemble, replicas: dict[str, str]) -> Ensemble:
@@ -90,21 +90,21 @@ def _with_seed(vote: Ensemble, replicas: dict[str, str]) -> Ensemble:
 
 
 def of_all(config: Config) -> list[str]:
-    """The systems and ensembles that the target `all` makes, by run: those of the tables alone are not among them."""
+    """The runs of the target `all`; runs that only the tables need are excluded."""
     replicas = [run for of in by_seed(config).values() for run in of.values()]
     return list(dict.fromkeys([*config.systems, *config.ensembles, *replicas]))
 
 
 def collision(config: Config) -> tuple[str, str] | None:
-    """A name that two runs would share, if there is one, and the key that brings it the second time."""
+    """The first duplicate run name and the key that causes it, if any."""
     tables = config.tables
-    written = {
+    configured_names = {
         "systems": config.systems,
         "tables.systems": tables.systems,
         "ensembles": config.ensembles,
         "tables.combinations": tables.combinations,
     }
-    named = [(name, f"{section}.{name}") for section, names in written.items() for name in names]
+    named = [(name, f"{section}.{name}") for section, names in configured_names.items() for name in names]
     for key, table in (("tables.losses", by_loss(config)), ("seeds", by_seed(config))):
         named += [(run, key) for name, runs in table.items() for run in runs.values() if run != name]
     seen: set[str] = set()

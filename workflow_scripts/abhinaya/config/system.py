@@ -1,4 +1,4 @@
-"""The sections under `systems`: encoder, head, loss, training of a classifier that is trained."""
+"""The trained classifiers under `systems`: encoder, head, loss and training."""
 
 from abc import ABC, abstractmethod
 from typing import Annotated, Any, Literal
@@ -14,41 +14,41 @@ ARCHITECTURES = (*CONVOLUTIONAL, "whisper")  # of speech encoders
 
 
 class Encoder(ABC):
-    """What the encoders of all families tell of themselves."""
+    """Interface of the encoders of all families."""
 
     @property
     @abstractmethod
     def sources(self) -> tuple[str, ...]:
-        """The models and files that it is made from."""
+        """The models and files that it is loaded from."""
 
     @property
     def random_parts(self) -> list[str]:
-        """Its parts that start from random weights, in words."""
+        """Descriptions of its parts that start from random weights."""
         return ["encoder"] if any(source.startswith(RANDOM) for source in self.sources) else []
 
     @property
     def frozen(self) -> bool:
-        """Whether nothing of it is trained."""
+        """Whether no weight of it is trained."""
         return False
 
     @property
     def frozen_beside(self) -> bool:
-        """Whether a language model stays frozen while something beside it is trained."""
+        """Whether a language model is frozen while adapters are trained."""
         return False
 
 
 class SpeechEncoder(Encoder, Section):
-    """A speech encoder of transformers: WavLM, HuBERT, wav2vec 2.0 or the encoder of Whisper."""
+    """A transformers speech encoder: WavLM, HuBERT, wav2vec 2.0 or Whisper's encoder."""
 
     model: str = Field(
         min_length=1,
         description="a published name, a local folder, `package:…` (a folder inside an installed Python package) or "
-        f"`random:ARCHITECTURE` (weights drawn from the seed, for trials; {', '.join(ARCHITECTURES)})",
+        f"`random:ARCHITECTURE` (random weights from the seed, for tests; {', '.join(ARCHITECTURES)})",
     )
-    revision: str | None = Field(
-        None, description="commit of a published model, for the very same weights; null: the newest, which is recorded"
+    revision: str | None = Field(None, description="commit of a published model; null: the latest, which is recorded")
+    config: dict[str, Any] = Field(
+        {}, description="architecture of a `random:` model, in transformers' configuration keys"
     )
-    config: dict[str, Any] = Field({}, description="architecture of a `random:` model, in transformers' own keys")
     freeze: Literal["convolutions", "all"] = Field(
         "convolutions",
         description="what stays as pretrained; `all`: the features are extracted once, by jobs of their own, for all "
@@ -64,14 +64,14 @@ class SpeechEncoder(Encoder, Section):
     layer: int | None = Field(
         None,
         ge=1,
-        description="cut the encoder off after this transformer layer (1 is the first), keeping its final layer norm; "
+        description="use only the transformer layers up to this one (1 is the first) and the final layer norm; "
         "null: use all",
     )
     window: Literal["clip", "full"] = Field(
-        "clip", description="Whisper only: encode the clip's own length, or 30 s with its padding"
+        "clip", description="Whisper only: `clip` encodes the clip's length, `full` 30 s including padding"
     )
     max_seconds: float = Field(
-        10.0, gt=0, description="longer clips are cropped: at random in training, the middle elsewhere"
+        10.0, gt=0, description="longer clips are cropped: randomly in training, to the middle otherwise"
     )
     min_seconds: float = Field(1.0, gt=0, description="shorter clips are padded with silence to this length")
 
@@ -88,9 +88,9 @@ class SpeechEncoder(Encoder, Section):
         kind = self.model.removeprefix(RANDOM)
         if self.model.startswith(RANDOM) and kind not in ARCHITECTURES:
             *first, last = (RANDOM + known for known in ARCHITECTURES)
-            raise WrongKey("model", f"unknown architecture {kind!r}; write {', '.join(first)} or {last}")
+            raise WrongKey("model", f"unknown architecture {kind!r}; use {', '.join(first)} or {last}")
         if self.config and not self.model.startswith(RANDOM):
-            raise WrongKey("config", "describes only a `random:` model; remove it or set `model: random:wavlm`")
+            raise WrongKey("config", "only used with a `random:` model; remove it or set `model: random:wavlm`")
         if self.min_seconds > self.max_seconds:
             raise WrongKey("min_seconds", f"{self.min_seconds} is above `max_seconds` {self.max_seconds}; lower it")
         _check_shards(self)
@@ -98,30 +98,28 @@ class SpeechEncoder(Encoder, Section):
 
 
 class Lora(Section):
-    """Low-rank adapters, the only part of a language model that is trained (Hu et al. 2022; the paper's values)."""
+    """Low-rank adapters of a frozen language model (Hu et al. 2022; the paper's values)."""
 
     r: int = Field(8, ge=1, description="rank")
-    alpha: int = Field(32, ge=1, description="scale, over the rank")
-    dropout: float = Field(0.1, ge=0, lt=1, description="before the adapters")
+    alpha: int = Field(32, ge=1, description="scaling factor; divided by the rank")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout before the adapters")
     targets: list[str] | None = Field(
         None,
         min_length=1,
-        description="names of the layers that get adapters; null: peft's choice for the architecture, query and value "
-        "projections as in the paper",
+        description="names of the layers with adapters; null: peft's default for the architecture (query and value "
+        "projections, as in the paper)",
     )
 
 
 class TextEncoder(Encoder, Section):
-    """A language model of transformers, a decoder as LLaMA or an encoder as RoBERTa, without its output layer."""
+    """A transformers language model without output layer: a decoder (LLaMA) or an encoder (RoBERTa)."""
 
     model: str = Field(
         min_length=1,
         description="a published name, a local folder or `package:…` (a folder inside an installed Python package); a "
-        "folder may hold one GGUF file instead",
+        "folder may contain a single GGUF file",
     )
-    revision: str | None = Field(
-        None, description="commit of a published model, for the very same weights; null: the newest, which is recorded"
-    )
+    revision: str | None = Field(None, description="commit of a published model; null: the latest, which is recorded")
     freeze: Literal["base", "all", "none"] = Field(
         "base",
         description="`base`: the model stays, LoRA is trained beside it; `all`: no LoRA, the features are extracted "
@@ -131,16 +129,16 @@ class TextEncoder(Encoder, Section):
     feature_shards: int = Field(1, ge=1, exclude=True, description="as for `family: speech`")
     lora: Lora = Lora()
     layer: int | None = Field(
-        None, ge=1, description="cut the model off after this transformer layer (1 is the first); null: use all"
+        None, ge=1, description="use only the transformer layers up to this one (1 is the first); null: use all"
     )
-    max_tokens: int = Field(128, ge=2, description="longer transcripts are cut, and counted")
+    max_tokens: int = Field(128, ge=2, description="longer transcripts are truncated and counted")
     special_tokens: Literal["end", "tokenizer"] = Field(
         "end",
-        description="`end`: an end token behind the text and none before it, as the authors' T2; `tokenizer`: those "
-        "that the tokenizer adds by itself (BERT and its kin)",
+        description="`end`: only an end token after the text, as in the authors' T2; `tokenizer`: the tokenizer's "
+        "default (for BERT-like models)",
     )
     quantization: Literal["4bit"] | None = Field(
-        None, description="`4bit`: load the frozen weights as 4-bit NormalFloat (bitsandbytes); null: as they are"
+        None, description="`4bit`: load the frozen weights as 4-bit NormalFloat (bitsandbytes); null: no quantization"
     )
 
     @property
@@ -158,7 +156,9 @@ class TextEncoder(Encoder, Section):
     @model_validator(mode="after")
     def _keys_agree(self) -> "TextEncoder":
         if self.model.startswith(RANDOM):
-            raise WrongKey("model", "a text model cannot be random: it needs a tokenizer; name one or a folder")
+            raise WrongKey(
+                "model", "a text model cannot be random, since it needs a tokenizer; use a published model or a folder"
+            )
         if self.freeze != "base" and self.lora != Lora():
             raise WrongKey("lora", f"not used with `freeze: {self.freeze}`; remove one of them")
         if self.quantization and self.freeze == "none":
@@ -173,53 +173,58 @@ def _check_shards(encoder: SpeechEncoder | TextEncoder) -> None:
 
 
 class AudioEncoder(Section):
-    """The frozen half of SALMONN: Whisper hears speech, BEATs hears all sounds."""
+    """The frozen audio encoders of SALMONN: Whisper for speech, BEATs for general audio."""
 
     whisper: str = Field(
         min_length=1,
-        description="Whisper (the paper: openai/whisper-large-v2): a published name, a folder, `package:…`",
+        description="Whisper (paper: openai/whisper-large-v2): a published name, a folder or `package:…`",
     )
-    revision: str | None = Field(None, description="commit of a published Whisper; null: the newest, which is recorded")
-    layer: int | None = Field(None, ge=1, description="cut Whisper off after this layer, for trials; null: use all")
+    revision: str | None = Field(None, description="commit of a published Whisper; null: the latest, which is recorded")
+    layer: int | None = Field(
+        None, ge=1, description="use only Whisper's layers up to this one, for tests; null: use all"
+    )
     beats: str = Field(
         min_length=1,
-        description="the BEATs checkpoint file (the paper: BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt), or "
-        "`random:beats` (random weights, always the same, for trials)",
+        description="BEATs checkpoint file (paper: BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt), or "
+        "`random:beats` (fixed random weights, for tests)",
     )
     beats_config: dict[str, Any] = Field({}, description="architecture of `random:beats`, in the keys of BEATs' `cfg`")
     window: Literal["full", "clip"] = Field(
-        "full", description="what Whisper hears: the clip padded to 30 s, or little more than the clip, a deviation"
+        "full",
+        description="Whisper's input: `full` pads the clip to 30 s, `clip` only slightly beyond its length (differs "
+        "from the paper)",
     )
     speech_window: Literal["full", "clip"] = Field(
         "full",
-        description="`full`: 88 speech tokens for Whisper's 30 s, silence included; `clip`: only those that the clip "
-        "reaches into, a deviation that is many times cheaper",
+        description="`full`: 88 speech tokens for Whisper's 30 s, including silence; `clip`: only the tokens of the "
+        "clip (much cheaper, differs from the paper)",
     )
     max_seconds: float = Field(
-        10.0, gt=0, le=30, description="longer clips are cropped: at random in training, the middle elsewhere"
+        10.0, gt=0, le=30, description="longer clips are cropped: randomly in training, to the middle otherwise"
     )
     min_seconds: float = Field(1.0, ge=0.2, description="shorter clips are padded with silence to this length")
     precision: Literal["fp32", "fp16"] = Field(
         "fp32",
-        description="of the cached features (computed in bf16 on a GPU, in fp32 on a CPU); fp16 halves the disk space",
+        description="precision of the cached features (computed in bf16 on a GPU, fp32 on a CPU); fp16 halves the "
+        "disk space",
     )
     cache: bool = Field(
         False,
-        description="extract the features of every clip once, in jobs of their own, and keep them on disk for all "
-        "systems with the same settings; training then crops in the middle, too",
+        description="extract the features of all clips once, in separate jobs, and cache them on disk for all systems "
+        "with the same settings; training then also crops to the middle",
     )
     shards: int = Field(
         4,
         ge=1,
         exclude=True,
-        description="jobs that extract the features; changes no result, but a change extracts them again, and trains "
-        "again what uses them",
+        description="number of jobs that extract the features; does not affect results, but a change reruns extraction "
+        "and the training of the systems that use them",
     )
-    resources: Resources = Field(Resources(), exclude=True, description="of a job that makes the cache")
+    resources: Resources = Field(Resources(), exclude=True, description="resources of an extraction job")
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The models and files that the features come from."""
+        """The models and files that compute the features."""
         return self.whisper, self.beats
 
     @property
@@ -230,54 +235,62 @@ class AudioEncoder(Section):
     @model_validator(mode="after")
     def _keys_agree(self) -> "AudioEncoder":
         if self.whisper.startswith(RANDOM):
-            raise WrongKey("whisper", "cannot be random; name a published Whisper or a folder")
+            raise WrongKey("whisper", "cannot be random; use a published Whisper or a folder")
         if self.beats_config and self.beats != RANDOM + "beats":
-            raise WrongKey("beats_config", "describes only `beats: random:beats`; remove it")
+            raise WrongKey("beats_config", "only used with `beats: random:beats`; remove it")
         if self.has_random_beats and self.beats != RANDOM + "beats":
-            raise WrongKey("beats", "write random:beats, or name the checkpoint file")
+            raise WrongKey("beats", "invalid; use random:beats or a checkpoint file")
         if self.window == "clip" and self.speech_window == "full":
-            raise WrongKey("window", "`clip` leaves nothing for `speech_window: full` to keep; set that to clip, too")
+            raise WrongKey(
+                "window", "`clip` cannot be combined with `speech_window: full`; also set `speech_window: clip`"
+            )
         if self.min_seconds > self.max_seconds:
-            raise WrongKey("min_seconds", f"{self.min_seconds} is above `max_seconds` {self.max_seconds}; lower it")
+            raise WrongKey(
+                "min_seconds", f"{self.min_seconds} is greater than `max_seconds` {self.max_seconds}; lower it"
+            )
         return self
 
 
 class SalmonnEncoder(Encoder, Section):
-    """SALMONN (Tang et al. 2024): a Q-Former turns Whisper's and BEATs' features into tokens, which a LLaMA reads."""
+    """SALMONN (Tang et al. 2024): a Q-Former maps Whisper's and BEATs' features to input tokens of a LLaMA."""
 
     audio_encoder: AudioEncoder
     language_model: str = Field(
         min_length=1,
-        description="the LLaMA (the paper: Vicuna 7B v1.5 or 13B v1.1): a published name, a folder or `package:…`",
+        description="the LLaMA (paper: Vicuna 7B v1.5 or 13B v1.1): a published name, a folder or `package:…`",
     )
-    revision: str | None = Field(None, description="commit of a published LLaMA; null: the newest, which is recorded")
-    layer: int | None = Field(None, ge=1, description="cut the LLaMA off after this layer, for trials; null: use all")
+    revision: str | None = Field(None, description="commit of a published LLaMA; null: the latest, which is recorded")
+    layer: int | None = Field(
+        None, ge=1, description="use only the LLaMA's layers up to this one, for tests; null: use all"
+    )
     checkpoint: str | None = Field(
         None,
-        description="SALMONN's weights (salmonn_7b_v0.pth, salmonn_v1.pth) to start from, or those of the authors' "
-        "fine-tuned system; null: Q-Former and LoRA are drawn from the seed",
+        description="initial weights: SALMONN's (salmonn_7b_v0.pth, salmonn_v1.pth) or those of the authors' "
+        "fine-tuned system; null: Q-Former and LoRA are random, from the seed",
     )
     qformer: dict[str, Any] = Field(
         {},
-        description="how a Q-Former that is drawn differs from SALMONN's, for trials, in the keys of transformers' "
-        "`Blip2QFormerConfig`",
+        description="architecture of a random Q-Former where it differs from SALMONN's, for tests, in the keys of "
+        "transformers' `Blip2QFormerConfig`",
     )
     lora: Lora = Lora()
     transcript: bool = Field(False, description="append the transcript to the prompt (ST1)")
     max_words: int | None = Field(
-        50, ge=1, description="ST1: longer transcripts are left out of training, and counted; null: none are"
+        50, ge=1, description="ST1: utterances with more words are excluded from training and counted; null: no limit"
     )
-    max_text_tokens: int = Field(300, ge=1, description="of answer and transcript; longer ones are cut, and counted")
-    quantization: Literal["4bit"] | None = Field(None, description="as for `family: text`, of the LLaMA")
+    max_text_tokens: int = Field(
+        300, ge=1, description="maximum tokens of response and transcript; longer ones are truncated and counted"
+    )
+    quantization: Literal["4bit"] | None = Field(None, description="as for `family: text`, for the LLaMA")
 
     @property
     def sources(self) -> tuple[str, ...]:
         return tuple(filter(None, (*self.audio_encoder.sources, self.language_model, self.checkpoint)))
 
     @model_validator(mode="after")
-    def _drawn_alone(self) -> "SalmonnEncoder":
+    def _qformer_without_checkpoint(self) -> "SalmonnEncoder":
         if self.qformer and self.checkpoint:
-            raise WrongKey("qformer", "describes only one that is drawn; remove it, or the `checkpoint`")
+            raise WrongKey("qformer", "only used without `checkpoint`; remove one of them")
         return self
 
     @property
@@ -291,23 +304,23 @@ class SalmonnEncoder(Encoder, Section):
 
 
 class Head(Section):
-    """Attentive statistics pooling and the layers after it."""
+    """Attentive statistics pooling and classification layers."""
 
     hidden: int = Field(1024, ge=1, description="width of the hidden layer")
-    dropout: float = Field(0.5, ge=0, lt=1, description="before the last layer")
+    dropout: float = Field(0.5, ge=0, lt=1, description="dropout before the last layer")
     norm: Literal["hidden", "frames"] = Field(
-        "hidden", description="layer norm after the hidden layer (S1) or on the encoder's vectors (S2, T2, ST1)"
+        "hidden", description="layer norm after the hidden layer (S1) or on the encoder's output (S2, T2, ST1)"
     )
     attention_init: float = Field(
-        1.0, gt=0, description="standard deviation of the initial attention vector; 1 as in the reference"
+        1.0, gt=0, description="standard deviation of the initial attention vector; 1 as in the authors' code"
     )
 
 
 class FramesHead(Head):
-    """The head over a language model: its layer norm comes first."""
+    """The head of a language model; its layer norm comes first."""
 
     norm: Literal["hidden", "frames"] = Field(
-        "frames", description="layer norm after the hidden layer (S1) or on the encoder's vectors (S2, T2, ST1)"
+        "frames", description="layer norm after the hidden layer (S1) or on the encoder's output (S2, T2, ST1)"
     )
 
 
@@ -316,7 +329,7 @@ class Wce(Section):
 
     name: Literal["wce"]
     reduction: Literal["mean", "weighted_mean"] = Field(
-        "mean", description="divide by the batch's size (the paper) or by its sum of weights (the authors' code)"
+        "mean", description="divide by the batch size (paper) or the batch's sum of weights (authors' code)"
     )
 
 
@@ -326,7 +339,7 @@ class Wfl(Section):
     name: Literal["wfl"]
     gamma: float = Field(2.0, ge=0, description="focusing exponent")
     reduction: Literal["mean", "batch_weight"] = Field(
-        "mean", description="weight each sample (the paper) or all by the batch's mean weight (the authors' code)"
+        "mean", description="weight each sample (paper), or all samples by the batch's mean weight (authors' code)"
     )
 
 
@@ -343,46 +356,50 @@ AnyLoss = Annotated[Wce | Wfl | Vs, Field(discriminator="name")]
 
 
 class Training(Section):
-    """Optimisation (the paper: AdamW, lr 1e-5 constant, 20 epochs, effective batch 32)."""
+    """Optimisation (paper: AdamW, constant lr 1e-5, 20 epochs, effective batch 32)."""
 
-    epochs: int = Field(20, ge=1, description="passes over the training split")
-    learning_rate: float = Field(1e-5, gt=0, description="constant")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW's")
+    epochs: int = Field(20, ge=1, description="number of epochs")
+    learning_rate: float = Field(1e-5, gt=0, description="constant learning rate")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
     adam_beta2: float = Field(0.999, gt=0, lt=1, description="AdamW's second beta (the authors' T2: 0.99)")
     adam_epsilon: float = Field(1e-8, gt=0, description="AdamW's epsilon (the authors' T2: 1e-6)")
-    effective_batch: int = Field(32, ge=1, description="utterances per optimiser step, over all GPUs and nodes")
+    effective_batch: int = Field(32, ge=1, description="utterances per optimiser step over all GPUs and nodes")
     batch_size: int = Field(8, ge=1, description="utterances per GPU and forward pass; gradients are accumulated")
-    eval_batch_size: int = Field(16, ge=1, description="utterances per forward pass without gradients")
+    eval_batch_size: int = Field(16, ge=1, description="utterances per forward pass in evaluation")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
-    gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, more time")
+    gradient_checkpointing: bool = Field(
+        False, description="recompute activations in the backward pass: less memory, more time"
+    )
     fsdp: bool = Field(
         False,
-        description="several GPUs: each keeps a share of the frozen weights (FSDP) instead of all of them; less "
-        "memory, more traffic",
+        description="shard the frozen weights over several GPUs (FSDP): less memory, more communication",
     )
     save_steps: int | None = Field(
         None,
         ge=1,
-        description="save a checkpoint every so many optimiser steps, too; null: at the end of an epoch and at SIGTERM",
+        description="additionally save a checkpoint every this many optimiser steps; null: only after each epoch and "
+        "at SIGTERM",
     )
 
 
 class TrainingResources(Resources):
-    """What a training asks of each machine, and of how many."""
+    """Resources of a training job."""
 
-    nodes: int = Field(1, ge=1, description="machines, each with so many `gpu`, `cpus` and `mem_mb`; SLURM only")
+    nodes: int = Field(
+        1, ge=1, description="number of machines, each with `gpu`, `cpus` and `mem_mb`; several need SLURM"
+    )
 
     @property
     def processes(self) -> int:
-        """How many train together: one a GPU, or one a machine without."""
+        """Number of training processes: one per GPU, or one per machine without GPUs."""
         return max(1, self.gpu) * self.nodes
 
 
 class TrainedSystem(Section):
-    """What all trained systems have: the loss, the training, the resources."""
+    """Settings of all trained systems: loss, training, resources."""
 
-    description: str = Field("", description="a line for the report")
-    loss: AnyLoss = Field(description="what training minimises; `name` says which")
+    description: str = Field("", description="one-line description for the report")
+    loss: AnyLoss = Field(description="training loss, selected by `name`")
     training: Training = Training()
     resources: TrainingResources = TrainingResources()
 
@@ -398,11 +415,11 @@ class TrainedSystem(Section):
         return self
 
     @model_validator(mode="after")
-    def _shares_are_possible(self) -> "TrainedSystem":
+    def _fsdp_is_possible(self) -> "TrainedSystem":
         if self.training.fsdp and not self.encoder.frozen_beside:
-            raise WrongKey("training.fsdp", "only a frozen language model with LoRA beside it is shared; remove it")
+            raise WrongKey("training.fsdp", "only a frozen language model with LoRA can be sharded; remove it")
         if self.training.fsdp and self.encoder.quantization:
-            raise WrongKey("training.fsdp", "4-bit weights cannot be shared; remove it or `encoder.quantization`")
+            raise WrongKey("training.fsdp", "4-bit weights cannot be sharded; remove it or `encoder.quantization`")
         return self
 
     @property
@@ -411,7 +428,7 @@ class TrainedSystem(Section):
 
 
 class SpeechSystem(TrainedSystem):
-    """A classifier that hears (the paper's baseline and S1)."""
+    """A speech classifier (the paper's baseline and S1)."""
 
     family: Literal["speech"]
     encoder: SpeechEncoder
@@ -419,7 +436,7 @@ class SpeechSystem(TrainedSystem):
 
 
 class TextSystem(TrainedSystem):
-    """A classifier that reads the transcript (the paper's T2)."""
+    """A text classifier on the transcript (the paper's T2)."""
 
     family: Literal["text"]
     encoder: TextEncoder
@@ -431,7 +448,7 @@ class TextSystem(TrainedSystem):
 
 
 class SalmonnSystem(TrainedSystem):
-    """A classifier over a speech LLM that hears, and may read the transcript too (the paper's S2 and ST1)."""
+    """A classifier on a speech LLM, optionally with the transcript (the paper's S2 and ST1)."""
 
     family: Literal["salmonn"]
     encoder: SalmonnEncoder

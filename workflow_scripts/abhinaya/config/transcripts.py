@@ -1,4 +1,4 @@
-"""The section `transcripts`: where the words come from."""
+"""The section `transcripts`."""
 
 from typing import Annotated, Literal
 
@@ -9,18 +9,16 @@ from abhinaya.config.messages import WrongKey
 
 
 class Transcripts(Section):
-    """Where the transcripts come from and how they are made."""
+    """Source of the transcripts and settings of WhisperX."""
 
     source: Literal["whisperx", "corpus", "parquet"] = Field(
         "whisperx",
-        description="transcribe with WhisperX, take the corpus's own transcripts, or read those in `path`",
+        description="`whisperx`: transcribe; `corpus`: use the corpus's own transcripts; `parquet`: read `path`",
     )
-    path: str | None = Field(None, description="a Parquet with FileName and text, for `source: parquet`")
-    utterances: Literal["all", "used"] = Field(
-        "all", description="transcribe every utterance, or only those in a split (train, validation, test)"
-    )
-    model: str = Field("large-v3", description="Whisper: a published name, a CTranslate2 folder or `package:…`")
-    language: str | None = Field("en", description="language code; null lets Whisper detect it for each utterance")
+    path: str | None = Field(None, description="Parquet file with FileName and text, for `source: parquet`")
+    utterances: Literal["all", "used"] = Field("all", description="transcribe all utterances, or only those in a split")
+    model: str = Field("large-v3", description="Whisper model: a published name, a CTranslate2 folder or `package:…`")
+    language: str | None = Field("en", description="language code; null: detect it for each utterance")
     compute_type: Literal[
         "default",
         "auto",
@@ -33,31 +31,33 @@ class Transcripts(Section):
         "bfloat16",
         "float32",
     ] = Field(
-        "default", description="CTranslate2's arithmetic; `default`: as the model is stored, `auto`: the fastest here"
+        "default", description="CTranslate2's compute type; `default`: as stored, `auto`: the fastest supported type"
     )
     window: Literal["full", "clip"] = Field(
         "full",
-        description="`full`: encode each clip padded to Whisper's 30 s; `clip`: only a little more than its own "
-        "length, many times cheaper for short clips",
+        description="`full`: pad each clip to Whisper's 30 s; `clip`: pad only slightly beyond the clip's length, "
+        "which is much faster for short clips",
     )
-    shards: int = Field(1, ge=1, description="independent jobs that the corpus is split into")
-    batch_size: int = Field(16, ge=1, description="utterances decoded together")
-    beam_size: int = Field(5, ge=1, description="beams; 1 is greedy")
-    speech_detection: bool = Field(True, description="look for speech first; without any the text is empty")
-    min_avg_logprob: float = Field(-1.0, description="below: decode again at a higher temperature")
-    max_compression_ratio: float = Field(2.4, gt=0, description="above (runaway repetition): decode again")
+    shards: int = Field(1, ge=1, description="number of independent jobs")
+    batch_size: int = Field(16, ge=1, description="utterances per batch")
+    beam_size: int = Field(5, ge=1, description="beam size; 1 is greedy decoding")
+    speech_detection: bool = Field(
+        True, description="run voice activity detection first; without speech the text is empty"
+    )
+    min_avg_logprob: float = Field(-1.0, description="below this, decode again at a higher temperature")
+    max_compression_ratio: float = Field(2.4, gt=0, description="above this (repetitive text), decode again")
     max_no_speech_prob: float = Field(
-        0.6, ge=0, le=1, description="above, with a low avg_logprob: no speech, the text is empty"
+        0.6, ge=0, le=1, description="above this, with a low avg_logprob, the text is empty (no speech)"
     )
     temperatures: list[Annotated[float, Field(ge=0)]] = Field(
-        [0.2, 0.4, 0.6, 0.8, 1.0], description="tried in turn when decoding again"
+        [0.2, 0.4, 0.6, 0.8, 1.0], description="temperatures tried in order when decoding again"
     )
     resources: Resources = Resources()
 
     @model_validator(mode="after")
     def _path_for_parquet(self) -> "Transcripts":
         if self.source == "parquet" and self.path is None:
-            raise WrongKey("path", "missing; name the file that `source: parquet` reads")
+            raise WrongKey("path", "missing; give the file for `source: parquet`")
         if self.source != "parquet" and self.path is not None:
-            raise WrongKey("path", f"not read with `source: {self.source}`; remove it or set `source: parquet`")
+            raise WrongKey("path", f"not used with `source: {self.source}`; remove it or set `source: parquet`")
         return self

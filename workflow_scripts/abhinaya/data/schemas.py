@@ -1,4 +1,4 @@
-"""The tables that flow between the stages: columns, types, reading, checking.
+"""Tables passed between the stages: columns, types, reading and validation.
 
 One row per utterance, keyed by `FileName`.
 """
@@ -22,7 +22,7 @@ MANIFEST = pa.schema(
     [
         pa.field(KEY, pa.string(), nullable=False),
         pa.field("path", pa.string(), nullable=False),
-        ("Split_Set", pa.string()),  # as the corpus names it
+        ("Split_Set", pa.string()),  # the corpus's own name of the set
         ("split", pa.string()),  # train, validation, test; null where unused
         ("EmoClass", pa.string()),  # one letter; null when unknown
         ("SpkrID", pa.string()),
@@ -51,21 +51,24 @@ def read_parquet(path: str | Path, schema: pa.Schema, required: tuple[str, ...])
     """Read a table whose `required` columns are present; further columns of `schema` are filled with nulls.
 
     Raises:
-        UserError: absent, not Parquet, a required column missing, of the wrong type or null, a `FileName` twice.
+        UserError: the file is missing or not Parquet; a required column is missing, of the wrong type or null; a
+            `FileName` is duplicated.
     """
     path = existing(path)
     with parquet_errors(path):
         arrow = pq.read_table(path, columns=[name for name in pq.read_schema(path).names if name in schema.names])
     missing = [name for name in required if name not in arrow.column_names]
     if missing:
-        raise UserError(f"{path}: no column {', '.join(missing)}; it needs {', '.join(required)}")
+        raise UserError(f"{path}: column {', '.join(missing)} is missing; required: {', '.join(required)}")
     for field in schema:
         if field.name not in arrow.column_names:
             arrow = arrow.append_column(field, pa.nulls(len(arrow), field.type))
     try:
         arrow = arrow.select(schema.names).cast(schema.remove_metadata())
     except (pa.ArrowException, ValueError) as error:
-        raise UserError(f"{path}: a column has the wrong type or nulls ({error}); expected {schema.names}") from None
+        raise UserError(
+            f"{path}: a column has the wrong type or null values ({error}); expected columns: {schema.names}"
+        ) from None
     table = arrow.to_pandas()
     check_unique(table, path)
     return table
@@ -76,7 +79,7 @@ def check_unique(table: pd.DataFrame, source: str | Path) -> None:
     repeated = table[KEY][table[KEY].duplicated()]
     if len(repeated):
         raise UserError(
-            f"{source}: {KEY} {repeated.iloc[0]!r} stands twice ({len(repeated)} repeats); keep one row each"
+            f"{source}: duplicate {KEY} {repeated.iloc[0]!r} ({len(repeated)} repeated rows); keep one row per {KEY}"
         )
 
 
@@ -88,14 +91,14 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
     """Read and check a manifest (columns: `MANIFEST`).
 
     Raises:
-        UserError: as `read_parquet`; an unknown split or emotion letter.
+        UserError: as `read_parquet`, or a split or emotion letter is unknown.
     """
     table = read_parquet(path, MANIFEST, required=(KEY, "path", "split", "EmoClass", "duration"))
     for column, allowed in (("split", SPLITS), ("EmoClass", LETTERS)):
         wrong = table[table[column].notna() & ~table[column].isin(allowed)]
         if len(wrong):
             row = wrong.iloc[0]
-            raise UserError(f"{path}: {column} {row[column]!r} of {row[KEY]} is none of {', '.join(allowed)}")
+            raise UserError(f"{path}: {column} {row[column]!r} of {row[KEY]} is invalid; valid: {', '.join(allowed)}")
     return table
 
 
@@ -104,17 +107,17 @@ def read_transcripts(path: str | Path) -> pd.DataFrame:
 
 
 def write_predictions(predictions: pd.DataFrame, target: str | Path) -> None:
-    """Write a `preds.csv`, sorted by `FileName`; further columns (an ensemble's votes) follow the fixed ones."""
-    further = [column for column in predictions.columns if column not in PREDICTIONS]
-    write_csv(predictions[[*PREDICTIONS, *further]].sort_values(KEY), target)
+    """Write a `preds.csv`, sorted by `FileName`; extra columns (an ensemble's votes) come last."""
+    extra = [column for column in predictions.columns if column not in PREDICTIONS]
+    write_csv(predictions[[*PREDICTIONS, *extra]].sort_values(KEY), target)
 
 
 def read_predictions(path: str | Path) -> pd.DataFrame:
-    """Read and check a `preds.csv` (columns: `PREDICTIONS`, perhaps more).
+    """Read and check a `preds.csv` (columns: `PREDICTIONS`, then optional ones).
 
     Raises:
-        UserError: absent, a wrong header, a repeated file, an unknown letter or split, probabilities outside [0, 1] or
-            not summing to 1 (tolerance 1e-3).
+        UserError: the file is missing, the header is wrong, a `FileName` is duplicated, a letter or split is unknown,
+            or probabilities are outside [0, 1] or do not sum to 1 (tolerance 1e-3).
     """
     try:
         table = pd.read_csv(
@@ -124,19 +127,19 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
             float_precision="round_trip",
         )
     except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a readable CSV ({str(error).splitlines()[0]}); make it again") from None
+        raise UserError(f"{path}: not a readable CSV ({str(error).splitlines()[0]}); recreate it") from None
     if tuple(table.columns[: len(PREDICTIONS)]) != PREDICTIONS:
-        raise UserError(f"{path}: the header is {','.join(table.columns)}; it must begin {','.join(PREDICTIONS)}")
+        raise UserError(f"{path}: invalid header {','.join(table.columns)}; it must begin with {','.join(PREDICTIONS)}")
     check_unique(table, path)
     for column, allowed in (("Split", SPLITS), ("EmoClass", CLASSES)):
         wrong = table[~table[column].isin(allowed)]
         if len(wrong):
             row = wrong.iloc[0]
-            raise UserError(f"{path}: {column} {row[column]!r} of {row[KEY]} is none of {', '.join(allowed)}")
+            raise UserError(f"{path}: {column} {row[column]!r} of {row[KEY]} is invalid; valid: {', '.join(allowed)}")
     values = table[list(PROBABILITIES)].apply(pd.to_numeric, errors="coerce").to_numpy(float)
     bad = ~(np.isfinite(values).all(1) & (values >= 0).all(1) & (abs(values.sum(1) - 1) <= 1e-3))
     if bad.any():
         name = table[KEY][bad].iloc[0]
-        raise UserError(f"{path}: the probabilities of {name} are not eight numbers >= 0 that sum to 1; predict again")
+        raise UserError(f"{path}: invalid probabilities of {name}: not eight numbers >= 0 that sum to 1; predict again")
     table[list(PROBABILITIES)] = values
     return table

@@ -1,4 +1,4 @@
-"""Scores of predictions against the manifest's labels: macro-F1 (the challenge's), UAR, accuracy, their intervals."""
+"""Scores of predictions: macro-F1 (the challenge's metric), UAR and accuracy, with confidence intervals."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from sklearn.metrics import confusion_matrix
 
 from abhinaya.data.schemas import KEY
-from abhinaya.evaluation.voting import some
+from abhinaya.evaluation.voting import describe
 from abhinaya.labels import CLASSES
 from abhinaya.runtime.errors import UserError
 from abhinaya.runtime.files import read_json
@@ -18,7 +18,7 @@ SCORED = ("validation", "test")
 LEVEL = 95  # per cent; of the intervals
 BOUNDS = (50 - LEVEL / 2, 50 + LEVEL / 2)  # percentiles
 
-STRICT = ConfigDict(strict=True)  # "3" is no number
+STRICT = ConfigDict(strict=True)  # "3" is not a number
 Rate = Annotated[float, Field(ge=0, le=1)]
 Interval = Annotated[list[Rate], Field(min_length=2, max_length=2)]
 Intervals = create_model("Intervals", __config__=STRICT, **dict.fromkeys(CLASSES, (Interval | None, ...)))
@@ -28,7 +28,7 @@ Row = Annotated[list[int], Field(min_length=len(CLASSES), max_length=len(CLASSES
 
 
 class SplitScores(BaseModel):
-    """One split's part of a scores.json."""
+    """The scores of one split in scores.json."""
 
     model_config = STRICT
 
@@ -48,7 +48,7 @@ class SplitScores(BaseModel):
 
 
 class Bootstrap(BaseModel):
-    """How the intervals of a scores.json were drawn."""
+    """The bootstrap settings of the intervals in scores.json."""
 
     model_config = STRICT
 
@@ -58,7 +58,7 @@ class Bootstrap(BaseModel):
 
 
 class Scores(BaseModel):
-    """What a reader of a scores.json relies on; `score` makes it."""
+    """The format of scores.json, written by `score`."""
 
     model_config = STRICT
 
@@ -72,17 +72,15 @@ def read_scores(path: str | Path) -> dict:
     """Read a `scores.json`.
 
     Raises:
-        UserError: absent or not as `score` makes it.
+        UserError: the file is missing or invalid.
     """
     scores = read_json(path)
     try:
         Scores.model_validate(scores)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "all of it"
-        raise UserError(
-            f"{path}: {place}: {first['msg']}, so these are no scores; give a scores.json as score.py writes it"
-        ) from None
+        place = ".".join(str(part) for part in first["loc"]) or "top level"
+        raise UserError(f"{path}: {place}: {first['msg']}; give a scores.json written by score.py") from None
     return scores
 
 
@@ -93,27 +91,27 @@ def score(
     seed: int = 1234,
     source: str | Path = "predictions",
 ) -> dict:
-    """Score each split that has labels; rows labelled O or X or not at all are counted, not scored.
+    """Score each split that has labels; rows with label O, X or none are only counted.
 
     Args:
-        manifest: as `tables.read_manifest` gives it.
-        predictions: as `tables.read_predictions` gives it; each validation and test row of the manifest once.
-        resamples: bootstrap resamples behind each interval.
+        manifest: as from `schemas.read_manifest`.
+        predictions: as from `schemas.read_predictions`; one for each validation and test row of the manifest.
+        resamples: number of bootstrap resamples.
         seed: of the bootstrap.
         source: the predictions' file, for messages.
 
     Returns:
         ``validation`` and ``test``: the scores of `score_confusion` and their intervals, null without labels;
-        ``unlabelled`` and ``not_scored`` (O, X): counts by split; ``labels`` and ``bootstrap``: how to read the rest.
+        ``unlabelled`` and ``not_scored`` (O, X): counts by split; ``labels`` and ``bootstrap``: class order and
+        settings.
 
     Raises:
-        UserError: a prediction without its row in the manifest, a row without its prediction, another split; no
-            resamples; a negative seed.
+        UserError: predictions and manifest have different utterances or splits; `resamples` or `seed` is invalid.
     """
     if resamples < 1:
-        raise UserError(f"bootstrap: {resamples} resamples give no interval; ask for at least 1")
+        raise UserError(f"bootstrap: {resamples} resamples are too few; use at least 1")
     if seed < 0:
-        raise UserError(f"seed: {seed} is negative; give 0 or more")
+        raise UserError(f"seed: {seed} is negative; use 0 or more")
     pairs = _pair(manifest, predictions, source)
     splits = {split: pairs[pairs["split"] == split] for split in SCORED}
     return {
@@ -135,8 +133,8 @@ def score_confusion(confusion: np.ndarray, occurs: np.ndarray | None = None) -> 
 
     Args:
         confusion: (…, classes, classes) counts; rows are the truth.
-        occurs: (…, classes) bool, the classes that macro-F1 averages over, when not those that occur in `confusion`;
-            one of them that is neither true nor predicted counts 0.
+        occurs: (…, classes) bool, the classes that macro-F1 averages over; default: those that occur in
+            `confusion`. A class that is neither true nor predicted counts 0.
 
     Returns:
         `macro_f1`, `uar`, `accuracy`: (…); `f1`, `precision`, `recall`: (…, classes), NaN where undefined.
@@ -159,8 +157,8 @@ def score_confusion(confusion: np.ndarray, occurs: np.ndarray | None = None) -> 
 def resample(confusion: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
     """Confusion matrices of utterances drawn with replacement within each true class.
 
-    Drawing n utterances of a class with replacement makes their predicted labels multinomial with the row's shares, so
-    each row is drawn at once.
+    The predicted labels of n resampled utterances of a class are multinomial with the row's shares, so each row is one
+    draw.
 
     Args:
         confusion: (classes, classes) counts; rows are the truth.
@@ -181,19 +179,21 @@ def _pair(manifest: pd.DataFrame, predictions: pd.DataFrame, source: str | Path)
     """Each validation and test row with its prediction: `split`, `truth` (letter or null), `predicted`."""
     rows = manifest.set_index(KEY)
     predicted = predictions.set_index(KEY)
-    asked = rows[rows["split"].isin(SCORED)]
+    expected = rows[rows["split"].isin(SCORED)]
     for names, problem in (
         (predicted.index.difference(rows.index), "not in the manifest"),
-        (predicted.index.difference(asked.index), "in neither validation nor test in the manifest"),
-        (asked.index.difference(predicted.index), "in the manifest without a prediction"),
+        (predicted.index.difference(expected.index), "in neither validation nor test in the manifest"),
+        (expected.index.difference(predicted.index), "in the manifest, but not predicted"),
     ):
         if len(names):
-            raise UserError(f"{source}: {some(names)} {problem}; predict again on this manifest")
-    predicted = predicted.loc[asked.index]
-    differ = asked.index[asked["split"] != predicted["Split"]]
+            raise UserError(f"{source}: {describe(names)} {problem}; predict again on this manifest")
+    predicted = predicted.loc[expected.index]
+    differ = expected.index[expected["split"] != predicted["Split"]]
     if len(differ):
-        raise UserError(f"{source}: {some(differ)} of another split in the manifest; predict again on this manifest")
-    return pd.DataFrame({"split": asked["split"], "truth": asked["EmoClass"], "predicted": predicted["EmoClass"]})
+        raise UserError(
+            f"{source}: {describe(differ)} with a Split other than in the manifest; predict again on this manifest"
+        )
+    return pd.DataFrame({"split": expected["split"], "truth": expected["EmoClass"], "predicted": predicted["EmoClass"]})
 
 
 def _score_split(pairs: pd.DataFrame, resamples: int, seed: tuple[int, int]) -> dict | None:

@@ -1,4 +1,4 @@
-"""The challenge's submission: `FileName`, `EmoClass` of every test file, checked before the leaderboard does."""
+"""Validation of the challenge's submission: `FileName`, `EmoClass` of every test file."""
 
 import csv
 from collections.abc import Sequence
@@ -12,14 +12,15 @@ from abhinaya.runtime.console import printable
 from abhinaya.runtime.errors import UserError
 
 COLUMNS = (KEY, "EmoClass")
-NAMED = 3  # files that a line spells out
+MAX_LISTED = 3  # file names in a message
 
 
 def read(path: Path) -> pd.DataFrame:
-    """A submission as it stands, all fields as text.
+    """Read a submission, all fields as text.
 
     Raises:
-        UserError: absent, or no CSV whose rows have as many fields as its header; a byte order mark precedes it.
+        UserError: the file is missing, is not a valid CSV, has rows of another length than the header, or begins with a
+            byte order mark.
     """
     return _read(path)
 
@@ -28,66 +29,66 @@ def read_rejected(path: Path) -> list[str]:
     """The test files in a corpus's `rejected.csv`.
 
     Raises:
-        UserError: as `read`, or without the columns `FileName` and `role`.
+        UserError: as `read`, or a column `FileName` or `role` is missing or duplicated.
     """
     table = _read(path)
     if any([*table.columns].count(name) != 1 for name in (KEY, "role")):
-        raise UserError(f"{path}: no column {KEY} or role, or two; prepare the corpus again")
+        raise UserError(f"{path}: column {KEY} or role is missing or duplicated; prepare the corpus again")
     return table[KEY][table["role"] == "test"].tolist()
 
 
 def problems(submission: pd.DataFrame, manifest: pd.DataFrame, rejected: Sequence[str] = ()) -> list[str]:
-    """What the leaderboard would refuse, a line for each kind; none of a good submission.
+    """What the leaderboard would reject: one line per kind, empty for a valid submission.
 
     Args:
-        manifest: of the corpus; its rows with `split` `test` are what it wants.
-        rejected: further test files, without readable audio: they may be there, or not.
+        manifest: of the corpus; its rows with `split` `test` are required.
+        rejected: test files without readable audio, which are optional.
     """
     if tuple(submission.columns) != COLUMNS:
-        return [f"the header is {printable(','.join(submission.columns))}; it must be {','.join(COLUMNS)}"]
+        return [f"invalid header {printable(','.join(submission.columns))}; it must be {','.join(COLUMNS)}"]
     names, letters = submission[KEY], submission["EmoClass"]
-    wanted = manifest[KEY][manifest["split"] == "test"]
-    unlettered = names + ": " + letters.replace("", "nothing")
+    expected = manifest[KEY][manifest["split"] == "test"]
+    invalid = names + ": " + letters.replace("", "(empty)")
     kinds = {
-        "missing test files": wanted[~wanted.isin(names)],
-        "no test files of the manifest": names[~names.isin([*wanted, *rejected])].drop_duplicates(),
-        "files that stand more than once": names[names.duplicated()].drop_duplicates(),
-        f"labels that are none of {', '.join(CLASSES)}": unlettered[~letters.isin(CLASSES)],
+        "missing test files": expected[~expected.isin(names)],
+        "files that are not test files of the manifest": names[~names.isin([*expected, *rejected])].drop_duplicates(),
+        "duplicate files": names[names.duplicated()].drop_duplicates(),
+        f"labels other than {', '.join(CLASSES)}": invalid[~letters.isin(CLASSES)],
     }
-    return [f"{kind}: {len(found)} ({listed(found.tolist())})" for kind, found in kinds.items() if len(found)]
+    return [f"{kind}: {len(values)} ({listed(values.tolist())})" for kind, values in kinds.items() if len(values)]
 
 
 def warnings(submission: pd.DataFrame, rejected: Sequence[str]) -> list[str]:
-    """What the leaderboard may refuse: test files that have no readable audio, and so no label."""
+    """What the leaderboard may reject: rejected test files, which have no label."""
     missing = [name for name in rejected if name not in set(submission[KEY])]
     return [
-        f"test files rejected as unusable, and so missing: {len(missing)} ({listed(missing)}); the leaderboard wants "
-        "them, too: fetch them anew, or add labels by hand"
+        f"missing test files, rejected because of their audio: {len(missing)} ({listed(missing)}); the leaderboard "
+        "expects them: download them again, or add labels by hand"
     ] * bool(missing)
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first few, for a line."""
-    return ", ".join(map(printable, names[:NAMED])) + (", …" if len(names) > NAMED else "")
+    """The first few names, for a message."""
+    return ", ".join(map(printable, names[:MAX_LISTED])) + (", …" if len(names) > MAX_LISTED else "")
 
 
 def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
-        raise UserError(f"{path}: no such file; make it first or correct the path")
+        raise UserError(f"{path}: file not found; create it or correct the path")
     rows = []
     try:
         with path.open(encoding="utf-8", newline="") as file:
             lines = csv.reader(file, strict=True)
             header = next(lines, [])
-            for row in lines:  # pandas would drop what is too much, fill up what lacks and skip empty lines
+            for row in lines:  # pandas would drop extra fields, fill missing ones and skip empty lines
                 if len(row) != len(header):
                     fault = f"line {lines.line_num} has {len(row)} fields, the header {len(header)}"
-                    raise UserError(f"{path}: {fault}; mend it")
+                    raise UserError(f"{path}: {fault}; fix the line")
                 rows.append(row)
     except (csv.Error, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a readable CSV ({' '.join(str(error).split())}); make it again") from None
+        raise UserError(f"{path}: not a readable CSV ({' '.join(str(error).split())}); recreate it") from None
     if not header:
-        raise UserError(f"{path}: not a readable CSV (no header); make it again")
+        raise UserError(f"{path}: not a readable CSV (no header); recreate it")
     if header[0].startswith("\ufeff"):
-        raise UserError(f"{path}: begins with a byte order mark; save it as UTF-8 without one")
+        raise UserError(f"{path}: starts with a byte order mark; save it as UTF-8 without one")
     return pd.DataFrame(rows, columns=header, dtype=str)

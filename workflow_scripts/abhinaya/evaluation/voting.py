@@ -1,4 +1,4 @@
-"""A majority vote over the members' labels (as in the paper)."""
+"""Majority vote over the members' labels (as in the paper)."""
 
 from pathlib import Path
 from typing import Literal
@@ -11,12 +11,12 @@ from abhinaya.labels import CLASSES, INDEX
 from abhinaya.runtime.errors import UserError
 
 TieRule = Literal["label", "probabilities"]
-VOTE = "vote_"  # + member: the column that holds the member's letter
-NAMED = 3  # FileNames that an error spells out
+VOTE = "vote_"  # + member: the column with the member's letter
+MAX_LISTED = 3  # file names in a message
 
 
 class MissingPredictions(UserError):
-    """Members did not predict every utterance; `missing` lists (member, `FileName`), all of them."""
+    """Some members did not predict every utterance; `missing` lists all (member, `FileName`) pairs."""
 
     def __init__(self, message: str, missing: list[tuple[str, str]]) -> None:
         super().__init__(message)
@@ -24,17 +24,17 @@ class MissingPredictions(UserError):
 
 
 def read_members(files: dict[str, Path]) -> dict[str, pd.DataFrame]:
-    """Read each member's `preds.csv`; all come back indexed by `FileName` in the same, sorted order.
+    """Read each member's `preds.csv`; the tables have the same sorted index, `FileName`.
 
     Raises:
-        MissingPredictions: utterances that another member predicted and this one did not.
-        UserError: as `read_predictions`; members that disagree on a split.
+        MissingPredictions: not all members predicted the same utterances.
+        UserError: as `read_predictions`, or members disagree on a split.
     """
     tables = {member: read_predictions(path).set_index(KEY) for member, path in files.items()}
     utterances = pd.Index(sorted(set().union(*(table.index for table in tables.values()))), name=KEY)
     missing = {member: utterances.difference(table.index) for member, table in tables.items()}
     lines = [
-        f"{files[member]}: no prediction of {member} for {some(names)}"
+        f"{files[member]}: predictions of {member} are missing for {describe(names)}"
         for member, names in missing.items()
         if len(names)
     ]
@@ -48,31 +48,31 @@ def read_members(files: dict[str, Path]) -> dict[str, pd.DataFrame]:
     for member in others:
         differ = utterances[tables[member]["Split"] != tables[first]["Split"]]
         if len(differ):
-            raise UserError(f"{files[member]}: another Split than {files[first]} for {some(differ)}; predict again")
+            raise UserError(f"{files[member]}: Split differs from {files[first]} for {describe(differ)}; predict again")
     return tables
 
 
 def vote(members: dict[str, pd.DataFrame], tie_break: str, tie_rule: TieRule = "label") -> pd.DataFrame:
-    """The label that most members chose, for each utterance.
+    """The most frequent label of the members for each utterance.
 
-    Without a unique most frequent label, `tie_break` decides. Rule ``label`` takes its label, also when that is not
-    among the tied ones (2-2-1 with the tie-breaker alone; the paper is silent on it). Rule ``probabilities`` takes the
-    tied label that the tie-breaker holds likeliest (the first in class order when equally likely).
+    Ties are decided by `tie_break`. Rule ``label`` takes its label, even if it is not among the tied ones (2-2-1 with
+    the tie-breaker alone; not specified in the paper). Rule ``probabilities`` takes the tied label with the highest
+    probability of the tie-breaker (the first in class order if equal).
 
     Args:
         members: the aligned predictions of `read_members`, by name.
         tie_break: one of the members.
 
     Returns:
-        A table of predictions sorted by `FileName`, with columns ``vote_{member}`` (letter) and ``tie`` (bool) after
-        the fixed ones. `EmoClass` is the vote; `p_A … p_U` are the mean of the members' probabilities, whose maximum
-        need not be the vote.
+        A table of predictions sorted by `FileName`, with columns ``vote_{member}`` (letter) and ``tie`` (bool) last.
+        `EmoClass` is the vote; `p_A … p_U` are the mean of the members' probabilities, whose maximum may differ from
+        the vote.
 
     Raises:
-        UserError: `tie_break` is no member.
+        UserError: `tie_break` is not a member.
     """
     if tie_break not in members:
-        raise UserError(f"tie-breaker {tie_break!r} is no member; choose from {', '.join(members)}")
+        raise UserError(f"tie-breaker {tie_break!r} is not a member; choose from {', '.join(members)}")
     any_member = next(iter(members.values()))
     letters = pd.DataFrame({f"{VOTE}{name}": table["EmoClass"] for name, table in members.items()})
     tied = _most_frequent(letters)
@@ -95,30 +95,30 @@ def vote(members: dict[str, pd.DataFrame], tie_break: str, tie_rule: TieRule = "
 
 
 def voters(voted: pd.DataFrame) -> list[str]:
-    """The members whose votes a table of `vote` holds."""
+    """The members whose votes are in a table from `vote`."""
     return [column.removeprefix(VOTE) for column in voted.columns if column.startswith(VOTE)]
 
 
 def count_ties(voted: pd.DataFrame) -> dict[str, int]:
-    """How many `utterances` and `ties` a table of `vote` holds, and how many ties went `outside` the tied labels."""
+    """Counts in a table from `vote`: `utterances`, `ties`, and ties decided `outside` the tied labels."""
     tied = _most_frequent(voted[[f"{VOTE}{name}" for name in voters(voted)]])
     among = tied[np.arange(len(voted)), voted["EmoClass"].map(INDEX).to_numpy(int)]
     return {"utterances": len(voted), "ties": int((tied.sum(axis=1) > 1).sum()), "outside": int((~among).sum())}
 
 
 def submission(voted: pd.DataFrame) -> pd.DataFrame:
-    """The test utterances as the challenge's leaderboard takes them: `FileName`, `EmoClass`."""
+    """The test utterances in the challenge's submission format: `FileName`, `EmoClass`."""
     return voted.loc[voted["Split"] == "test", [KEY, "EmoClass"]]
 
 
-def some(names: pd.Index) -> str:
-    """How many utterances `names` are and the first few of them, for an error's line."""
-    listed = ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+def describe(names: pd.Index) -> str:
+    """The number of utterances `names` and the first few of them, for a message."""
+    listed = ", ".join(names[:MAX_LISTED]) + (", …" if len(names) > MAX_LISTED else "")
     return f"{len(names)} utterance{'s' if len(names) > 1 else ''} ({listed})"
 
 
 def _most_frequent(letters: pd.DataFrame) -> np.ndarray:
-    """Which classes have most votes: (utterances, members) letters become (utterances, classes) bool."""
+    """The classes with most votes: (utterances, classes) bool from (utterances, members) letters."""
     votes = letters.to_numpy()[:, :, None] == np.array(CLASSES, dtype=object)
     counts = votes.sum(axis=1)
     return counts == counts.max(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Predicting with a trained classifier."""
+"""Prediction with a trained classifier."""
 
 import sys
 from collections.abc import Sequence
@@ -24,15 +24,15 @@ from abhinaya.transcription.transcripts import check_text
 def predict(
     folder: Path, manifest: pd.DataFrame, cpus: int = 2, gpus: int = 0, features: Sequence[Path] = ()
 ) -> pd.DataFrame:
-    """Label every validation and test utterance of `manifest` with the model in `folder`.
+    """Predict the emotion of every validation and test utterance of `manifest` with the model in `folder`.
 
     Args:
         manifest: all utterances, with `text` for a system that reads transcripts.
         features: indices of cached features, for a frozen encoder; without any they are computed on the fly.
 
     Returns:
-        a table with the columns `tables.PREDICTIONS`; probabilities are those of the softmax over the classes that
-        training had.
+        a table with the columns `schemas.PREDICTIONS`; probabilities are the softmax over the classes of the
+        training data.
 
     Raises:
         UserError: as `load_model`; nothing to predict; too few GPUs.
@@ -40,7 +40,7 @@ def predict(
     device, workers = claim(cpus, min(gpus, 1))
     rows = manifest[manifest["split"].isin(("validation", "test"))].reset_index(drop=True)
     if rows.empty:
-        raise UserError("manifest: no validation or test utterance to predict; check the corpus's partitions")
+        raise UserError("manifest: no validation or test utterances; check the corpus's splits")
     classifier, loader, settings = load_model(folder, device, features)
     check_text(settings, rows)
     utterances = Utterances(rows, loader)
@@ -60,11 +60,11 @@ def _probabilities(
     """(n, 8) float64, in the order of `utterances`."""
     batches = by_size(utterances.sizes, settings.training.eval_batch_size)
     batched = DataLoader(utterances, batch_sampler=batches, collate_fn=collate, num_workers=workers)
-    found = torch.empty(len(utterances), len(CLASSES), dtype=torch.float64)
+    probabilities = torch.empty(len(utterances), len(CLASSES), dtype=torch.float64)
     with torch.inference_mode():
         for indices, batch in zip(batches, tqdm(batched, desc="predicting", unit="batch", mininterval=5), strict=True):
             batch.pop("labels")
-            with autocast(settings, device):  # not around the loading: its arithmetic stays exact
+            with autocast(settings, device):  # not around data loading, which stays in full precision
                 logits = classifier(**{name: value.to(device) for name, value in batch.items()})["logits"]
-            found[indices] = logits.double().softmax(-1).cpu()
-    return found
+            probabilities[indices] = logits.double().softmax(-1).cpu()
+    return probabilities

@@ -1,4 +1,4 @@
-"""Systems that label new audio: trained models, and those that are asked."""
+"""Systems that label new audio: trained models and zero-shot systems."""
 
 import os
 import tempfile
@@ -16,17 +16,17 @@ from abhinaya.config.ensemble import Ensemble
 from abhinaya.config.system import TrainedSystem
 from abhinaya.config.zero_shot import SalmonnZeroShot, ZeroShotSystem
 from abhinaya.runtime import files
-from abhinaya.runtime.errors import UserError, tell
+from abhinaya.runtime.errors import UserError, print_line
 
 CONFIG = "config.json"  # of a model folder
-LABELLING = "labelling.json"  # what a system that is asked leaves beside its predictions
-SEED = 1234  # where none is told, as nothing is random
+LABELLING = "labelling.json"  # written with the predictions of a zero-shot system
+SEED = 1234  # default if none is recorded, since nothing is random
 ZeroShot = Annotated[ZeroShotSystem | SalmonnZeroShot, Field(discriminator="family")]
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What there is to compute on; 0 `gpus`: the CPU alone."""
+    """CPU cores and GPUs to use; 0 `gpus`: CPU only."""
 
     cpus: int
     gpus: int
@@ -37,19 +37,19 @@ class System(Protocol):
 
     @property
     def max_seconds(self) -> float | None:
-        """The longest clip that it hears whole; None if it hears none."""
+        """The maximum length of a clip; None if audio is not used."""
 
     @property
     def reads_transcripts(self) -> bool: ...
 
     def label(self, rows: pd.DataFrame, machine: Machine, log: Path) -> pd.DataFrame:
-        """Predictions (columns `tables.PREDICTIONS`) for manifest `rows`, which have `text` if it reads; `log` is free
-        for the output of a server."""
+        """Predictions (columns `schemas.PREDICTIONS`) for manifest `rows`, with `text` if needed; `log` is a file for
+        a server's output."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model that train.py wrote."""
+    """A model folder from train.py."""
 
     folder: Path
     settings: TrainedSystem
@@ -67,13 +67,13 @@ class Model:
         from abhinaya.prediction.predict import predict
 
         for note in files.read_json(self.folder / CONFIG)["notes"]:
-            tell(note)
+            print_line(note)
         return predict(self.folder, rows, machine.cpus, machine.gpus)
 
 
 @dataclass(frozen=True)
 class ZeroShotText:
-    """A language model that is asked about the transcript."""
+    """A zero-shot language model on transcripts."""
 
     settings: ZeroShotSystem
     classes: Sequence[str]
@@ -83,28 +83,28 @@ class ZeroShotText:
     def label(self, rows: pd.DataFrame, machine: Machine, log: Path) -> pd.DataFrame:
         from abhinaya.zero_shot import server, text
 
-        asks = self.settings.resources
-        connect = partial(server.connect, self.settings, log, machine.cpus, machine.gpus, asks.start_minutes)
+        requests = self.settings.resources
+        connect = partial(server.connect, self.settings, log, machine.cpus, machine.gpus, requests.start_minutes)
         with tempfile.TemporaryDirectory(prefix="abhinaya-") as store:
-            found, _, summary = text.label(
+            predictions, _, summary = text.label(
                 rows,
                 self.settings,
                 self.classes,
                 Path(store),
                 connect,
-                asks.concurrency,
-                asks.request_seconds,
+                requests.concurrency,
+                requests.request_seconds,
                 few=True,
             )
-        log.unlink(missing_ok=True)  # of no use unless something went wrong
+        log.unlink(missing_ok=True)  # only needed after an error
         for note in text.notes(summary, self.settings):
-            tell(note)
-        return found
+            print_line(note)
+        return predictions
 
 
 @dataclass(frozen=True)
 class ZeroShotSpeech:
-    """A speech LLM that is asked about the clip."""
+    """A zero-shot speech LLM."""
 
     settings: SalmonnZeroShot
     classes: Sequence[str]
@@ -123,53 +123,55 @@ class ZeroShotSpeech:
         settings = self.settings.model_copy(update={"encoder": with_cache(self.settings.encoder, cache=False)})
         device, workers = claim(machine.cpus, min(machine.gpus, 1))
         with tempfile.TemporaryDirectory(prefix="abhinaya-") as store:
-            found, _, summary = speech.label(
+            predictions, _, summary = speech.label(
                 rows, settings, self.classes, self.seed, Path(store), device, workers, few=True
             )
         for note in speech.notes(summary, settings):
-            tell(note)
-        return found
+            print_line(note)
+        return predictions
 
 
 def read_model(folder: Path) -> Model:
-    """The model that train.py wrote to `folder`; its weights are not read yet.
+    """The model in `folder`, without loading its weights.
 
     Raises:
-        UserError: no model is there; as `model_folder.read_config`.
+        UserError: there is no model, or as `checkpoint.read_config`.
     """
     if not (folder / CONFIG).is_file():
-        _tell_what_is_there(folder)
-    from abhinaya.modeling.checkpoint import WEIGHTS, read_config  # torch; not for --help
+        _check_folder(folder)
+    from abhinaya.modeling.checkpoint import WEIGHTS, read_config  # slow to import; not needed for --help
 
     settings = read_config(folder)[0]
     if not (folder / WEIGHTS).is_file():
-        raise UserError(f"{folder / WEIGHTS}: no such file; train the model first")
+        raise UserError(f"{folder / WEIGHTS}: file not found; train the model first")
     return Model(folder, settings)
 
 
-def _tell_what_is_there(folder: Path) -> None:
-    """Raise a `UserError` where `folder`, which is no model's, is another one of a system."""
+def _check_folder(folder: Path) -> None:
+    """Raise a `UserError` if `folder` is another folder of a system."""
     if (folder / "model" / CONFIG).is_file():
         raise UserError(f"{folder}: the model is in {folder / 'model'}; give that folder")
     if any((place / LABELLING).is_file() for place in (folder, folder.parent)):
         raise UserError(
-            f"{folder}: this system is asked, not trained, so it has no model; as a member of an ensemble it labels "
-            "new audio with predict_ensemble.py"
+            f"{folder}: a zero-shot system has no model folder; use predict_ensemble.py with an ensemble that "
+            "contains it"
         )
 
 
 def read_ensemble(folder: Path) -> tuple[Ensemble, dict[str, System]]:
-    """The ensemble that `folder`/ensemble.json describes, and its members, by name, whose folders stand beside it.
+    """Read the ensemble of `folder`/ensemble.json, and its members (by name) from the parent folder.
 
     Raises:
-        UserError: the description is absent or spoilt; a member has not been made, or is spoilt.
+        UserError: ensemble.json or a member is missing or invalid.
     """
     path = folder / "ensemble.json"
     if not path.is_file():
-        raise UserError(f"{path}: no such file; run `snakemake results/{folder.name}/preds.csv`, or correct --ensemble")
+        raise UserError(
+            f"{path}: file not found; run `snakemake results/{folder.name}/preds.csv`, or correct --ensemble"
+        )
     ensemble = parse(Ensemble, files.read_json(path), where=str(path))
     if ensemble.tie_break not in ensemble.members:
-        raise UserError(f"{path}: tie_break {ensemble.tie_break!r} is no member; make it again")
+        raise UserError(f"{path}: tie_break {ensemble.tie_break!r} is not a member; recreate it")
     results = Path(os.path.abspath(folder)).parent
     return ensemble, {name: _read_member(results / name) for name in ensemble.members}
 
@@ -180,14 +182,14 @@ def _read_member(folder: Path) -> System:
         return read_model(folder / "model")
     if not path.is_file():
         raise UserError(
-            f"{folder}: neither a model nor labelling.json of the member {folder.name}; run "
+            f"{folder}: model or labelling.json of the member {folder.name} not found; run "
             f"`snakemake results/{folder.name}/preds.csv` first"
         )
-    described = files.read_json(path)
+    content = files.read_json(path)
     try:
-        stored, classes, seed = described["settings"], tuple(described["classes"]), described.get("seed", SEED)
+        stored, classes, seed = content["settings"], tuple(content["classes"]), content.get("seed", SEED)
     except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{path}: does not tell settings and classes; label the corpus again") from None
+        raise UserError(f"{path}: settings or classes are missing; label the corpus again") from None
     settings = parse(ZeroShot, stored, where=str(path))
     return (
         ZeroShotText(settings, classes)

@@ -1,7 +1,7 @@
-"""What a long run would stumble over, found before it starts: a line for each thing that is looked at.
+"""Checks before a long run; one line per check.
 
-Nothing is computed, decoded or, without `fetch`, downloaded beyond configuration files and tokenizers. Only what the
-planned jobs need is looked at.
+Nothing is computed or decoded; without `fetch`, only configuration files and tokenizers are downloaded. Only the
+requirements of the planned jobs are checked.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,128 +17,121 @@ from abhinaya.runtime.errors import UserError
 
 RESULTS = Path("results")
 MANIFEST = RESULTS / "corpus" / "manifest.parquet"
-LISTENING = {
-    "prepare_corpus",
-    "transcribe",
-    "extract_features",
-    "train",
-    "predict",
-    "label_by_ear",
-}  # rules that read audio
-SYSTEMS = ("train", "predict", "label_zero_shot", "label_by_ear")  # rules that load a system's models
+AUDIO_RULES = {"prepare_corpus", "transcribe", "extract_features", "train", "predict"}  # rules that read audio
+SYSTEM_RULES = ("train", "predict", "label_zero_shot")  # rules that load a system's models
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: what was looked at, and how it is."""
+    """The result of a check: one line."""
 
-    what: str
-    told: str  # with the fix, where it is wrong
-    wrong: bool = False
+    check: str
+    message: str  # with the fix if it failed
+    failed: bool = False
 
 
 def check(config: Config, plan: Plan, fetch: bool = False) -> Iterator[Finding]:
-    """Look at everything that the planned jobs need, in the current folder; each wrong thing is told once.
+    """Check everything that the planned jobs need, in the current folder; each error is reported once.
 
     Args:
-        fetch: download the models that the local cache lacks.
+        fetch: download models that are not in the local cache.
     """
-    told = set()
+    reported = set()
     for finding in _Check(config, plan, fetch).findings():
-        if not finding.wrong or finding.told not in told:
+        if not finding.failed or finding.message not in reported:
             yield finding
-        told.add(finding.told)
+        reported.add(finding.message)
 
 
 class _Check:
-    """The checks, and what the later ones take from the earlier ones."""
+    """The checks, with results that later checks use."""
 
     def __init__(self, config: Config, plan: Plan, fetch: bool) -> None:
         self.config, self.plan, self.fetch = config, plan, fetch
-        self.wrong = False  # of the last check
-        names = plan.wildcards("system", *SYSTEMS)
+        self.failed = False  # the last check
+        names = plan.wildcards("system", *SYSTEM_RULES)
         self.systems = {name: runs.systems(config)[name] for name in names}
         caches = features.extractions(config)
         self.features = {key: caches[key] for key in plan.wildcards("features", "extract_features")}
         self.survey: Any = None  # of the corpus
-        self.absent: set[str] = set()  # models and files that are not to be had
+        self.missing: set[str] = set()  # models and files that are not available
         self.needs: list[Any] = []
 
     def findings(self) -> Iterator[Finding]:
         if not self.plan.jobs:
-            yield Finding("jobs", "nothing is left to run")
+            yield Finding("jobs", "nothing to run")
             return
         yield Finding("jobs", f"{len(self.plan.jobs)} to run")
         yield from self._packages()
         yield from self._corpus()
         yield from self._sources()
-        yield from self._outlines()
+        yield from self._meta_models()
         yield from self._disk()
-        yield from self._scheduler()
+        yield from self._slurm()
 
-    def _told(self, what: str, look: Callable[[], str]) -> Iterator[Finding]:
-        """What `look` says, which is wrong if it raises a `UserError`; as many findings as that has lines."""
+    def _run(self, name: str, check: Callable[[], str]) -> Iterator[Finding]:
+        """The result of `check`, which fails if it raises a `UserError`; one finding per line."""
         try:
-            yield Finding(what, look())
-            self.wrong = False
+            yield Finding(name, check())
+            self.failed = False
         except UserError as error:
-            self.wrong = True
+            self.failed = True
             for line in str(error).split("\nerror: "):
-                yield Finding(what, " ".join(line.split()).removeprefix(f"{what} "), wrong=True)
+                yield Finding(name, " ".join(line.split()).removeprefix(f"{name} "), failed=True)
 
     def _packages(self) -> Iterator[Finding]:
         from abhinaya.preflight import packages
 
         on_gpus = any(job.resources.get("gpu") for job in self.plan.jobs)
         rules = self.plan.rules
-        if {"train", "predict", "extract_features", "label_by_ear"} & rules:
-            yield from self._told("packages", lambda: packages.torch(self.config.environment, on_gpus))
+        if {"train", "predict", "extract_features"} & rules or self.speech_llm_zero_shot:
+            yield from self._run("packages", lambda: packages.torch(self.config.environment, on_gpus))
         if "transcribe" in rules:
-            yield from self._told("packages", packages.whisperx)
+            yield from self._run("packages", packages.whisperx)
         servers = [system for system in self.systems.values() if isinstance(system, ZeroShotSystem)]
         for gpus in {bool(system.resources.gpu) for system in servers if system.endpoint is None}:
-            yield from self._told("packages", lambda gpus=gpus: packages.vllm(gpus))
+            yield from self._run("packages", lambda gpus=gpus: packages.vllm(gpus))
 
     def _corpus(self) -> Iterator[Finding]:
         from abhinaya.preflight.corpus import survey
 
-        if not LISTENING & self.plan.rules:
+        if not AUDIO_RULES & self.plan.rules and not self.speech_llm_zero_shot:
             return
         manifest = MANIFEST if MANIFEST.is_file() and "prepare_corpus" not in self.plan.rules else None
 
-        def look() -> str:
+        def check() -> str:
             self.survey = survey(self.config.corpus, self.config.seed, manifest)
-            return self.survey.told
+            return self.survey.message
 
-        yield from self._told("corpus", look)
+        yield from self._run("corpus", check)
 
     def _sources(self) -> Iterator[Finding]:
-        """Every model is told once, whichever systems share it."""
+        """Each model is checked once, also if systems share it."""
         from abhinaya.preflight import models
         from abhinaya.preflight.disk import Need
 
-        def had(name: str, revision: str | None = None, transcribes: bool = False) -> str:
+        def available(name: str, revision: str | None = None, transcribes: bool = False) -> str:
             if transcribes:
-                found = models.whisper(self.config.transcripts, self.fetch)
+                model = models.whisper(self.config.transcripts, self.fetch)
             else:
-                found = models.language(name, revision, self.fetch)
-            if found.missing:
-                self.needs.append(Need(name, models.cache_folder(), found.missing))
-            return f"{name}: {found.told}"
+                model = models.language(name, revision, self.fetch)
+            if model.missing:
+                self.needs.append(Need(name, models.cache_folder(), model.missing))
+            return f"{name}: {model.message}"
 
         if "transcribe" in self.plan.rules:
             name = self.config.transcripts.model
-            yield from self._told("model", lambda: had(name, transcribes=True))
+            yield from self._run("model", lambda: available(name, transcribes=True))
         for name, revision in dict.fromkeys(self._models()):
             if name.startswith(RANDOM):
                 continue
-            yield from self._told("model", lambda name=name, revision=revision: had(name, revision))
-            if self.wrong:
-                self.absent.add(name)
+            yield from self._run("model", lambda name=name, revision=revision: available(name, revision))
+            if self.failed:
+                self.missing.add(name)
         for path, kind in dict.fromkeys(self._files()):
-            yield from self._told("file", lambda path=path, kind=kind: models.file(path, kind))
-            if self.wrong:
-                self.absent.add(path)
+            yield from self._run("file", lambda path=path, kind=kind: models.file(path, kind))
+            if self.failed:
+                self.missing.add(path)
 
     def _models(self) -> Iterator[tuple[str, str | None]]:
         """Models of the planned caches and systems, and their revisions."""
@@ -146,7 +139,7 @@ class _Check:
             yield cache.settings.encoder.sources[0], cache.settings.encoder.revision
         for system in self.systems.values():
             if isinstance(system, SalmonnSystem | SalmonnZeroShot):
-                if self._hears(system):
+                if self._needs_encoder(system):
                     yield system.encoder.audio_encoder.whisper, system.encoder.audio_encoder.revision
                 yield system.encoder.language_model, system.encoder.revision
             elif isinstance(system, TrainedSystem):
@@ -163,23 +156,23 @@ class _Check:
                     yield path, "BEATs"
         for system in self.systems.values():
             if isinstance(system, SalmonnSystem | SalmonnZeroShot):
-                if self._hears(system) and not system.encoder.audio_encoder.beats.startswith(RANDOM):
+                if self._needs_encoder(system) and not system.encoder.audio_encoder.beats.startswith(RANDOM):
                     yield system.encoder.audio_encoder.beats, "BEATs"
                 if system.encoder.checkpoint:
                     yield system.encoder.checkpoint, "SALMONN"
 
-    def _hears(self, system: SalmonnSystem | SalmonnZeroShot) -> bool:
+    def _needs_encoder(self, system: SalmonnSystem | SalmonnZeroShot) -> bool:
         """Whether Whisper and BEATs are still needed for a speech LLM."""
         wanted = features.of(system, self.config.seed)
         return wanted is None or wanted.key in self.features
 
-    def _outlines(self) -> Iterator[Finding]:
+    def _meta_models(self) -> Iterator[Finding]:
         for name, system in self.systems.items():
             sources = set(system.encoder.sources) if hasattr(system, "encoder") else {system.model}
-            if not sources & self.absent:
-                yield from self._told(name, lambda name=name, system=system: self._outline(name, system))
+            if not sources & self.missing:
+                yield from self._run(name, lambda name=name, system=system: self._meta_model(name, system))
 
-    def _outline(self, name: str, system: Any) -> str:
+    def _meta_model(self, name: str, system: Any) -> str:
         from abhinaya.preflight import disk, endpoint, meta_models
 
         if isinstance(system, ZeroShotSystem):
@@ -188,16 +181,16 @@ class _Check:
             meta_models.chat(system.model, system.revision)
             return "its tokenizer writes chats"
         cached = None
-        if isinstance(system, SalmonnSystem | SalmonnZeroShot) and not self._hears(system):
+        if isinstance(system, SalmonnSystem | SalmonnZeroShot) and not self._needs_encoder(system):
             cached = RESULTS / "features" / features.of(system, self.config.seed).key / "000.parquet"
         if isinstance(system, SalmonnZeroShot):
-            meta_models.answering(system, cached)
+            meta_models.zero_shot(system, cached)
             return "its parts fit"
         classifier = meta_models.classifier(system, cached)
         if name in self.plan.wildcards("system", "train"):
             self.needs.append(disk.Need(f"{name}'s checkpoints", RESULTS / name, disk.trained(classifier)))
         trained = sum(weight.numel() for weight in classifier.parameters() if weight.requires_grad)
-        return f"its parts fit; {trained / 1e6:.1f} million weights to train"
+        return f"its parts fit together; {trained / 1e6:.1f} million trainable weights"
 
     def _disk(self) -> Iterator[Finding]:
         if not self.needs and not self.features:
@@ -205,21 +198,21 @@ class _Check:
         from abhinaya.preflight import disk, meta_models
 
         for key, cache in self.features.items() if self.survey else []:
-            if {*cache.settings.encoder.sources} & self.absent:
+            if {*cache.settings.encoder.sources} & self.missing:
                 continue
             try:
                 widths = meta_models.feature_widths(cache.settings)
-            except UserError as error:  # told already if a system is planned that uses it, but a cache may be alone
-                yield Finding(f"features {key}", str(error), wrong=True)
+            except UserError as error:  # reported before if a system is planned, but not for a cache alone
+                yield Finding(f"features {key}", str(error), failed=True)
                 continue
-            whole = disk.cached(cache.settings, widths, self.survey.used, self.survey.durations)
+            size = disk.cached(cache.settings, widths, self.survey.used, self.survey.durations)
             left = [values for job in self.plan.jobs for rule, values in job.rules if rule == "extract_features"]
             share = sum(values["features"] == key for values in left) / cache.shards
-            self.needs.append(disk.Need("cached features", RESULTS / "features" / key, int(whole * share)))
-        for folder, told in disk.check(self.needs):
-            yield Finding(f"disk of {folder}", str(told), wrong=isinstance(told, UserError))
+            self.needs.append(disk.Need("cached features", RESULTS / "features" / key, int(size * share)))
+        for folder, result in disk.check(self.needs):
+            yield Finding(f"disk of {folder}", str(result), failed=isinstance(result, UserError))
 
-    def _scheduler(self) -> Iterator[Finding]:
+    def _slurm(self) -> Iterator[Finding]:
         from abhinaya.preflight import slurm
 
         if self.plan.slurm is None:
@@ -227,12 +220,12 @@ class _Check:
         commands: list[tuple[str, list[str]]] = []
 
         def partitions() -> str:
-            slurm.ask("sinfo", "--noheader")  # if it is down, that is told once
+            slurm.run("sinfo", "--noheader")  # fails once if SLURM is down
             for job in self.plan.jobs[:1]:  # the account is the same for all
                 slurm.accounting(job)
-            commands.extend(slurm.kinds(self.plan.jobs, self.plan.slurm))
+            commands.extend(slurm.commands(self.plan.jobs, self.plan.slurm))
             return f"{len(self.plan.jobs)} jobs of {len(commands)} kinds"
 
-        yield from self._told("SLURM", partitions)
+        yield from self._run("SLURM", partitions)
         for name, command in commands:
-            yield from self._told(f"SLURM: {name}", lambda command=command: slurm.test_only(command))
+            yield from self._run(f"SLURM: {name}", lambda command=command: slurm.test_only(command))

@@ -1,4 +1,4 @@
-"""Is the corpus there, and all of it? Label files are read, audio is only looked for."""
+"""Completeness of the corpus: label files are read, audio files only listed."""
 
 import os
 from dataclasses import dataclass
@@ -15,23 +15,23 @@ from abhinaya.runtime.errors import UserError
 
 @dataclass(frozen=True)
 class Survey:
-    """What is known of a corpus before its audio is decoded."""
+    """What is known about a corpus before its audio is decoded."""
 
-    told: str  # in a line
+    message: str
     total: int  # utterances
     used: int  # those in a split
-    durations: pd.Series | None = None  # of those in a split, seconds; None before the corpus is prepared
+    durations: pd.Series | None = None  # seconds, of those in a split; None before the corpus is prepared
 
 
 def survey(settings: AnyCorpus, seed: int, manifest: Path | None) -> Survey:
-    """Read the labels and look for the audio that they name.
+    """Read the labels and check that the audio files exist.
 
     Args:
-        manifest: of a corpus that is prepared already, whose labels are read no more.
+        manifest: of a prepared corpus, which is used instead of the label files.
 
     Raises:
-        UserError: what `corpus.read` refuses; more audio is absent than `corpus.max_rejected` allows; a split would be
-            empty, or a class absent from it.
+        UserError: as `corpora.read`; more audio is missing than `corpus.max_rejected` allows; a split would be empty or
+            lack a class.
     """
     if manifest is not None:
         rows = schemas.read_manifest(manifest)
@@ -43,34 +43,34 @@ def survey(settings: AnyCorpus, seed: int, manifest: Path | None) -> Survey:
         count = sum(settings.train[letter] for letter in settings.classes) + len(settings.classes) * (
             settings.validation_per_class + settings.test_per_class
         )
-        return Survey(f"synthetic, {count} utterances to be spoken", count, count)
-    rows = _listed(settings, seed)
+        return Survey(f"synthetic, {count} utterances to generate", count, count)
+    rows = _rows(settings, seed)
     check_unique(rows, "corpus")
-    present = _check(rows, settings.max_rejected, "fetch them, or raise corpus.max_rejected")
+    present = _check(rows, settings.max_rejected, "add them, or increase corpus.max_rejected")
     used = int(corpora.splits(settings, seed, rows, present).notna().sum())
-    absent = len(rows) - len(present)
-    told = f"{len(rows)} utterances in the labels, {len(present)} audio files there"
-    return Survey(f"{told}{f', {absent} absent' if absent else ''}, {used} used", len(present), used)
+    missing = len(rows) - len(present)
+    text = f"{len(rows)} utterances in the labels, {len(present)} audio files found"
+    return Survey(f"{text}{f', {missing} missing' if missing else ''}, {used} used", len(present), used)
 
 
-def _listed(settings: AnyCorpus, seed: int) -> pd.DataFrame:
+def _rows(settings: AnyCorpus, seed: int) -> pd.DataFrame:
     if isinstance(settings, MspPodcast):
-        return msp_podcast.read(settings, texts=False)  # a hundred thousand small files, which tell nothing here
+        return msp_podcast.read(settings, texts=False)  # many small files, which are not needed here
     return corpora.read(settings, seed, Path())
 
 
 def _check(rows: pd.DataFrame, allowed: float, fix: str) -> pd.DataFrame:
-    """The rows whose audio is there."""
-    stray = rows.reindex(columns=["problem"])["problem"].notna()
-    absent = stray | ~_present(rows["path"])
-    if absent.sum() > allowed * len(rows):
-        first = rows[absent].iloc[0]
-        raise UserError(f"{int(absent.sum())} of {len(rows)} audio files are absent, {first['path']} for one; {fix}")
-    return rows[~absent].sort_values(KEY, ignore_index=True)
+    """The rows whose audio file exists."""
+    invalid = rows.reindex(columns=["problem"])["problem"].notna()
+    missing = invalid | ~_present(rows["path"])
+    if missing.sum() > allowed * len(rows):
+        first = rows[missing].iloc[0]
+        raise UserError(f"{int(missing.sum())} of {len(rows)} audio files are missing, e.g. {first['path']}; {fix}")
+    return rows[~missing].sort_values(KEY, ignore_index=True)
 
 
 def _present(paths: pd.Series) -> pd.Series:
-    """Which of these files are there; folders are listed, for a network drive answers each question slowly."""
+    """Which of these files exist; lists folders, since single look-ups are slow on network drives."""
     parts = paths.map(os.path.split)
     names = {folder: _names(folder or ".") for folder in {folder for folder, _ in parts}}
     return parts.map(lambda part: part[1] in names[part[0]]).astype(bool)

@@ -1,4 +1,4 @@
-"""Will it fit? What the planned jobs write, estimated, against what is free."""
+"""Estimate of the disk space that the planned jobs need, compared with the free space."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ WHISPER_SECONDS = 30  # that a Whisper with `window: full` encodes
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes to be written below a folder, and what they are."""
+    """Bytes to be written to a folder, with a description."""
 
     what: str
     folder: Path
@@ -63,25 +63,25 @@ def cached(settings: FeatureSettings, widths: dict[str, int], utterances: int, d
 
 
 def trained(classifier: nn.Module) -> int:
-    """Bytes of the checkpoints while a `Classifier` is trained, and of the model that comes of it."""
+    """Bytes of the checkpoints and the final model of a `Classifier`."""
     saved = sum(weight.numel() for weight in classifier.saved().values())
-    moving = sum(weight.numel() for weight in classifier.parameters() if weight.requires_grad)
-    return FLOAT * (CHECKPOINTS * (saved + MOMENTS * moving) + saved)
+    trainable = sum(weight.numel() for weight in classifier.parameters() if weight.requires_grad)
+    return FLOAT * (CHECKPOINTS * (saved + MOMENTS * trainable) + saved)
 
 
 def check(needs: Iterable[Need]) -> list[tuple[str, str | UserError]]:
-    """A line for each file system that is written to: its name, and what it holds or why that is too much."""
+    """One result per file system: its folder, and a message or the error."""
     by_device: dict[int, list[Need]] = defaultdict(list)
     for need in needs:
         by_device[os.stat(existing(need.folder)).st_dev].append(need)
-    found: list[tuple[str, str | UserError]] = []
+    results: list[tuple[str, str | UserError]] = []
     for group in by_device.values():
         folder = group[0].folder
         needed, free = sum(need.size for need in group), shutil.disk_usage(existing(folder)).free
-        told = f"about {needed / GB:.1f} GB needed ({_listed(group)}), {free / GB:.1f} GB free"
-        wrong = UserError(f"{folder}: {told}; free some, or work where there is more (--directory, HF_HOME)")
-        found.append((str(folder), wrong if needed > free else told))
-    return found
+        message = f"about {needed / GB:.1f} GB needed ({_listed(group)}), {free / GB:.1f} GB free"
+        error = UserError(f"{folder}: {message}; free disk space, or use another disk (--directory, HF_HOME)")
+        results.append((str(folder), error if needed > free else message))
+    return results
 
 
 def _listed(needs: list[Need]) -> str:

@@ -1,6 +1,6 @@
-"""Between Snakemake and a cluster: preflight first, and nothing is submitted while it finds something wrong.
+"""Runs preflight before Snakemake submits jobs to a cluster; on errors nothing is submitted.
 
-Imported while Snakemake runs: nothing heavy here; preflight itself is a process of its own.
+Imported by Snakemake itself, so it imports nothing slow; preflight runs in a separate process.
 """
 
 import os
@@ -21,14 +21,14 @@ SCRIPT = Path(__file__).parents[2] / "preflight.py"
 VARIABLE = "ABHINAYA_PREFLIGHT"  # off: no preflight
 
 
-def pass_or_stop(workflow: Any, configuration: dict) -> None:
+def run_or_stop(workflow: Any, configuration: dict) -> None:
     """Run preflight on the jobs that `workflow` (a `snakemake.workflow.Workflow`) is about to submit.
 
-    Jobs of an earlier run are looked for even without preflight: Snakemake has locked the folder by now, so whatever
-    still works there has lost its Snakemake. In a submitted job, which is a Snakemake, too, nothing is done.
+    Always checks for jobs of an earlier run: Snakemake has locked the folder, so jobs still running there are orphans.
+    Does nothing in submitted jobs, which run Snakemake, too.
 
     Raises:
-        WorkflowError: it found something wrong, which it has told by then; jobs of an earlier run.
+        WorkflowError: preflight failed, or jobs of an earlier run are still running.
     """
     if not workflow.is_main_process:
         return
@@ -44,13 +44,11 @@ def pass_or_stop(workflow: Any, configuration: dict) -> None:
         config.write_text(yaml.safe_dump(configuration, sort_keys=False))
         done = subprocess.run([_python(workflow), SCRIPT, "--config", config, "--jobs", jobs], stdout=sys.stderr)
     if done.returncode:
-        raise WorkflowError(
-            f"preflight failed, so no job was submitted; mend what it names above, or set {VARIABLE}=off"
-        )
+        raise WorkflowError(f"preflight failed, no job was submitted; fix the errors above, or set {VARIABLE}=off")
 
 
 def _python(workflow: Any) -> str:
-    """The interpreter that the jobs will have."""
+    """The Python interpreter of the jobs."""
     if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
         for job in workflow.dag.needrun_jobs():
             if job.conda_env:

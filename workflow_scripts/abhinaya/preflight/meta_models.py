@@ -1,7 +1,7 @@
-"""A system's classifier as an outline: every weight's name and shape on torch's `meta` device, and none of the numbers.
+"""Builds a system's model on torch's `meta` device: names and shapes of all weights, without values.
 
-Made from configuration files and tokenizers alone, in a second or two, by the code that builds the real one; so what
-that would refuse after hours in a queue (parts that do not belong together, settings beyond a model) is told here.
+Needs only configuration files and tokenizers and takes seconds. It uses the code that builds the real model, so parts
+that do not fit together and invalid settings are found before jobs wait in a queue.
 """
 
 import atexit
@@ -48,16 +48,16 @@ META = torch.device("meta")
 
 
 def classifier(settings: TrainedSystem, features: Path | None = None) -> Classifier:
-    """The classifier of a system.
+    """The classifier of a system on the meta device.
 
     Args:
-        features: a shard of cached features; Whisper and BEATs are then not looked at.
+        features: a shard of cached features; Whisper and BEATs are then not checked.
 
     Raises:
-        UserError: a part is of another kind, lacks a file, or does not belong to the others.
+        UserError: a part is of the wrong kind or incomplete, or does not fit the others.
     """
     encoder = settings.encoder
-    with _told():
+    with _no_warnings():
         if isinstance(settings, SpeechSystem):
             module = _speech(encoder)
         elif isinstance(settings, TextSystem):
@@ -66,24 +66,25 @@ def classifier(settings: TrainedSystem, features: Path | None = None) -> Classif
         else:
             module = salmonn(encoder, features)
         with META:
-            whole = Classifier(module, settings.head, [1] * len(CLASSES))
-        checkpoint.load_head(whole, getattr(module, "head", {}), settings)
-    return whole
+            model = Classifier(module, settings.head, [1] * len(CLASSES))
+        checkpoint.load_head(model, getattr(module, "head", {}), settings)
+    return model
 
 
-def answering(settings: SalmonnZeroShot, features: Path | None = None) -> SpeechLlm:
-    """The speech LLM that answers in words.
+def zero_shot(settings: SalmonnZeroShot, features: Path | None = None) -> SpeechLlm:
+    """The speech LLM of a zero-shot system on the meta device.
 
     Raises:
-        UserError: as `classifier`; its checkpoint is a classifier's.
+        UserError: as `classifier`; its checkpoint is that of a classifier.
     """
-    with _told():
-        found = salmonn(settings.encoder, features)
-    if found.head:
+    with _no_warnings():
+        model = salmonn(settings.encoder, features)
+    if model.head:
         raise UserError(
-            f"{settings.encoder.checkpoint}: fine-tuned as a classifier, answers nothing; give SALMONN's own"
+            f"{settings.encoder.checkpoint}: fine-tuned as a classifier, so it cannot generate text; use SALMONN's "
+            "own checkpoint"
         )
-    return found
+    return model
 
 
 def feature_widths(settings: FeatureSettings) -> dict[str, int]:
@@ -94,7 +95,7 @@ def feature_widths(settings: FeatureSettings) -> dict[str, int]:
     """
     if isinstance(settings, SalmonnFeatures):
         return widths(settings.encoder)
-    with _told():
+    with _no_warnings():
         build = _text if isinstance(settings, TextFeatures) else _speech
         return {"vectors": build(settings.encoder).width}
 
@@ -103,7 +104,7 @@ def widths(audio_encoder: AudioEncoder) -> dict[str, int]:
     """Of Whisper's vectors (`speech`) and BEATs' (`audio`).
 
     Raises:
-        UserError: a part is of another kind, or cut off.
+        UserError: a part is of the wrong kind or truncated.
     """
     return _widths(audio_encoder.model_dump_json())
 
@@ -120,27 +121,29 @@ def _widths(settings: str) -> dict[str, int]:
         max_seconds=audio_encoder.max_seconds,
         min_seconds=audio_encoder.min_seconds,
     )
-    with _told():
+    with _no_warnings():
         encoder = _speech(whisper)
         if not isinstance(encoder, speech.WhisperSpeechEncoder):
-            raise UserError(f"encoder {audio_encoder.whisper!r}: is no Whisper; name one for `audio_encoder.whisper`")
+            raise UserError(
+                f"encoder {audio_encoder.whisper!r}: not a Whisper model; use one for `audio_encoder.whisper`"
+            )
         if audio_encoder.beats.startswith(RANDOM):
             with META:
-                hears = beats.Beats(audio_encoder.beats_config)
+                audio = beats.Beats(audio_encoder.beats_config)
         else:
-            hears = beats.load(audio_encoder.beats)
-    return {"speech": encoder.width, "audio": hears.width}
+            audio = beats.load(audio_encoder.beats)
+    return {"speech": encoder.width, "audio": audio.width}
 
 
 def salmonn(settings: SalmonnEncoder, features: Path | None) -> SpeechLlm:
-    """SALMONN without its audio_encoder, checked against its checkpoint."""
-    found = files.read_metadata(features)["widths"] if features else widths(settings.audio_encoder)
-    reader = TextEncoder(
+    """SALMONN without its audio encoders, checked against its checkpoint."""
+    feature_widths = files.read_metadata(features)["widths"] if features else widths(settings.audio_encoder)
+    language_model = TextEncoder(
         model=settings.language_model, revision=settings.revision, layer=settings.layer, lora=settings.lora
     )
-    Prompt(_tokenizer(reader.model, reader.revision))
+    Prompt(_tokenizer(language_model.model, language_model.revision))
     with META:
-        encoder = SpeechLlm(None, found, _text(reader), [], settings)
+        encoder = SpeechLlm(None, feature_widths, _text(language_model), [], settings)
     if settings.checkpoint:
         trained = {name: weight for name, weight in encoder.named_parameters() if weight.requires_grad}
         _, encoder.head = pretrained_weights.load(settings.checkpoint, trained)
@@ -148,11 +151,11 @@ def salmonn(settings: SalmonnEncoder, features: Path | None) -> SpeechLlm:
 
 
 def chat(name: str, revision: str | None) -> None:
-    """Raise a `UserError` unless the tokenizer of a model that is to be asked knows how a chat is written."""
-    with _told():
+    """Raise a `UserError` unless the model's tokenizer has a chat template."""
+    with _no_warnings():
         tokenizer = _tokenizer(name, revision)
     if tokenizer.chat_template is None:
-        raise UserError(f"model {name!r}: its tokenizer has no chat template, so it answers nothing; name a chat model")
+        raise UserError(f"model {name!r}: its tokenizer has no chat template; use a chat model")
 
 
 def _speech(settings: SpeechEncoder) -> nn.Module:
@@ -191,20 +194,20 @@ def _tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerBase:
     with _loadable(name, "its tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(place, revision=revision or "main")
     pieces = set(tokenizer("some words", add_special_tokens=False)["input_ids"])
-    if not pieces - {tokenizer.unk_token_id}:  # transformers makes one without its files, and says nothing
-        raise UserError(f"model {name!r}: its tokenizer knows no words; get the tokenizer's files, too")
+    if not pieces - {tokenizer.unk_token_id}:  # transformers creates one even if files are missing
+        raise UserError(f"model {name!r}: its tokenizer has no vocabulary; download the tokenizer's files, too")
     return tokenizer
 
 
 def _place(name: str) -> str:
-    """Where configuration and tokenizer of a model are."""
+    """The folder of a model's configuration and tokenizer."""
     place = locate(name)
     return _unpacked(place, gguf_file(place)) if is_local(name) and gguf_file(place) else place
 
 
 @cache
 def _unpacked(folder: str, file: str) -> str:
-    """A folder with what a GGUF file holds beside the weights, until this process ends."""
+    """A temporary folder with the configuration and tokenizer of a GGUF file."""
     target = tempfile.TemporaryDirectory(prefix="preflight-")
     atexit.register(target.cleanup)
     with _loadable(f"{folder}/{file}", "it"):
@@ -219,12 +222,12 @@ def _loadable(name: str, what: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(f"model {name!r}: {what} cannot be loaded ({reason}); get the whole model again") from None
+        raise UserError(f"model {name!r}: {what} cannot be loaded ({reason}); download the model again") from None
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Without the warnings of loading numbers into an outline, which takes none."""
+def _no_warnings() -> Iterator[None]:
+    """Suppress the warnings about loading weights on the meta device."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

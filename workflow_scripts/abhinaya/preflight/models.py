@@ -1,4 +1,4 @@
-"""Are the models there, or to be had? Licences, tokens, and whole copies; what `--fetch` downloads."""
+"""Availability of models: licences, tokens, complete copies, and downloads for `--fetch`."""
 
 import shutil
 from dataclasses import dataclass
@@ -11,82 +11,81 @@ from abhinaya.pretrained import hub
 from abhinaya.runtime.errors import UserError
 
 GB = 10**9
-TOKENIZER = "tokenizer.json"  # without it faster-whisper asks the network for one
+TOKENIZER = "tokenizer.json"  # without it faster-whisper downloads one
 
 
 @dataclass(frozen=True)
-class Had:
-    """A model that can be had."""
+class Available:
+    """An available model."""
 
-    told: str
-    missing: int = 0  # bytes that are to be downloaded yet
+    message: str
+    missing: int = 0  # bytes still to download
 
 
-def language(name: str, revision: str | None, fetch: bool) -> Had:
-    """A model in transformers' layout, or in a GGUF file.
+def language(name: str, revision: str | None, fetch: bool) -> Available:
+    """Check a transformers model or a GGUF file.
 
     Args:
-        fetch: download what the local cache lacks.
+        fetch: download it if it is not in the local cache.
 
     Raises:
-        UserError: as `models.check_access`; what is to be downloaded does not fit.
+        UserError: as `hub.check_access`, or the download does not fit on the disk.
     """
     if hub.is_local(name):
         if not is_ctranslate2(hub.locate(name)):
             hub.check_access(name, revision)
-        return Had(f"whole, in {hub.locate(name)}")
+        return Available(f"complete, in {hub.locate(name)}")
     hub.check_access(name, revision)
-    if hub.whole_copy(name, revision):
-        return Had("whole, in the cache")
+    if hub.cached_folder(name, revision):
+        return Available("complete, in the cache")
     return _published(name, revision, fetch)
 
 
-def whisper(settings: Transcripts, fetch: bool) -> Had:
-    """The Whisper that transcribes, in CTranslate2's layout.
+def whisper(settings: Transcripts, fetch: bool) -> Available:
+    """Check the Whisper model for transcription, in CTranslate2's format.
 
     Raises:
-        UserError: absent, or not in that layout; as `language`.
+        UserError: it is missing or in another format, or as `language`.
     """
     if hub.is_local(settings.model) or Path(settings.model).is_dir():
         place = hub.locate(settings.model) if hub.is_local(settings.model) else settings.model
         if not is_ctranslate2(place):
             raise UserError(
-                f"transcripts.model {settings.model!r}: {place} has no model.bin beside a vocabulary; convert it for "
-                "CTranslate2, or name a size as `large-v3`"
+                f"transcripts.model {settings.model!r}: {place} has no model.bin and vocabulary; convert it for "
+                "CTranslate2, or use a published size such as `large-v3`"
             )
         if not Path(place, TOKENIZER).is_file():
             raise UserError(
-                f"transcripts.model {settings.model!r}: {place} has no {TOKENIZER}; copy it from the model it was "
-                "converted from"
+                f"transcripts.model {settings.model!r}: {place} has no {TOKENIZER}; copy it from the original model"
             )
-        return Had(f"whole, in {place}")
+        return Available(f"complete, in {place}")
     name = repository(settings.model)
     hub.check_access(name, None)
-    copy = hub.whole_copy(name, None)
+    copy = hub.cached_folder(name, None)
     if copy and is_ctranslate2(copy) and (copy / TOKENIZER).is_file():
-        return Had("whole, in the cache")
+        return Available("complete, in the cache")
     return _published(name, None, fetch)
 
 
 def file(path: str, kind: str) -> str:
-    """A checkpoint file of BEATs or SALMONN: its layout. Its numbers stay on disk.
+    """Check the format of a checkpoint file of BEATs or SALMONN, without loading its weights.
 
     Raises:
-        UserError: absent, cut off, or of something else.
+        UserError: it is missing, truncated or of another format.
     """
     from abhinaya.modeling.encoders.salmonn import beats, pretrained_weights
 
-    found = beats.load(path).state_dict() if kind == "BEATs" else pretrained_weights.read(path)
+    weights = beats.load(path).state_dict() if kind == "BEATs" else pretrained_weights.read(path)
     return (
-        f"{path}: a checkpoint of {kind}, {sum(weight.numel() for weight in found.values()) / 1e6:.1f} million weights"
+        f"{path}: checkpoint of {kind}, {sum(weight.numel() for weight in weights.values()) / 1e6:.1f} million weights"
     )
 
 
 def repository(name: str) -> str:
-    """The published name behind faster-whisper's short one, as `large-v3`.
+    """The published name for faster-whisper's short name, such as `large-v3`.
 
     Raises:
-        UserError: there is none.
+        UserError: the name is unknown.
     """
     from faster_whisper import utils
 
@@ -94,14 +93,14 @@ def repository(name: str) -> str:
         return name
     if name not in utils.available_models():
         raise UserError(
-            f"transcripts.model {name!r}: no size of Whisper; choose from {', '.join(utils.available_models())}, or "
-            "write a folder as ./folder"
+            f"transcripts.model {name!r}: not a size of Whisper; choose from {', '.join(utils.available_models())}, or "
+            "give a folder as ./folder"
         )
     return utils._MODELS[name]
 
 
 def is_ctranslate2(place: str | Path) -> bool:
-    from abhinaya.pretrained import ctranslate2  # late: it brings torch
+    from abhinaya.pretrained import ctranslate2  # imports torch
 
     return ctranslate2.is_ctranslate2(place)
 
@@ -110,21 +109,22 @@ def cache_folder() -> Path:
     return Path(constants.HF_HUB_CACHE)
 
 
-def _published(name: str, revision: str | None, fetch: bool) -> Had:
+def _published(name: str, revision: str | None, fetch: bool) -> Available:
     size = sum(hub.files(name, revision).values())
     if not fetch:
-        return Had(f"to be had; the first job downloads {size / GB:.1f} GB, or --fetch does", size)
+        return Available(f"not downloaded; the first job or --fetch downloads {size / GB:.1f} GB", size)
     free = shutil.disk_usage(existing(cache_folder())).free
     if size > free:
         raise UserError(
-            f"model {name!r}: {size / GB:.1f} GB, but {cache_folder()} has {free / GB:.1f} GB left; free some, or set "
-            "HF_HOME to a folder that has it"
+            f"model {name!r}: {size / GB:.1f} GB, but {cache_folder()} has {free / GB:.1f} GB free; free disk space, "
+            "or "
+            "set HF_HOME to another disk"
         )
     hub.fetch(name, revision)
-    return Had(f"downloaded, {size / GB:.1f} GB")
+    return Available(f"downloaded, {size / GB:.1f} GB")
 
 
 def existing(path: Path) -> Path:
-    """`path`, or the nearest folder above it that is there."""
+    """`path`, or its nearest existing parent folder."""
     path = path.expanduser().absolute()
     return next(folder for folder in (path, *path.parents) if folder.exists())

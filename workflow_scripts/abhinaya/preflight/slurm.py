@@ -1,6 +1,6 @@
-"""Would SLURM take the jobs? Each kind is submitted as Snakemake's plugin would, with `--test-only`.
+"""Checks with SLURM: each kind of job is submitted like Snakemake's plugin does, with `--test-only`.
 
-And does an earlier run's job still work here? A killed Snakemake leaves its jobs behind, and would start twins of them.
+Also finds jobs of a killed Snakemake that still run, which a new run would duplicate.
 """
 
 import logging
@@ -15,24 +15,24 @@ from types import SimpleNamespace
 from abhinaya.preflight.plan import Job, Slurm
 from abhinaya.runtime.errors import UserError
 
-SECONDS = 60  # for sbatch to answer
-BEFORE = re.compile(r"^(?:sbatch: )?(?:(?:error|fatal|allocation failure|Batch job submission failed): )*")
+TIMEOUT = 60  # seconds for SLURM's commands
+PREFIX = re.compile(r"^(?:sbatch: )?(?:(?:error|fatal|allocation failure|Batch job submission failed): )*")
 LIMIT = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")  # days-hours:minutes:seconds
-OURS = re.compile("(rule|group)_")  # what the plugin comments a job with
+COMMENT = re.compile("(rule|group)_")  # the comment that the plugin gives to jobs
 LOG = logging.getLogger(__name__)
 
 
 class Resources(dict):
-    """A job's resources as the plugin reads them, by key or as attributes."""
+    """A job's resources, accessible by key or as attributes, as the plugin does."""
 
     __getattr__ = dict.__getitem__
 
 
-def kinds(jobs: list[Job], slurm: Slurm) -> Iterator[tuple[str, list[str]]]:
-    """A name and sbatch's command line for each different one that `jobs` need.
+def commands(jobs: list[Job], slurm: Slurm) -> Iterator[tuple[str, list[str]]]:
+    """A name and the sbatch command for each distinct command of `jobs`.
 
     Raises:
-        UserError: the file with the partitions is none.
+        UserError: the file of partitions is invalid.
     """
     from snakemake_interface_common.exceptions import WorkflowError
 
@@ -41,92 +41,92 @@ def kinds(jobs: list[Job], slurm: Slurm) -> Iterator[tuple[str, list[str]]]:
         try:
             command = tuple(_command(job, slurm))
         except (WorkflowError, OSError, TypeError, KeyError) as error:
-            raise UserError(f"{job.name} cannot be submitted ({error}); correct the profile") from None
+            raise UserError(f"{job.name}: sbatch command failed ({error}); correct the profile") from None
         if command not in seen:
             seen.add(command)
             yield job.name, list(command)
 
 
 def accounting(job: Job) -> None:
-    """Look for the command with which Snakemake's plugin finds or checks a job's account; it submits none without.
+    """Check for the command that Snakemake's plugin needs to find or check a job's account.
 
     Raises:
         UserError: the command is missing.
     """
     command = "sacctmgr" if job.resources.get("slurm_account") else "sacct"
     if not shutil.which(command):
-        raise UserError(f"no {command} on this machine, which Snakemake's SLURM plugin needs; install SLURM's clients")
+        raise UserError(f"{command} not found, which Snakemake's SLURM plugin needs; install SLURM's clients")
 
 
 def test_only(command: list[str]) -> str:
-    """Ask SLURM whether it would take a job; what it was asked for.
+    """Test with SLURM whether a job would be accepted; return the requested resources.
 
     Raises:
-        UserError: SLURM refuses it, or does not answer, and why.
+        UserError: SLURM rejects it or does not respond.
     """
-    done = _answer(*command, "--test-only", "--wrap=:")
-    said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    done = _run(*command, "--test-only", "--wrap=:")
+    output = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     if done.returncode:
-        reason = "; ".join(BEFORE.sub("", line) for line in said) or f"exit status {done.returncode}"
+        reason = "; ".join(PREFIX.sub("", line) for line in output) or f"exit status {done.returncode}"
         raise UserError(
-            f"refused, {reason} (asked: {_asked(command)}); lower its `resources`, or correct the "
+            f"rejected: {reason} (requested: {_requested(command)}); lower its `resources`, or correct the "
             "profile's partitions, account or gpu_model"
         )
-    limit = longest(command)  # a cluster that does not enforce it would let the job wait for ever
+    limit = max_minutes(command)  # on clusters that do not enforce it, the job would wait forever
     if limit and int(command[command.index("-t") + 1]) > limit:
         raise UserError(
-            f"asks for more than the {limit} minutes of its partition (asked: {_asked(command)}); lower `runtime`, or "
-            "name a partition for longer jobs"
+            f"exceeds the {limit} minutes of its partition (requested: {_requested(command)}); lower `runtime`, or "
+            "use a partition for longer jobs"
         )
-    return _asked(command)
+    return _requested(command)
 
 
 def orphans(folder: Path) -> None:
-    """Look for jobs of the user that Snakemake has submitted from `folder`.
+    """Check for running jobs of the user that Snakemake submitted from `folder`.
 
     Raises:
-        UserError: there are some, or SLURM does not answer.
+        UserError: there are some, or SLURM does not respond.
     """
-    found = [line.split("|", 2) for line in ask("squeue", "--me", "--noheader", "--format=%A|%Z|%k") if "|" in line]
-    left = [number for number, place, comment in found if OURS.match(comment) and Path(place) == folder]
-    if left:
+    jobs = [line.split("|", 2) for line in run("squeue", "--me", "--noheader", "--format=%A|%Z|%k") if "|" in line]
+    running = [number for number, place, comment in jobs if COMMENT.match(comment) and Path(place) == folder]
+    if running:
         raise UserError(
-            f"jobs of an earlier run still work here: {', '.join(left)}; wait until `squeue` lists them no more, or "
-            f"cancel them first: scancel {' '.join(left)}"
+            f"jobs of an earlier run are still running: {', '.join(running)}; wait until they end, or "
+            f"cancel them: scancel {' '.join(running)}"
         )
 
 
-def longest(command: list[str]) -> int | None:
-    """Minutes that the partition of an sbatch command allows; None: any, or no partition is named."""
+def max_minutes(command: list[str]) -> int | None:
+    """The time limit in minutes of an sbatch command's partition; None: no limit or no partition."""
     if "-p" not in command:
         return None
-    (told,) = ask("sinfo", "--noheader", "--format=%l", "--partition", command[command.index("-p") + 1])[:1] or [""]
-    found = LIMIT.fullmatch(told.strip())
-    if not found:
+    (limit,) = run("sinfo", "--noheader", "--format=%l", "--partition", command[command.index("-p") + 1])[:1] or [""]
+    match = LIMIT.fullmatch(limit.strip())
+    if not match:
         return None
-    days, hours, minutes, _ = (int(part or 0) for part in found.groups())
+    days, hours, minutes, _ = (int(part or 0) for part in match.groups())
     return (days * 24 + hours) * 60 + minutes
 
 
-def ask(*command: str) -> list[str]:
-    """What one of SLURM's commands prints, in lines.
+def run(*command: str) -> list[str]:
+    """The output lines of a SLURM command.
 
     Raises:
-        UserError: it fails or does not answer.
+        UserError: it failed or does not respond.
     """
-    done = _answer(*command)
+    done = _run(*command)
     if done.returncode:
-        raise UserError(f"{command[0]} failed ({' '.join(done.stderr.split())}); see whether `sinfo` answers")
+        raise UserError(f"{command[0]} failed ({' '.join(done.stderr.split())}); check that `sinfo` works")
     return done.stdout.splitlines()
 
 
-def _answer(*command: str) -> subprocess.CompletedProcess[str]:
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+        return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
     except FileNotFoundError:
-        raise UserError(f"no {command[0]} on this machine; start from one that has SLURM") from None
+        raise UserError(f"{command[0]} not found; run on a machine with SLURM") from None
     except subprocess.TimeoutExpired:
-        raise UserError(f"no answer within {SECONDS} s; see whether `sinfo` answers") from None
+        raise UserError(f"no response within {TIMEOUT} s; check that `sinfo` works") from None
 
 
 def _command(job: Job, slurm: Slurm) -> list[str]:
@@ -138,12 +138,12 @@ def _command(job: Job, slurm: Slurm) -> list[str]:
     from snakemake_executor_plugin_slurm.submit_string import get_submit_command
     from snakemake_executor_plugin_slurm.utils import set_gres_string
 
-    asked = SimpleNamespace(name=job.name, threads=job.threads, resources=Resources(job.resources))
+    request = SimpleNamespace(name=job.name, threads=job.threads, resources=Resources(job.resources))
     partition = job.resources.get("slurm_partition")
     if not partition and slurm.partitions:
-        partition = get_best_partition(read_partition_file(Path(slurm.partitions)), asked, LOG)
+        partition = get_best_partition(read_partition_file(Path(slurm.partitions)), request, LOG)
     if not partition and shutil.which("sinfo"):
-        partition = get_default_partition(asked, LOG)
+        partition = get_default_partition(request, LOG)
     account = job.resources.get("slurm_account")
     parameters = {
         "run_uuid": "preflight",
@@ -154,10 +154,10 @@ def _command(job: Job, slurm: Slurm) -> list[str]:
         "workdir": None,
     }
     settings = SimpleNamespace(requeue=False, no_requeue=False, qos=slurm.qos, reservation=None)
-    return shlex.split(get_submit_command(asked, parameters, settings=settings) + set_gres_string(asked))
+    return shlex.split(get_submit_command(request, parameters, settings=settings) + set_gres_string(request))
 
 
-def _asked(command: list[str]) -> str:
-    """The part of a command line that says what is asked for."""
+def _requested(command: list[str]) -> str:
+    """The part of a command with the requested resources."""
     start = next((index for index, word in enumerate(command) if word == "--comment"), -2) + 2
     return " ".join(command[start:])

@@ -1,4 +1,4 @@
-"""Whisper's encoder out of a CTranslate2 model, the layout that WhisperX and faster-whisper read.
+"""Reading Whisper's encoder from a CTranslate2 model, the format of WhisperX and faster-whisper.
 
 The file `model.bin` (format version 6): u32 version, string spec, u32 revision, u32 count, then for each tensor its
 name, u8 rank, u32 dimensions, u8 type, u32 bytes, data. A string is u16 length and that many bytes, the last a NUL.
@@ -33,7 +33,7 @@ def whisper_encoder(folder: str | Path) -> WhisperEncoder:
     """transformers' Whisper encoder (float32) with the weights of a CTranslate2 folder.
 
     Raises:
-        UserError: the file is cut off, of another version, quantised, or not a Whisper model.
+        UserError: the file is truncated, of another version, quantised, or not a Whisper model.
     """
     tensors = _tensors(folder)
     config = _architecture(tensors, folder)
@@ -42,11 +42,11 @@ def whisper_encoder(folder: str | Path) -> WhisperEncoder:
         encoder.load_state_dict(_renamed(tensors, config.d_model, config.encoder_layers), strict=True)
         return encoder
     except (KeyError, RuntimeError):  # a tensor is missing or has another shape
-        raise _foreign(folder) from None
+        raise _not_whisper(folder) from None
 
 
 def architecture(folder: str | Path) -> WhisperConfig:
-    """That of the encoder; no weights are read.
+    """The encoder's configuration; reads no weights.
 
     Raises:
         UserError: as `whisper_encoder`.
@@ -58,19 +58,19 @@ def _tensors(folder: str | Path) -> dict[str, np.ndarray]:
     path = Path(folder, "model.bin")
     tensors = {name: value for name, value in _read(path).items() if name.startswith("encoder/")}
     if any(name.endswith("/weight") and value.dtype not in FLOATS for name, value in tensors.items()):
-        raise UserError(f"{path}: quantised weights cannot be trained on; give a float16 or float32 conversion")
+        raise UserError(f"{path}: quantised weights cannot be trained; use a float16 or float32 conversion")
     return tensors
 
 
-def _foreign(folder: str | Path) -> UserError:
-    return UserError(f"{Path(folder, 'model.bin')}: not a Whisper model; give a folder that faster-whisper can read")
+def _not_whisper(folder: str | Path) -> UserError:
+    return UserError(f"{Path(folder, 'model.bin')}: not a Whisper model; use a folder that faster-whisper can read")
 
 
 def _architecture(tensors: dict[str, np.ndarray], folder: str | Path) -> WhisperConfig:
     try:
         return _shapes(tensors)
     except KeyError:
-        raise _foreign(folder) from None
+        raise _not_whisper(folder) from None
 
 
 def _shapes(tensors: dict[str, np.ndarray]) -> WhisperConfig:
@@ -87,7 +87,7 @@ def _shapes(tensors: dict[str, np.ndarray]) -> WhisperConfig:
 
 
 def _renamed(tensors: dict[str, np.ndarray], width: int, layers: int) -> dict[str, Tensor]:
-    """CTranslate2's names and fused projections as transformers has them."""
+    """Convert CTranslate2's names and fused projections to those of transformers."""
 
     def tensor(name: str) -> Tensor:
         return torch.from_numpy(tensors[f"encoder/{name}"].astype(np.float32))
@@ -107,14 +107,14 @@ def _renamed(tensors: dict[str, np.ndarray], width: int, layers: int) -> dict[st
             state[f"{new}.self_attn.out_proj.{part}"] = tensor(f"{old}/self_attention/linear_1/{part}")
             state[f"{new}.fc1.{part}"] = tensor(f"{old}/ffn/linear_0/{part}")
             state[f"{new}.fc2.{part}"] = tensor(f"{old}/ffn/linear_1/{part}")
-        for part, ours in NORM.items():
-            state[f"{new}.self_attn_layer_norm.{ours}"] = tensor(f"{old}/self_attention/layer_norm/{part}")
-            state[f"{new}.final_layer_norm.{ours}"] = tensor(f"{old}/ffn/layer_norm/{part}")
+        for part, target in NORM.items():
+            state[f"{new}.self_attn_layer_norm.{target}"] = tensor(f"{old}/self_attention/layer_norm/{part}")
+            state[f"{new}.final_layer_norm.{target}"] = tensor(f"{old}/ffn/layer_norm/{part}")
     return state
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    """All tensors of a `model.bin`, mapped rather than read."""
+    """All tensors of a `model.bin`, memory-mapped."""
     try:
         with path.open("rb") as file:
             version = _number(file, "I")
@@ -123,7 +123,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             _string(file), _number(file, "I")
             return dict(_tensor(file) for _ in range(_number(file, "I")))
     except (struct.error, ValueError, KeyError, UnicodeDecodeError):
-        raise UserError(f"{path}: cut off or not a CTranslate2 model; copy it again") from None
+        raise UserError(f"{path}: truncated or not a CTranslate2 model; copy it again") from None
 
 
 def _tensor(file: BinaryIO) -> tuple[str, np.ndarray]:
@@ -136,7 +136,7 @@ def _tensor(file: BinaryIO) -> tuple[str, np.ndarray]:
     if size != type_.itemsize * math.prod(shape):
         raise ValueError(f"{name}: {size} bytes for the shape {shape}")
     mapped = np.memmap(file, type_, "r", start, tuple(shape))
-    file.seek(start + size)  # mapping moves to the end
+    file.seek(start + size)  # memmap moves the position
     return name, mapped
 
 

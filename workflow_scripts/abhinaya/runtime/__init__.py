@@ -1,4 +1,4 @@
-"""What every job needs and no other package knows of: files, errors, locks, signals, processes, devices.
+"""Files, errors, locks, signals, processes and devices.
 
-Nothing here knows of speech, emotions or the configuration.
+The lowest package: it does not depend on speech, emotions or the configuration.
 """

@@ -1,6 +1,6 @@
-"""Text from elsewhere, such as names of files, on the screen."""
+"""Printing text from outside, such as file names, on a terminal."""
 
 
 def printable(text: str) -> str:
-    """`text` in one line; what does not print, or steers a terminal, is spelt out as in Python's strings."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+    """`text` in one line; control and other non-printable characters are escaped as in Python strings."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -1,4 +1,4 @@
-"""A user's mistake is told in one line; a traceback is kept for our own."""
+"""User errors are printed as one line; tracebacks are kept for bugs."""
 
 import os
 import sys
@@ -6,22 +6,22 @@ from collections.abc import Callable
 
 
 class UserError(Exception):
-    """What is wrong (file, row or key) and how to mend it, in one line."""
+    """One line: what is wrong, where (file, row or key), and how to fix it."""
 
 
-def tell(line: str) -> None:
-    """Print a line to standard error, also when nobody reads it: what ends a job may end its log first."""
+def print_line(line: str) -> None:
+    """Print a line to standard error; a closed pipe is no error, since a job's log may end before the job."""
     try:
         print(line, file=sys.stderr, flush=True)
     except BrokenPipeError:
-        # What is still buffered would fail again when Python ends, and replace the exit status by 120.
+        # Else flushing the buffer at exit would fail again and change the exit status to 120.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a command line's `main`; print a `UserError` as one line and leave with status 1."""
+    """Run a command line's `main`; print a `UserError` as one line and exit with status 1."""
     try:
         main()
     except UserError as error:
-        # A worker process of torch's loader passes an error on as text, after its traceback.
+        # A worker of torch's DataLoader re-raises an error with its traceback in the message.
         sys.exit(f"error: {str(error).rpartition(f'{UserError.__name__}: ')[2].strip()}")

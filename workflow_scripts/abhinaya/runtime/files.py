@@ -20,15 +20,15 @@ import pyarrow.parquet as pq
 
 from abhinaya.runtime.errors import UserError
 
-FLUSHES = 8  # at once
+MAX_FLUSHES = 8  # concurrent
 
 
 @contextmanager
 def atomic(target: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `target`; rename it to `target` when the block ends well, else remove it.
+    """Yield a temporary path beside `target`; rename it to `target` if the block succeeds, else remove it.
 
     Raises:
-        UserError: `target` cannot be made or replaced; what the block itself raises passes unchanged.
+        UserError: `target` cannot be written; exceptions of the block itself pass unchanged.
     """
     target = Path(target)
     with _writable(target):
@@ -40,54 +40,54 @@ def atomic(target: str | Path) -> Iterator[Path]:
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; results are for the group to read
+        temporary.chmod(0o666 & ~umask)  # mkstemp creates private files; apply the umask instead
         with _writable(target):
             put_in_place(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def put_in_place(made: Path, target: Path) -> None:
-    """Rename `made`, a finished file or folder beside `target`, to it: a power cut leaves all of it or nothing.
+def put_in_place(source: Path, target: Path) -> None:
+    """Flush the complete file or folder `source` and rename it to `target`, both on the same file system.
 
-    A rename alone may reach the disk before the content does.
+    After a power cut, `target` is either complete or unchanged. A rename alone may reach the disk before the content.
 
     Raises:
-        OSError: as `flush`; `target` cannot be replaced.
+        OSError: `flush` failed, or `target` cannot be replaced.
     """
-    flush(made)
-    os.replace(made, target)
+    flush(source)
+    os.replace(source, target)
     _flush(target.parent)
 
 
 def flush(path: Path) -> None:
-    """Wait until a file, or a folder with all that is in it, is on the disk.
+    """Wait until a file, or a folder with its whole content, is on the disk.
 
     Raises:
-        OSError: the disk is full or fails, which network file systems tell only now.
+        OSError: the disk is full or failed; network file systems report this only here.
     """
     paths = [path, *path.rglob("*")]
-    with ThreadPoolExecutor(FLUSHES) as pool:  # many at once take about as long as one
+    with ThreadPoolExecutor(MAX_FLUSHES) as pool:  # concurrent flushes take about as long as one
         list(pool.map(_flush, paths))
 
 
 def check_targets(targets: Iterable[Path], read: Iterable[Path] = ()) -> None:
-    """Tell before long work that a file cannot be written in the end, or would replace one that is read.
+    """Check, before a long computation, that its output files can be written and replace none of its inputs.
 
     Raises:
-        UserError: a target is one of `read`, or another target, or a folder; its folder cannot be written in.
+        UserError: a target is one of `read`, a duplicate or a folder, or its folder is not writable.
     """
-    taken = {os.path.realpath(path): "is read, and would be replaced" for path in read}
+    taken = {os.path.realpath(path): "is also an input" for path in read}
     for target in targets:
         place = os.path.realpath(target)
         if place in taken:
             raise UserError(f"{target}: {taken[place]}; write to another file")
-        taken[place] = "is written already"
+        taken[place] = "is given twice"
         if os.path.isdir(place):
-            raise UserError(f"{target}: a folder; name a file to write")
+            raise UserError(f"{target}: is a folder; give a file name")
         parent = next(folder for folder in target.absolute().parents if os.path.exists(folder))
         if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-            raise UserError(f"{target}: cannot be written ({parent} is no folder to write in); write to another file")
+            raise UserError(f"{target}: cannot be written ({parent} is not a writable folder); write to another file")
 
 
 def write_text(text: str, target: str | Path) -> None:
@@ -96,7 +96,7 @@ def write_text(text: str, target: str | Path) -> None:
 
 
 def write_json(value: object, target: str | Path) -> None:
-    """Write indented JSON; NaN becomes null, which is what JSON has for it."""
+    """Write indented JSON; NaN becomes null."""
     write_text(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n", target)
 
 
@@ -104,28 +104,28 @@ def read_json(path: str | Path) -> dict:
     """Read a JSON object.
 
     Raises:
-        UserError: absent, or no JSON object.
+        UserError: the file is missing or is not a JSON object.
     """
     try:
-        found = json.loads(existing(path).read_text(encoding="utf-8"))
+        value = json.loads(existing(path).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); make it again") from None
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: not a JSON object, but {reprlib.repr(found)}; make it again")
-    return found
+        raise UserError(f"{path}: not JSON ({error}); recreate it") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: not a JSON object, but {reprlib.repr(value)}; recreate it")
+    return value
 
 
 def write_csv(table: pd.DataFrame, target: str | Path) -> None:
     texts = table.select_dtypes(exclude=["number", "bool"])
-    returns = any(texts[name].astype(str).str.contains("\r", regex=False).any() for name in texts)
+    has_carriage_return = any(texts[name].astype(str).str.contains("\r", regex=False).any() for name in texts)
     # Python 3.11 leaves a carriage return unquoted, and a reader ends the row there.
-    quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
+    quoting = csv.QUOTE_NONNUMERIC if has_carriage_return else csv.QUOTE_MINIMAL
     with atomic(target) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n", quoting=quoting)
 
 
 def write_parquet(table: pd.DataFrame, schema: pa.Schema, target: str | Path, metadata: dict | None = None) -> None:
-    """Write `table` with exactly the columns of `schema`; `metadata` travels as JSON under the key ``abhinaya``."""
+    """Write `table` with exactly the columns of `schema`; `metadata` is stored as JSON under the key ``abhinaya``."""
     table = table.reindex(columns=schema.names)
     arrow = pa.Table.from_pandas(table, schema=schema, preserve_index=False)
     if metadata is not None:
@@ -135,10 +135,10 @@ def write_parquet(table: pd.DataFrame, schema: pa.Schema, target: str | Path, me
 
 
 def read_metadata(path: str | Path) -> dict:
-    """The metadata that `write_parquet` stored; empty for a file from elsewhere.
+    """The metadata that `write_parquet` stored; empty for files written by other software.
 
     Raises:
-        UserError: absent, or not Parquet.
+        UserError: the file is missing or is not Parquet.
     """
     with parquet_errors(existing(path)):
         stored = (pq.read_schema(path).metadata or {}).get(b"abhinaya")
@@ -147,11 +147,11 @@ def read_metadata(path: str | Path) -> dict:
 
 @contextmanager
 def parquet_errors(path: str | Path) -> Iterator[None]:
-    """Raise a `UserError` that names `path` when the block cannot read it as Parquet."""
+    """Convert Parquet and I/O errors of the block to a `UserError` that names `path`."""
     try:
         yield
     except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]}); make it again") from None
+        raise UserError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]}); recreate it") from None
 
 
 def _flush(path: Path) -> None:
@@ -165,29 +165,29 @@ def _flush(path: Path) -> None:
 
 @contextmanager
 def _writable(target: Path) -> Iterator[None]:
-    """Raise a `UserError` with the reason why the file system refuses `target`."""
+    """Convert an `OSError` of the block to a `UserError` that names `target`."""
     try:
         yield
     except OSError as error:
         raise UserError(
-            f"{target}: cannot be written ({error.strerror}); give another path, or make its folder one to write in"
+            f"{target}: cannot be written ({error.strerror}); write to another path, or make its folder writable"
         ) from None
 
 
 def existing(path: str | Path) -> Path:
-    """`path`, which must be a file.
+    """`path`, which must be an existing file.
 
     Raises:
-        UserError: it is none.
+        UserError: it is not.
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: no such file; make it first or correct the path")
+        raise UserError(f"{path}: file not found; create it or correct the path")
     return path
 
 
 def _plain(value: object) -> object:
-    """Numpy scalars and NaN as JSON's own types."""
+    """`value` with numpy types and NaN converted to JSON types."""
     convert: dict[type, Callable] = {np.ndarray: np.ndarray.tolist}
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}

@@ -1,11 +1,11 @@
-"""Keeping back what libraries say at each start about themselves."""
+"""Suppressing start-up messages of third-party libraries."""
 
 import logging
 import warnings
 
 
 def whisperx() -> None:
-    """To be called before WhisperX is imported; its warnings and errors stay."""
+    """Call before importing WhisperX. Warnings and errors are still logged."""
     import whisperx
 
     whisperx.setup_logging("warning")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from abhinaya.runtime.errors import UserError, tell
+from abhinaya.runtime.errors import UserError, print_line
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def alone(path: Path, at_work: str) -> Iterator[None]:
     except Timeout:
         raise UserError(f"{path.parent}: {at_work}") from None
     except OSError as error:  # some cluster file systems have no locks
-        tell(f"{path.parent}: no lock ({error.strerror}); see that no other job works here")
+        print_line(f"{path.parent}: no lock ({error.strerror}); see that no other job works here")
     try:
         yield
     finally:

@@ -1,8 +1,7 @@
-"""Snakemake's handler of SIGTERM, mended.
+"""Patch of Snakemake's SIGTERM handler, which can deadlock (still in 9.27.1, the newest version).
 
-Snakemake takes a lock in it, up to the newest, 9.27.1. A handler runs in the midst of whatever it interrupts, and where
-that holds the lock already, as it does for minutes while it waits for the output of a job that has ended, Snakemake
-hangs for ever: a cancelled job of SLURM's left it behind.
+The handler acquires a lock. If the interrupted code already holds it, as Snakemake does for minutes while it waits for
+the output of a finished job, the process hangs forever and survives the cancellation of its SLURM job.
 """
 
 from functools import wraps
@@ -14,11 +13,11 @@ from snakemake import __version__
 from abhinaya.runtime.errors import UserError
 
 
-def mend() -> None:
-    """Have the handler wait for its lock in a thread of its own, so that whoever holds it can go on.
+def patch() -> None:
+    """Run the handler in a separate thread, so that the code that holds the lock can continue.
 
     Raises:
-        UserError: this Snakemake has its handler elsewhere.
+        UserError: this version of Snakemake has no such handler.
     """
     try:
         from snakemake.scheduling.job_scheduler import JobScheduler
@@ -26,15 +25,15 @@ def mend() -> None:
         handle = JobScheduler.exit_gracefully
     except (ImportError, AttributeError) as error:
         raise UserError(
-            f"Snakemake {__version__} lacks the handler of SIGTERM that "
-            f"abhinaya/runtime/snakemake_sigterm.py mends ({error}); install "
-            "the version in envs/requirements.in, or remove `sigterm.mend` from rules/common.smk if upstream is mended"
+            f"Snakemake {__version__}: the SIGTERM handler that abhinaya/runtime/snakemake_sigterm.py patches was not "
+            f"found ({error}); install the version in envs/requirements.in, or remove `snakemake_sigterm.patch` from "
+            "rules/common.smk if upstream has fixed it"
         ) from None
-    if hasattr(handle, "__wrapped__"):  # mended already
+    if hasattr(handle, "__wrapped__"):  # already patched
         return
 
     @wraps(handle)
-    def beside(*arguments: Any) -> None:
+    def in_thread(*arguments: Any) -> None:
         Thread(target=handle, args=arguments, daemon=True).start()
 
-    JobScheduler.exit_gracefully = beside
+    JobScheduler.exit_gracefully = in_thread

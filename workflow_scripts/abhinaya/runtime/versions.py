@@ -1,4 +1,4 @@
-"""Which software made a result."""
+"""Software versions that are recorded with a result."""
 
 import subprocess
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from abhinaya import __version__
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
-    """Versions of this project (with its git revision) and of the `packages` that decide a result."""
+    """Versions of this project (with its git revision) and of `packages`."""
     here = Path(__file__).parent
     try:
         described = subprocess.run(

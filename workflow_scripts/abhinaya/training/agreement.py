@@ -22,7 +22,7 @@ class Agreement:
     be made and called in all processes, equally often; one process alone shares nothing and learns at once.
     """
 
-    def __init__(self, noted: signals.Noted) -> None:
+    def __init__(self, noted: signals.SignalRecorder) -> None:
         self.noted = noted
         several = distributed.is_initialized() and distributed.get_world_size() > 1
         # Of its own, for NCCL has no CPU numbers, and no other communication may come in between.

@@ -32,7 +32,7 @@ from abhinaya.modeling.checkpoint import WEIGHTS, load_weights
 from abhinaya.modeling.classifier import Classifier
 from abhinaya.modeling.losses import ClassLoss
 from abhinaya.runtime import files, signals
-from abhinaya.runtime.errors import UserError, tell
+from abhinaya.runtime.errors import UserError, print_line
 from abhinaya.training import resume
 from abhinaya.training.agreement import Agreement, Stopped
 from abhinaya.training.metrics import scores
@@ -209,7 +209,7 @@ class Loop:
         self.epochs.append({"epoch": epoch + 1, **losses, **measured, **times})
         if self.processes.is_main_process:
             self.bar.clear()
-            tell(
+            print_line(
                 f"epoch {epoch + 1}/{self.training.epochs}  loss {loss:.4f}  validation loss {validation_loss:.4f}  "
                 f"macro-F1 {measured['macro_f1']:.4f}  ({seconds:.1f} s)"
             )
@@ -273,7 +273,7 @@ class Loop:
             collate_fn=collate,
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
-            worker_init_fn=signals.outlive,
+            worker_init_fn=signals.ignore_in_worker,
         )
 
 

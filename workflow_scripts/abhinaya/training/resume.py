@@ -21,7 +21,7 @@ from abhinaya.modeling.checkpoint import WEIGHTS, save_weights
 from abhinaya.modeling.classifier import Classifier
 from abhinaya.pretrained.hub import source_digests
 from abhinaya.runtime import files
-from abhinaya.runtime.errors import UserError, tell
+from abhinaya.runtime.errors import UserError, print_line
 
 FINGERPRINT = "fingerprint.json"
 OPTIMIZER, STATE = "optimizer.pt", "state.json"  # beside the weights
@@ -54,7 +54,7 @@ def checkpoint_of(task: dict[str, str], checkpoints: Path) -> Path | None:
         raise UserError(f"{checkpoints}: holds other files than checkpoints; name a new or empty folder")
     if not record.is_file() or files.read_json(record) != task:
         if record.is_file():
-            tell(f"{checkpoints}: checkpoints of other settings or data; starting afresh")
+            print_line(f"{checkpoints}: checkpoints of other settings or data; starting afresh")
             shutil.rmtree(checkpoints)
         files.write_json(task, record)
     for folder in (*checkpoints.glob("checkpoint-*"), *checkpoints.glob(".checkpoint-*")):

@@ -24,7 +24,7 @@ from abhinaya.modeling.checkpoint import build, check_replaceable, parameters, s
 from abhinaya.modeling.precision import autocast
 from abhinaya.runtime import signals
 from abhinaya.runtime.devices import claim
-from abhinaya.runtime.errors import UserError, tell
+from abhinaya.runtime.errors import UserError, print_line
 from abhinaya.training import metrics, resume
 from abhinaya.training.agreement import Agreement, Stopped
 from abhinaya.training.fsdp import shard
@@ -82,15 +82,15 @@ def train(
     remarks = left_out + [f"{split}: {remark}" for split, part in data.items() for remark in part.remarks]
     if processes.is_main_process:
         if checkpoint:
-            tell(f"resuming from {checkpoint}")
+            print_line(f"resuming from {checkpoint}")
         for remark in remarks:
-            tell(remark)
+            print_line(remark)
     if settings.encoder.frozen:
         data["train"].seed = None  # the middle of longer clips, as in a feature cache
     if settings.training.fsdp and processes.num_processes > 1:
         shard(classifier, device)
     elif settings.training.fsdp:
-        tell("training.fsdp: no effect, for one process alone keeps all weights")
+        print_line("training.fsdp: no effect, for one process alone keeps all weights")
     loop = Loop(
         classifier,
         losses.build(settings.loss, counts),
@@ -153,7 +153,7 @@ def _processes(device: torch.device) -> PartialState:
 
 def _run(loop: Loop) -> None:
     """Train to the end, or leave at a signal with the status that a shell has for it."""
-    with signals.Noted() as noted:
+    with signals.SignalRecorder() as noted:
         try:
             loop.run(Agreement(noted))
             return
@@ -161,5 +161,7 @@ def _run(loop: Loop) -> None:
             number = stopped.number
             loop.processes.wait_for_everyone()  # torchrun ends the others as soon as one is gone
     if loop.processes.is_main_process:
-        tell(f"stopped by {signal.Signals(number).name}; start again to go on from step {loop.step} of {loop.steps}")
+        print_line(
+            f"stopped by {signal.Signals(number).name}; start again to go on from step {loop.step} of {loop.steps}"
+        )
     sys.exit(128 + number)

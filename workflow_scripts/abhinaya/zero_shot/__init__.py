@@ -1,4 +1,4 @@
-"""Stage 3b: labels utterances with a language model that was not trained for it.
+"""Stage 3b: zero-shot labelling with language models.
 
-The paper's T1 (LLaMA-3.3-70B, served by vLLM, reads transcripts) and its SALMONN zero-shot row (listens to speech).
+The paper's T1 (LLaMA-3.3-70B on transcripts, served by vLLM) and its zero-shot SALMONN (on speech).
 """

@@ -1,4 +1,4 @@
-"""Sending chat requests to a server: so many at once, with retries; what is refused, and what stops everything."""
+"""Sending chat requests to a server: concurrency, retries, rate limits, rejected requests and fatal errors."""
 
 import asyncio
 import json
@@ -19,30 +19,30 @@ from abhinaya.zero_shot import prompts
 from abhinaya.zero_shot.server import HEADERS, Backend
 from abhinaya.zero_shot.tasks import Request
 
-RETRIES = 6  # by openai's client, after 0.5, 1, 2, 4, 8 and 8 s, or when Retry-After says so (up to 2 minutes)
-PAUSE = 20.0  # seconds that all wait when the server still limits the rate; limits are mostly so many a minute
-PATIENCE = 600.0  # seconds of that without an answer, until it is given up: such a limit is none of minutes
-PROBES = 3  # texts tried until one is answered: one alone may be what a content filter refuses
+MAX_RETRIES = 6  # by openai's client, after 0.5, 1, 2, 4, 8 and 8 s, or as Retry-After says (up to 2 minutes)
+RATE_LIMIT_PAUSE = 20.0  # seconds for all requests after a rate limit; limits are mostly per minute
+MAX_RATE_LIMITED = 600.0  # seconds without a response before giving up
+MAX_PROBES = 3  # texts tried first; a single one may be rejected by a content filter
 KEY_REFUSED = (401, 403)
 REQUEST_REFUSED = (400, 413, 422)
 
 
 class NoResponse(Exception):
-    """The server gives no answer, however often it is asked."""
+    """The server does not respond, also after retries."""
 
 
-class Limited(NoResponse):
+class RateLimited(NoResponse):
     """The server limits the rate of requests."""
 
 
 class Refused(Exception):
-    """The server will not answer this one request."""
+    """The server rejects this request."""
 
 
 class Client(openai.AsyncOpenAI):
-    """openai's client without what it takes from the environment for OpenAI's own servers.
+    """openai's client without headers from environment variables, which are meant for OpenAI's servers.
 
-    It would send OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS to whichever server is asked.
+    It would send OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS to any server.
     """
 
     default_headers = HEADERS
@@ -50,13 +50,13 @@ class Client(openai.AsyncOpenAI):
 
 @dataclass
 class ChatClient:
-    """Asks one server, `concurrency` requests at once.
+    """Sends up to `concurrency` concurrent requests to one server.
 
     Args:
-        body: the fields of a request's request, apart from the model.
-        keep: takes each answer (keys: columns of `answers.RESPONSES`) when it comes.
-        refuse: takes each request that the server will not answer, and the reason.
-        answered: whether it has answered before, so that key and way of asking are right.
+        body: the fields of a request, except the model.
+        keep: called with each response (keys: columns of `response_store.RESPONSES`).
+        refuse: called with each rejected request and the reason.
+        answered: whether the server has responded before, so that key and settings are valid.
     """
 
     backend: Backend
@@ -68,23 +68,23 @@ class ChatClient:
     request_seconds: int
     answered: bool
     place: str = field(init=False)
-    _resume: float = field(default=0.0, init=False)  # monotonic time until which all wait
-    _limited: float | None = field(default=None, init=False)  # since when the server limits the rate
+    _resume: float = field(default=0.0, init=False)  # monotonic time until which all requests wait
+    _limited: float | None = field(default=None, init=False)  # start of the rate limit
 
     def __post_init__(self) -> None:
         self.place = f"endpoint {self.backend.url}" if self.settings.endpoint else "vLLM"
 
     async def ask(self, requests: Sequence[Request]) -> None:
-        """Ask `requests`; the shortest goes ahead alone, unless it is known that the server takes such requests.
+        """Send `requests`; first a single short one, unless the server has responded before.
 
         Raises:
-            UserError: the key or the way of asking is refused.
-            NoResponse: retries did not help; what came before is kept.
+            UserError: the key or the requests are rejected.
+            NoResponse: the server does not respond after retries; earlier responses are kept.
         """
         async with self._client() as client:
             if not self.answered:
-                tried = await self._probe(client, requests)
-                requests = [request for request in requests if request not in tried]
+                probed = await self._probe(client, requests)
+                requests = [request for request in requests if request not in probed]
             waiting = iter(requests)
             count = min(self.concurrency, len(requests))
             workers = [asyncio.create_task(self._work(client, waiting)) for _ in range(count)]
@@ -96,87 +96,87 @@ class ChatClient:
                 await asyncio.gather(*workers, return_exceptions=True)
 
     def without_key(self, message: object) -> str:
-        """`message` in one line of at most 300 characters, the key struck out."""
+        """`message` in one line of at most 300 characters, with the key removed."""
         line = " ".join(str(message).split())
         return (line.replace(self.backend.key, "…") if self.backend.key else line)[:300]
 
     def _client(self) -> Client:
-        for name in ("openai", "httpx2", "httpcore2"):  # whatever OPENAI_LOG says: no transcripts, no headers in a log
+        for name in ("openai", "httpx2", "httpcore2"):  # despite OPENAI_LOG: no transcripts and headers in logs
             logging.getLogger(name).setLevel(logging.WARNING)
         return Client(
             base_url=self.backend.url,
-            api_key=self.backend.key or "none",  # or else it takes OPENAI_API_KEY, which is not meant for this server
-            max_retries=RETRIES,
+            api_key=self.backend.key or "none",  # else OPENAI_API_KEY would be sent to this server
+            max_retries=MAX_RETRIES,
             timeout=self.request_seconds,
-            # A proxy that the environment names is not for our own server on loopback.
+            # No proxy from the environment for a server on loopback.
             http_client=openai.DefaultAsyncHttpxClient(trust_env=self.settings.endpoint is not None),
         )
 
     async def _work(self, client: Client, waiting: Iterator[Request]) -> None:
         for request in waiting:
             try:
-                self.keep(request, await self._patiently(client, request))
+                self.keep(request, await self._send_patiently(client, request))
             except Refused as error:
                 self.refuse(request, str(error))
 
     async def _probe(self, client: Client, requests: Sequence[Request]) -> list[Request]:
-        """Ask one request, or others where the first is refused; those that were tried.
+        """Send one request, or further ones if it is rejected; return those that were sent.
 
         Raises:
-            UserError: all are refused, or the answer lacks what is needed.
+            UserError: all are rejected, or the response is incomplete.
         """
         by_text = {request.text: request for request in requests}
         texts = sorted(by_text, key=len)
-        chosen = [by_text[texts[number * len(texts) // PROBES]] for number in range(PROBES)]
+        chosen = [by_text[texts[number * len(texts) // MAX_PROBES]] for number in range(MAX_PROBES)]
         refused: dict[Request, str] = {}
         for request in dict.fromkeys(chosen):
             try:
-                row = await self._patiently(client, request)
+                row = await self._send_patiently(client, request)
             except Refused as error:
                 refused[request] = str(error)
                 continue
             if self.settings.prompt.mode == "scored" and row["letters"] is None:
-                fix = "set `prompt: {mode: word}` or ask another"
-                raise UserError(f"{self.place}: tells no log-probabilities; {fix}")
+                fix = "set `prompt: {mode: word}` or use another server"
+                raise UserError(f"{self.place}: returns no log-probabilities; {fix}")
             self.keep(request, row)
             for each, reason in refused.items():
                 self.refuse(each, reason)
             return [request, *refused]
         keys = "`endpoint.url`, `endpoint.parameters` or `prompt`" if self.settings.endpoint else "`prompt` or `server`"
         reason = next(iter(refused.values()))
-        raise UserError(f"{self.place}: refuses the requests ({reason}); correct {keys}")
+        raise UserError(f"{self.place}: rejects the requests ({reason}); correct {keys}")
 
-    async def _patiently(self, client: Client, request: Request) -> dict:
-        """As `_answer`; while the server limits the rate all wait together, and go on."""
+    async def _send_patiently(self, client: Client, request: Request) -> dict:
+        """As `_send`; while the server limits the rate, all requests wait and are then repeated."""
         while True:
             await asyncio.sleep(max(0.0, self._resume - time.monotonic()))
             try:
-                row = await self._answer(client, request)
-            except Limited as error:
+                row = await self._send(client, request)
+            except RateLimited as error:
                 now = time.monotonic()
                 if self._limited is None:
                     self._limited = now
-                if now - self._limited >= PATIENCE:
+                if now - self._limited >= MAX_RATE_LIMITED:
                     raise
                 if not self._resume:
-                    print(f"{self.place}: limits the rate ({error}); going on as it allows", file=sys.stderr)
-                self._resume = now + PAUSE
+                    print(f"{self.place}: rate limit ({error}); continuing more slowly", file=sys.stderr)
+                self._resume = now + RATE_LIMIT_PAUSE
             else:
                 self._limited, self.answered = None, True
                 return row
 
-    async def _answer(self, client: Client, request: Request) -> dict:
-        """The answer to `request` as a row of `answers.RESPONSES`.
+    async def _send(self, client: Client, request: Request) -> dict:
+        """The response to `request` as a row of `response_store.RESPONSES`.
 
         Raises:
-            Refused: the server will not answer this request.
+            Refused: the server rejects this request.
             NoResponse, UserError: as `ask`.
         """
         body = self.body(request)
         headers = None if self.backend.key else {"Authorization": openai.Omit()}
         begin, requested_at = time.monotonic(), datetime.now(UTC).isoformat()
         try:
-            # Not its own method for chats, which would read the answer as if it were always OpenAI's.
+            # Not the client's chat method, which would parse the response as OpenAI's own format.
             response = await client.post(
                 "/chat/completions",
                 cast_to=httpx2.Response,
@@ -184,12 +184,12 @@ class ChatClient:
                 options={"headers": headers} if headers else {},
             )
         except openai.APIStatusError as error:
-            raise self._judged(error) from None
+            raise self._error_for(error) from None
         except openai.APIConnectionError as error:
-            reason = self.without_key(error.__cause__ or error) or "no answer in time"
+            reason = self.without_key(error.__cause__ or error) or "timeout"
             if self.settings.endpoint and not self.answered and isinstance(error.__cause__, httpx2.ConnectError):
-                fix = "correct `endpoint.url` or start it"
-                raise UserError(f"{self.place}: nobody answers there ({reason}); {fix}") from None
+                fix = "correct `endpoint.url` or start the server"
+                raise UserError(f"{self.place}: connection failed ({reason}); {fix}") from None
             raise NoResponse(reason) from None
         return {
             "request": request.key,
@@ -201,19 +201,19 @@ class ChatClient:
         }
 
     def _read(self, reply: str, options: int) -> dict:
-        """What a reply says, null where a server leaves it out or says it in its own way."""
+        """Parse a response; missing or non-standard fields are null."""
         try:
-            said = json.loads(reply)
+            content = json.loads(reply)
         except ValueError:
-            said = None
-        match said:
+            content = None
+        match content:
             case {"choices": [{"message": dict(message)} as choice, *_]}:
-                usage = said.get("usage")
-            case _:  # a page of HTML, or an error of a server behind the server
-                raise Refused(self.without_key(f"no answer of chat completions: {reply}"))
+                usage = content.get("usage")
+            case _:  # such as HTML, or an error of an upstream server
+                raise Refused(self.without_key(f"not a chat completion: {reply}"))
         listed = _listed(choice.get("logprobs"))
         return {
-            "model": _text(said.get("model")),
+            "model": _text(content.get("model")),
             "answer": _text(message.get("content")),
             "finish_reason": _text(choice.get("finish_reason")),
             "letters": None if listed is None else json.dumps(prompts.option_logprobs(listed, options)),
@@ -221,8 +221,8 @@ class ChatClient:
             "generated_tokens": _count(usage, "completion_tokens"),
         }
 
-    def _judged(self, error: openai.APIStatusError) -> Exception:
-        """What a status that retries did not change means."""
+    def _error_for(self, error: openai.APIStatusError) -> Exception:
+        """The exception for an HTTP status that persisted after retries."""
         message = error.body.get("message") if isinstance(error.body, dict) else None
         reason = f"HTTP {error.status_code}: {self.without_key(message or error)}"
         endpoint = self.settings.endpoint
@@ -230,19 +230,19 @@ class ChatClient:
             return Refused(reason)
         if error.status_code in KEY_REFUSED:
             if endpoint and endpoint.key_variable:
-                fix = f"put a valid one in {endpoint.key_variable} (`endpoint.key_variable`)"
+                fix = f"set {endpoint.key_variable} (`endpoint.key_variable`) to a valid key"
             else:
-                fix = "name the environment variable that holds it in `endpoint.key_variable`"
-            return UserError(f"{self.place}: refuses the key ({reason}); {fix}")
+                fix = "set `endpoint.key_variable` to the environment variable with the key"
+            return UserError(f"{self.place}: rejects the key ({reason}); {fix}")
         if error.status_code == 429:
-            return Limited(reason)
+            return RateLimited(reason)
         if error.status_code in (408, 409) or error.status_code >= 500:
             return NoResponse(reason)
-        return UserError(f"{self.place}: refuses the requests ({reason}); correct `model` or `endpoint.url`")
+        return UserError(f"{self.place}: rejects the requests ({reason}); correct `model` or `endpoint.url`")
 
 
 def _text(value: Any) -> str | None:
-    """A text, which may come in parts; what UTF-8 cannot hold (half of a character) becomes a request mark."""
+    """A string, possibly given in parts; invalid UTF-8 (half a character) becomes a question mark."""
     match value:
         case str():
             return value.encode(errors="replace").decode()
@@ -258,7 +258,7 @@ def _count(usage: Any, name: str) -> int | None:
 
 
 def _listed(logprobs: Any) -> list[tuple[str, float]] | None:
-    """The likeliest tokens in the place of the first one, and their log-probabilities; None where none are told."""
+    """The most probable first tokens with log-probabilities; None if missing."""
     match logprobs:
         case {"content": [{"top_logprobs": [_, *_] as top}, *_]}:
             return [(each["token"], float(each["logprob"])) for each in top if _is_token(each)]

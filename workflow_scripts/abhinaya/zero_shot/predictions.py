@@ -1,4 +1,4 @@
-"""What becomes of the answers of a language model that labels without training, whether it reads or hears."""
+"""Predictions and response tables of zero-shot systems."""
 
 import reprlib
 import sys
@@ -20,10 +20,10 @@ AUDIT = pa.schema(
     [
         pa.field(schemas.KEY, pa.string(), nullable=False),
         ("split", pa.string()),
-        ("text", pa.string()),  # the transcript as it was; null for a model that hears
-        ("status", pa.string()),  # one of STATUSES; all but the first got the fallback
+        ("text", pa.string()),  # the original transcript; null for a speech LLM
+        ("status", pa.string()),  # one of STATUSES; all but the first have the fallback label
         ("EmoClass", pa.string()),
-        ("answer", pa.string()),  # raw; in scored mode the words of the letters, for each order of the options
+        ("answer", pa.string()),  # raw; in scored mode the emotions of the letters, for each order of the options
         ("reason", pa.string()),  # of a refusal
         ("cut", pa.bool_()),  # longer than `max_characters`
         *[(column, pa.float64()) for column in schemas.PROBABILITIES],
@@ -35,15 +35,15 @@ AUDIT = pa.schema(
 def check_fallback(fallback: str, classes: Sequence[str]) -> None:
     """Raise a `UserError` unless `fallback` is one of the corpus's `classes`."""
     if fallback not in classes:
-        raise UserError(f"fallback {fallback!r}: none of the corpus's classes {', '.join(classes)}; set one")
+        raise UserError(f"fallback {fallback!r}: not a class of the corpus; choose from {', '.join(classes)}")
 
 
-def check_labelled(outcomes: Sequence[LabellingResult], asked: str, fix: str) -> None:
-    """Raise a `UserError` where there are outcomes, but no label: what was `asked` about, and the `fix`."""
+def check_labelled(outcomes: Sequence[LabellingResult], items: str, fix: str) -> None:
+    """Raise a `UserError` if none of the `items` has a label; `fix` says how to fix it."""
     if outcomes and not any(outcome.status == "labelled" for outcome in outcomes):
         ((answer, count),) = Counter(outcome.answer or outcome.reason for outcome in outcomes).most_common(1)
         raise UserError(
-            f"none of the {len(outcomes)} {asked} could be labelled; the commonest answer, {count} times, is "
+            f"none of {len(outcomes)} {items} could be labelled; the most frequent response ({count} times) is "
             f"{reprlib.repr(answer)}; {fix}"
         )
 
@@ -51,7 +51,7 @@ def check_labelled(outcomes: Sequence[LabellingResult], asked: str, fix: str) ->
 def audited(
     rows: pd.DataFrame, outcomes: Sequence[LabellingResult], cut: Sequence[bool], fallback: str
 ) -> pd.DataFrame:
-    """The table `AUDIT` of `rows` (`FileName`, `split`, `text`), given what became of each, and whether it was cut."""
+    """The table `AUDIT` of `rows` (`FileName`, `split`, `text`), with the results, and whether it was truncated."""
     values = np.array([one_hot(fallback) if each.probabilities is None else each.probabilities for each in outcomes])
     values = values.reshape(len(rows), len(CLASSES))
     table = rows[[schemas.KEY, "split", "text"]].reset_index(drop=True)
@@ -71,18 +71,20 @@ def predicted(audit: pd.DataFrame) -> pd.DataFrame:
 
 
 def counted(audit: pd.DataFrame, speed: float | None) -> dict[str, int]:
-    """How many rows have each status; tells it, and the speed in labels/s, on a closing line."""
-    found = Counter(audit["status"])
-    told = ", ".join(f"{found[status]} {status}" for status in STATUSES)
-    print(f"{told}; {'nothing to ask' if speed is None else f'{speed:.1f} labels/s'}", file=sys.stderr)
-    return {status: found[status] for status in STATUSES}
+    """Count the rows of each status; print the counts and the speed in labels/s."""
+    counts = Counter(audit["status"])
+    text = ", ".join(f"{counts[status]} {status}" for status in STATUSES)
+    print(f"{text}; {'all from stored responses' if speed is None else f'{speed:.1f} labels/s'}", file=sys.stderr)
+    return {status: counts[status] for status in STATUSES}
 
 
 def fallback_notes(counts: dict[str, int], fallback: str) -> list[str]:
-    """What got the fallback, in a sentence for a reader of the scores, if anything did."""
-    kinds = {"empty": "empty transcript", "unparsable": "unparsable answer", "refused": "refused request"}
-    told = [f"{counts[status]} {name}{'s' * (counts[status] != 1)}" for status, name in kinds.items() if counts[status]]
-    if not told:
+    """A sentence about utterances with the fallback label, if any."""
+    kinds = {"empty": "empty transcript", "unparsable": "unparsable response", "refused": "refused request"}
+    parts = [
+        f"{counts[status]} {name}{'s' * (counts[status] != 1)}" for status, name in kinds.items() if counts[status]
+    ]
+    if not parts:
         return []
     verb = "was" if sum(counts[status] for status in kinds) == 1 else "were"
-    return [f"{prompts.listed(told, 'and')} {verb} labelled {EMOTIONS[fallback]}, the fallback."]
+    return [f"{prompts.listed(parts, 'and')} {verb} labelled {EMOTIONS[fallback]}, the fallback."]

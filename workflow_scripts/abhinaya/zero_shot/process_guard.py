@@ -1,12 +1,12 @@
-"""Run a command; end it and all its descendants when whoever started it is gone.
+"""Run a command; end it and all its descendants when the starting process ends.
 
     python -m abhinaya.zero_shot.process_guard COMMAND…
 
-The starter holds the write end of a pipe that is this program's standard input. However the starter ends, SIGKILL
-included, the kernel closes that pipe: then the command's process group gets SIGTERM and, after a grace, SIGKILL. vLLM
-needs it: when its API server is killed, its engine and its workers, which share the group, live on and keep the GPUs.
+The starter holds the write end of a pipe, which is this program's standard input. When the starter ends, even by
+SIGKILL, the kernel closes the pipe: the command's process group gets SIGTERM and, after a grace period, SIGKILL.
+Without this, vLLM's engine and workers would keep running and keep the GPUs when its API server is killed.
 
-Imports nothing but the standard library, so that it starts at once and runs as `python guard.py` too.
+Imports only the standard library, so that it starts fast and runs as a script.
 """
 
 import argparse
@@ -19,57 +19,59 @@ import subprocess
 import sys
 import time
 
-GRACE = 10.0  # seconds from SIGTERM to SIGKILL
-POLL = 0.1  # seconds
+GRACE_SECONDS = 10.0  # from SIGTERM to SIGKILL
+POLL_SECONDS = 0.1
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 def main() -> int:
-    """Run the command of the command line; its exit status, 128 + n if signal n ended it (as in a shell)."""
+    """Run the given command; return its exit status, or 128 + n if it was ended by signal n."""
     parser = argparse.ArgumentParser(prog="guard", description="run a command until standard input is closed")
-    parser.add_argument("--grace", type=float, default=GRACE, metavar="SECONDS", help="from SIGTERM to SIGKILL")
-    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="what to run, and its arguments")
-    options = parser.parse_args()
-    if not options.command:
+    parser.add_argument("--grace", type=float, default=GRACE_SECONDS, metavar="SECONDS", help="from SIGTERM to SIGKILL")
+    parser.add_argument(
+        "command", nargs=argparse.REMAINDER, metavar="COMMAND", help="command to run, with its arguments"
+    )
+    args = parser.parse_args()
+    if not args.command:
         parser.error("give a COMMAND")
     signals = _catch()
-    # Orphans become ours to reap: unreaped they count as left, and in a container process 1 may reap nobody.
+    # Adopt orphans: they must be reaped to disappear, which process 1 in a container may not do.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     try:
-        # A session of its own: Ctrl-C in the starter's terminal is for the starter, whose end then closes the pipe.
-        leader = subprocess.Popen(options.command, stdin=subprocess.DEVNULL, start_new_session=True)
+        # New session: Ctrl-C in the terminal reaches only the starter, whose end closes the pipe.
+        leader = subprocess.Popen(args.command, stdin=subprocess.DEVNULL, start_new_session=True)
     except OSError as error:
-        print(f"error: {options.command[0]}: cannot be run ({error.strerror})", file=sys.stderr)
+        print(f"error: {args.command[0]}: cannot be executed ({error.strerror}); correct the command", file=sys.stderr)
         return 127
     while leader.poll() is None and not signals and not _closed(sys.stdin.fileno()):
         pass
-    _end(leader, options.grace)
+    _end(leader, args.grace)
     return leader.returncode if leader.returncode >= 0 else 128 - leader.returncode
 
 
 def _catch() -> list[int]:
-    """The signals that arrive from now on, also those that the starter ignores (`nohup`, a shell's background job).
+    """Collect the signals received from now on, including those that the starter ignores (`nohup`, background jobs).
 
-    The guard has a session of its own, so a terminal that closes does not reach it: a signal here is meant for it.
+    The guard has its own session, so signals of a closing terminal do not reach it.
     """
-    arrived: list[int] = []
+    received: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: arrived.append(number))
-    return arrived
+        signal.signal(number, lambda number, _: received.append(number))
+    return received
 
 
-def _closed(lifeline: int) -> bool:
-    """Whether the other end of the pipe is closed; waits a moment for that. What is written to it is dropped."""
-    readable, _, _ = select.select([lifeline], [], [], POLL)
-    return bool(readable) and not os.read(lifeline, 4096)
+def _closed(pipe: int) -> bool:
+    """Whether the other end of the pipe is closed; waits briefly. Data written to it is discarded."""
+    readable, _, _ = select.select([pipe], [], [], POLL_SECONDS)
+    return bool(readable) and not os.read(pipe, 4096)
 
 
 def _end(leader: subprocess.Popen, grace: float) -> None:
-    """End what is left of the group, which outlives its leader."""
+    """End the remaining processes of the group, which may outlive its leader."""
     deadline = time.monotonic() + grace
     left = _signal(leader, signal.SIGTERM)
     while left and time.monotonic() < deadline:
-        time.sleep(POLL)
+        time.sleep(POLL_SECONDS)
         left = _signal(leader, 0)
     if left:
         _signal(leader, signal.SIGKILL)
@@ -77,7 +79,7 @@ def _end(leader: subprocess.Popen, grace: float) -> None:
 
 
 def _signal(leader: subprocess.Popen, number: int) -> bool:
-    """Send a signal to the group (0 sends none); False when nobody is left in it."""
+    """Send a signal to the group (0 sends none); return False if the group is empty."""
     _reap(leader)
     try:
         os.killpg(leader.pid, number)
@@ -87,7 +89,7 @@ def _signal(leader: subprocess.Popen, number: int) -> bool:
 
 
 def _reap(leader: subprocess.Popen) -> None:
-    """Take the exit statuses of those of the group who have ended and are our children."""
+    """Reap the group's terminated processes that are children of this one."""
     with contextlib.suppress(ChildProcessError):
         while (ended := os.waitpid(-leader.pid, os.WNOHANG))[0]:
             if ended[0] == leader.pid:

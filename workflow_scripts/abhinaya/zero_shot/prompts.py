@@ -1,4 +1,4 @@
-"""What a language model is asked, and how its answers are read. Pure: no file, no network."""
+"""Prompts, and parsing of responses. No file or network access."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -8,12 +8,12 @@ import numpy as np
 from abhinaya.config.zero_shot import ScoredPrompt, WordPrompt
 from abhinaya.labels import EMOTIONS
 
-PAPER_ORDER = "HASNCDUF"  # in which the authors' T1 prompt lists the emotions
+PAPER_ORDER = "HASNCDUF"  # order of the emotions in the authors' T1 prompt
 OPTIONS = "ABCDEFGH"
-FLOOR = 1e-6  # below this a probability is noise, and dividing by it would be too
-LEAST = 0.1  # of all options together: a model that is less inclined to answer by a letter has not answered
+FLOOR = 1e-6  # smaller probabilities are noise, also as divisors
+MIN_MASS = 0.1  # minimum total probability of the options; below it the model has not answered with a letter
 
-# What a chat template or a tokenizer could take for a control token, and characters that are none to see.
+# Characters of control tokens in chat templates and tokenizers, and invisible characters.
 HARMLESS = str.maketrans("<>[]|", "()()/") | dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], " ")
 
 FAMILIES = {
@@ -31,7 +31,7 @@ NEGATION = re.compile(
     r"\b(not|no|non|un|nor|neither|none|never|without|cannot|hardly|barely|unlikely|absence|lack\w*|"
     r"\w+n['’]t|(is|are|was|were|do|does|did|ca|could|wo|would|should)nt)\b"
 )
-# "I'm happy to help", "I fear that the sentence is missing": the assistant's own feelings, not the speaker's.
+# "I'm happy to help", "I fear that the sentence is missing": the assistant's feelings, not the speaker's.
 OWN_FEELING = re.compile(
     r"\b(i|we)(['’](m|d|ll|re))?( (am|are|will|would|be|feel|do|so|very|really))* "
     rf"({'|'.join(NAMED)})\b|\bhappy to\b"
@@ -39,24 +39,23 @@ OWN_FEELING = re.compile(
 
 
 def sanitised(text: str, max_characters: int) -> tuple[str, bool]:
-    """`text` as it is sent, and whether it was cut to `max_characters`.
+    """`text` as it is sent, and whether it was truncated to `max_characters`.
 
-    A transcript is data. Chat templates mark who speaks by tokens as ``<|im_end|>``, ``</s>`` or ``[INST]``, which a
-    server may recognise inside a message as well; whoever is transcribed could so end the user's turn and start
-    another. Their characters ``< > [ ] |`` become ``( ) ( ) /``: plain words remain. Line breaks, which could imitate
-    further lines of the prompt, and other white space become single blanks.
+    Protects against prompt injection by transcripts. Chat templates use control tokens such as ``<|im_end|>``, ``</s>``
+    or ``[INST]``, which a server may also interpret inside a message. Their characters ``< > [ ] |`` are replaced by
+    ``( ) ( ) /``. Line breaks, which could imitate lines of the prompt, and other white space become single spaces.
     """
     plain = " ".join(text.translate(HARMLESS).split())
     return plain[:max_characters].rstrip(), len(plain) > max_characters
 
 
 def says_something(text: str) -> bool:
-    """Whether there is a letter or a digit in `text`; white space and punctuation alone say nothing."""
+    """Whether there is a letter or a digit in `text`; white space and punctuation do not count."""
     return any(character.isalnum() for character in text)
 
 
 def orders(classes: Sequence[str], count: int) -> list[tuple[str, ...]]:
-    """`count` cyclic shifts of `classes`, spread evenly; as many as there are classes at most."""
+    """`count` cyclic shifts of `classes`, evenly spaced; at most the number of classes."""
     size = len(classes)
     count = min(count, size)
     shifts = [number * size // count for number in range(count)]
@@ -64,22 +63,22 @@ def orders(classes: Sequence[str], count: int) -> list[tuple[str, ...]]:
 
 
 def words(classes: Sequence[str]) -> list[str]:
-    """The emotions' words in the paper's order."""
+    """The names of the emotions in the paper's order."""
     return [EMOTIONS[letter] for letter in PAPER_ORDER if letter in classes]
 
 
 def listed(items: Sequence[str], last: str) -> str:
-    """The items as English lists them, with the word `last` before the last one."""
+    """The items as an English list, with the word `last` before the last one."""
     if len(items) < 3:
         return f" {last} ".join(items)
     return f"{', '.join(items[:-1])}, {last} {items[-1]}"
 
 
 def messages(prompt: WordPrompt | ScoredPrompt, order: Sequence[str], text: str) -> list[dict[str, str]]:
-    """The chat that asks for the emotion of `text`; the options are the classes in `order`, lettered from A.
+    """The chat messages for `text`; the options are the classes in `order`, lettered from A.
 
-    Placeholders are replaced in one pass, so that braces in a transcript are never looked at. A system message that
-    is empty is left out: some models have none.
+    Placeholders are replaced in one pass, so braces in a transcript are never interpreted. An empty system message is
+    omitted, since some models support none.
     """
     values = {
         "{count}": str(len(order)),
@@ -92,57 +91,57 @@ def messages(prompt: WordPrompt | ScoredPrompt, order: Sequence[str], text: str)
 
 
 def parse(answer: str | None, classes: Sequence[str]) -> str | None:
-    """The class that free text names, or None: unparsable.
+    """The class named in free text, or None if it is unparsable.
 
-    Never a guess. None where two emotions are named or none, one that is not among `classes`, anything is negated, or
-    the model speaks of its own feelings. What a reasoning model thinks before it answers does not count.
+    Never guesses: returns None if not exactly one emotion is named, if it is not in `classes`, if there is a negation,
+    or if the model writes about its own feelings. The reasoning of reasoning models is ignored.
     """
-    said = re.sub(r"<think>.*?(</think>|$)", " ", (answer or "").casefold(), flags=re.DOTALL)
-    said = said.rpartition("</think>")[2]  # some templates open the block themselves
-    tokens = re.findall(r"[^\W\d_]+(?:['’-][^\W\d_]+)*", said)
-    found = {NAMED[token] for token in tokens if token in NAMED}
+    response = re.sub(r"<think>.*?(</think>|$)", " ", (answer or "").casefold(), flags=re.DOTALL)
+    response = response.rpartition("</think>")[2]  # some templates open the block
+    tokens = re.findall(r"[^\W\d_]+(?:['’-][^\W\d_]+)*", response)
+    letters = {NAMED[token] for token in tokens if token in NAMED}
     plain = " ".join(tokens)
-    if len(found) != 1 or NEGATION.search(plain) or OWN_FEELING.search(plain):
+    if len(letters) != 1 or NEGATION.search(plain) or OWN_FEELING.search(plain):
         return None
-    (letter,) = found
+    (letter,) = letters
     return letter if letter in classes else None
 
 
 def option_logprobs(tokens: Iterable[tuple[str, float]], count: int) -> dict[str, float]:
     """Log-probabilities of the first `count` option letters among the listed `tokens` (token, log-probability).
 
-    Tokens that differ by blanks only ("A", " A") are one option: their probabilities add up.
+    The probabilities of tokens that differ only in white space ("A", " A") are added.
     """
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for token, logprob in tokens:
         option = token.strip()
         if len(option) == 1 and option in OPTIONS[:count]:
-            with np.errstate(invalid="ignore"):  # NaN stays NaN: `answered` tells
-                found[option] = float(np.logaddexp(found.get(option, -np.inf), logprob))
-    return found
+            with np.errstate(invalid="ignore"):  # NaN stays NaN; see `answered`
+                values[option] = float(np.logaddexp(values.get(option, -np.inf), logprob))
+    return values
 
 
 def probabilities(logprobs: dict[str, float], order: Sequence[str], classes: Sequence[str]) -> np.ndarray:
-    """(classes,) probabilities in the order of `classes`; 0 for an option that was not listed."""
+    """(classes,) probabilities in the order of `classes`; 0 for missing options."""
     by_class = {c: np.exp(logprobs.get(option, -np.inf)) for option, c in zip(OPTIONS, order, strict=False)}
     return np.array([by_class[c] for c in classes])
 
 
 def answered(scores: np.ndarray) -> bool:
-    """Whether the model answers by a letter in each order, given its probabilities (orders, classes).
+    """Whether the model answers with a letter in each order, from its probabilities (orders, classes).
 
-    Where the options together are unlikely, the order among them is noise: normalised, it would be a guess.
+    If the options have a low total probability, their ratios are noise.
     """
     mass = scores.sum(-1)
-    return bool((np.isfinite(mass) & (mass >= LEAST)).all())
+    return bool((np.isfinite(mass) & (mass >= MIN_MASS)).all())
 
 
 def corrected(scores: np.ndarray, prior: np.ndarray | None) -> np.ndarray:
-    """Probabilities (…, classes) from `scores` (…, orders, classes), freed from what the prompt alone makes likely.
+    """Probabilities (…, classes) from `scores` (…, orders, classes), corrected for the prior given by the prompt alone.
 
     Contextual calibration (Zhao et al. 2021, "Calibrate Before Use", arXiv:2102.09690, W = diag(p_cf)^-1, b = 0): the
-    scores of each order are divided by `prior` (orders, classes), those of texts without content in the same order,
-    and normalised; then the mean over the orders is taken. Without a prior it is the plain mean.
+    scores of each order are divided by `prior` (orders, classes), those of content-free texts in the same order, and
+    normalised; then averaged over the orders. Without a prior it is the mean.
     """
     kept = np.maximum(scores, FLOOR) / (1.0 if prior is None else np.maximum(prior, FLOOR))
     mean = (kept / kept.sum(-1, keepdims=True)).mean(-2)

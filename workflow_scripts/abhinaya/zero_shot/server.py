@@ -1,4 +1,4 @@
-"""A server that answers OpenAI's chat completions: a vLLM that the job starts for itself, or one that is there."""
+"""Servers with OpenAI's chat completions API: a vLLM server started by the job, or an existing endpoint."""
 
 import http.client
 import importlib.util
@@ -25,52 +25,52 @@ from abhinaya.runtime.errors import UserError
 from abhinaya.zero_shot import process_guard
 from abhinaya.zero_shot.vllm_args import HOST, SERVED, command, environment, is_for_gpus, version
 
-PORTS = 5  # ports tried
-FAILURES = 5  # internal errors of a server that stays up, until it is given up
-POLL = 1.0  # seconds
-MOST = 300  # characters of a reason
+MAX_PORTS = 5  # ports to try
+MAX_FAILURES = 5  # internal errors of a running server before giving up
+POLL_SECONDS = 1.0
+MAX_REASON = 300  # characters
 REASON = re.compile(r"\b(?:\w*(?:Error|Exception)|error): .+|Value error, .+|^\w*(?:Error|Exception)$")
-PLAIN = re.compile(r"[A-Z_][A-Z0-9_]*")  # as variables are named, and keys are not
+VARIABLE_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")  # unlike an API key
 HARMLESS = re.compile(r"\b(?:DEBUG|INFO|WARNING)\b")
-HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}  # apart from the key
-NO_REASON = "root cause"  # what vLLM's server says of its dead engine: see the root cause above
+HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}  # except the key
+NO_REASON = "root cause"  # in vLLM's message that only refers to an earlier error
 
 
 class Backend(Protocol):
-    """A server that answers OpenAI's chat completions."""
+    """A server with OpenAI's chat completions API."""
 
-    url: str  # base address, …/v1; another one after a restart
+    url: str  # base URL, …/v1; changes after a restart
     key: str | None  # never logged, never in repr
-    model: str  # its name for the model
-    software: str  # what answers, for the record
+    model: str  # the server's name of the model
+    software: str  # recorded with the responses
 
     def alive(self) -> bool: ...
 
     def restart(self) -> None:
-        """Raises a `UserError` when it may not or cannot."""
+        """Raise a `UserError` if that is not possible."""
 
     def describe(self) -> dict[str, Any]:
-        """For the labelling's record."""
+        """Information for labelling.json."""
 
 
 class Client(OpenAI):
-    """openai's client without the headers that it takes from the environment for OpenAI's own servers."""
+    """openai's client without headers from environment variables, which are meant for OpenAI's servers."""
 
     default_headers = HEADERS
 
 
 @contextmanager
 def connect(settings: ZeroShotSystem, log: Path, cpus: int, gpus: int, start_minutes: int) -> Iterator[Backend]:
-    """The server for `settings`, ready for requests; one of our own is gone with all its processes afterwards.
+    """The server for `settings`, ready for requests; a server started here is stopped afterwards.
 
     Args:
-        log: takes the output of our own server.
-        cpus: cores of our own server, when it has no GPU.
-        gpus: GPUs of our own server, one shard of the model on each.
-        start_minutes: how long our own server may take to load its model.
+        log: file for the output of vLLM.
+        cpus: CPU cores of vLLM if it has no GPU.
+        gpus: GPUs of vLLM, with one shard of the model each.
+        start_minutes: timeout for loading the model.
 
     Raises:
-        UserError: no key, no vLLM, no GPUs, no access to the model; the server does not start, and why.
+        UserError: the key, vLLM, GPUs or the model are not available, or the server does not start.
     """
     if settings.endpoint is not None:
         yield Remote(settings.endpoint.url, settings.model, key(settings.endpoint.key_variable))
@@ -87,7 +87,7 @@ def connect(settings: ZeroShotSystem, log: Path, cpus: int, gpus: int, start_min
 
 @dataclass
 class Remote:
-    """A server that others look after."""
+    """An existing server."""
 
     url: str
     model: str
@@ -101,7 +101,10 @@ class Remote:
         return True
 
     def restart(self) -> None:
-        raise UserError(f"endpoint {self.url}: does not answer; see whether it runs and the key is right, then go on")
+        raise UserError(
+            f"endpoint {self.url}: does not respond; check that it is running and that the key is correct, then run "
+            "again"
+        )
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "endpoint", "url": self.url}
@@ -109,7 +112,7 @@ class Remote:
 
 @dataclass
 class Vllm:
-    """A vLLM of our own on loopback, under a guard that ends it with this process, and its key."""
+    """A vLLM server on loopback; a guard process stops it when this process ends."""
 
     settings: ZeroShotSystem = field(repr=False)
     place: str  # folder or published name
@@ -125,7 +128,7 @@ class Vllm:
     start_seconds: float = field(default=0.0, init=False)  # of all starts
     peak_memory_mb: int = field(default=0, init=False)
     _process: subprocess.Popen | None = field(default=None, init=False, repr=False)
-    _log_start: int = field(default=0, init=False, repr=False)  # bytes; where the log of this start begins
+    _log_start: int = field(default=0, init=False, repr=False)  # offset in bytes of this start's log
 
     @property
     def software(self) -> str:
@@ -139,23 +142,23 @@ class Vllm:
         """Start the server and wait for its first completion.
 
         Raises:
-            UserError: it ended, refuses a completion, or takes longer than `start_minutes`.
+            UserError: it ended, rejects a completion, or takes longer than `start_minutes`.
         """
-        _say(f"starting vLLM with {self.settings.model}; its output: {self.log}")
+        _log(f"starting vLLM with {self.settings.model}; log: {self.log}")
         begin = time.monotonic()
-        for _ in range(PORTS):
+        for _ in range(MAX_PORTS):
             self.port = _free_port()
             self._launch()
             if self._wait(begin + 60 * self.start_minutes):
                 self.start_seconds += time.monotonic() - begin
                 self._measure()
-                _say(f"vLLM is ready after {time.monotonic() - begin:.0f} s")
+                _log(f"vLLM is ready after {time.monotonic() - begin:.0f} s")
                 return
             self.stop()
-        raise UserError(f"vLLM: {PORTS} free ports were taken before it had them; run the job again")
+        raise UserError(f"vLLM: {MAX_PORTS} free ports were taken by other processes; run the job again")
 
     def stop(self) -> None:
-        """End the server and all its processes, by closing the guard's lifeline."""
+        """End the server and all its processes, by closing the guard's pipe."""
         if self._process is None:
             return
         self._measure()
@@ -167,21 +170,21 @@ class Vllm:
         return self._process is not None and self._process.poll() is None and self._healthy(timeout=30)
 
     def restart(self) -> None:
-        """Start a server that died once more, and only once.
+        """Restart a server that ended; allowed once.
 
         Raises:
-            UserError: it died before; or as `start`.
+            UserError: it was restarted before, or as `start`.
         """
         reason = self._reason()
         if self.restarts:
-            raise UserError(f"vLLM died twice: {reason}; see {self.log}")
-        _say(f"vLLM died: {reason}")
+            raise UserError(f"vLLM ended unexpectedly twice: {reason}; see {self.log}")
+        _log(f"vLLM ended unexpectedly: {reason}; restarting")
         self.stop()
         self.restarts += 1
         self.start()
 
     def describe(self) -> dict[str, Any]:
-        """`peak_memory_mb` is the sum of the processes' own peaks (VmHWM): an upper bound, shared pages count twice."""
+        """`peak_memory_mb` is the sum of the processes' peaks (VmHWM): an upper bound due to shared pages."""
         self._measure()
         return {
             "kind": "vllm",
@@ -201,46 +204,46 @@ class Vllm:
             with self.log.open("ab" if self.restarts else "wb") as log:
                 self._log_start = log.tell()
                 self._process = subprocess.Popen(
-                    # Isolated: the guard sees no module but Python's own.
+                    # Isolated: the guard imports only the standard library.
                     [sys.executable, "-I", process_guard.__file__, *self._command()],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    start_new_session=True,  # who kills the job's process group must not kill the guard first
+                    start_new_session=True,  # the guard must outlive the job's process group
                     env=os.environ | environment(self.settings, self.cpus, self.gpus) | {"VLLM_API_KEY": self.key},
                 )
         except OSError as error:
             raise UserError(f"{self.log}: cannot be written ({error.strerror}); give another path") from None
 
     def _wait(self, deadline: float) -> bool:
-        """Wait for one real completion, as `/health` is well before the engine has shown that it can compute.
+        """Wait for one completion, since `/health` succeeds before the engine has computed anything.
 
-        False: somebody else has the port.
+        Return False if another process uses the port.
         """
         failures = 0
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 if "ddress already in use" in self._output():
                     return False
-                raise UserError(f"vLLM ended while it started: {self._reason()}; see {self.log}")
-            if self._healthy(timeout=POLL):
+                raise UserError(f"vLLM failed to start: {self._reason()}; see {self.log}")
+            if self._healthy(timeout=POLL_SECONDS):
                 try:
                     self._complete(deadline - time.monotonic())
                     return True
                 except AuthenticationError:
-                    return False  # our own server knows the key
+                    return False  # another server: ours accepts the key
                 except APIStatusError as error:
                     failures += 1
-                    if error.status_code < 500 or failures == FAILURES:
-                        reason = " ".join(error.message.split())[:MOST]
+                    if error.status_code < 500 or failures == MAX_FAILURES:
+                        reason = " ".join(error.message.split())[:MAX_REASON]
                         raise UserError(
-                            f"vLLM does not complete a chat with {self.settings.model}: {reason}; see {self.log}"
+                            f"vLLM: test request with {self.settings.model} failed: {reason}; see {self.log}"
                         ) from None
                 except APIConnectionError:
-                    pass  # it may be ending; the next round tells
-            time.sleep(POLL)
+                    pass  # it may be ending; checked in the next iteration
+            time.sleep(POLL_SECONDS)
         raise UserError(
-            f"vLLM was not ready within {self.start_minutes} minutes; see {self.log}, or raise "
+            f"vLLM was not ready within {self.start_minutes} minutes; see {self.log}, or increase "
             "`resources.start_minutes`"
         )
 
@@ -254,7 +257,7 @@ class Vllm:
                 return False
 
     def _complete(self, timeout: float) -> None:
-        # A proxy that the environment names is not for loopback.
+        # No proxy from the environment for loopback.
         with Client(
             base_url=self.url,
             api_key=self.key,
@@ -267,25 +270,25 @@ class Vllm:
             )
 
     def _output(self) -> str:
-        """What this start has logged."""
+        """The log of this start."""
         with self.log.open("rb") as log:
             log.seek(self._log_start)
             return log.read().decode(errors="replace")
 
     def _reason(self) -> str:
-        """The last error in the log of this start, or else how the server ended."""
+        """The last error in the log of this start, else how the server ended."""
         lines = [line for line in self._output().splitlines() if not HARMLESS.search(line)]
-        found = [match[0] for line in lines if (match := REASON.search(line))]
-        told = [reason for reason in found if NO_REASON not in reason] or found
-        if told:
-            return told[-1][:MOST]
+        errors = [match[0] for line in lines if (match := REASON.search(line))]
+        reasons = [reason for reason in errors if NO_REASON not in reason] or errors
+        if reasons:
+            return reasons[-1][:MAX_REASON]
         status = self._process.poll()
         if status is None:
-            return "it answers no more"
+            return "it does not respond"
         return f"ended by {signal.Signals(status - 128).name}" if status > 128 else f"exit status {status}"
 
     def _measure(self) -> None:
-        """Raise `peak_memory_mb` to what the server's processes have had."""
+        """Update `peak_memory_mb` from the server's processes."""
         try:
             members = psutil.Process(self._process.pid).children(recursive=True) if self._process else []
         except psutil.NoSuchProcess:
@@ -294,31 +297,36 @@ class Vllm:
 
 
 def key(variable: str | None) -> str | None:
-    """The key that an environment variable holds.
+    """The API key in an environment variable.
 
     Raises:
-        UserError: it holds none, or what no HTTP header can carry (whose error message would show it).
+        UserError: the variable is not set, or its value is not valid in an HTTP header.
     """
     if variable is None:
         return None
     key = os.environ.get(variable, "").strip()
-    if not key and not PLAIN.fullmatch(variable):  # it may be the key itself
-        raise UserError("endpoint.key_variable: names a variable that is not set; put the key in it, not here")
+    if not key and not VARIABLE_NAME.fullmatch(variable):  # may be the key itself: do not print it
+        raise UserError(
+            "endpoint.key_variable: the variable is not set; give a variable's name here and set the variable to the "
+            "key"
+        )
     if not key:
-        raise UserError(f"endpoint.key_variable: {variable} is not set; put the key in it: export {variable}=…")
+        raise UserError(f"endpoint.key_variable: {variable} is not set; set it to the key: export {variable}=…")
     if not (key.isascii() and key.isprintable()):
-        raise UserError(f"endpoint.key_variable: {variable} holds characters that no key has; set it again")
+        raise UserError(
+            f"endpoint.key_variable: {variable} contains characters that are not valid in a key; set it again"
+        )
     return key
 
 
 def _check_machine(cpus: int, gpus: int) -> None:
     if importlib.util.find_spec("vllm") is None:
-        raise UserError("vLLM is not installed here; install it, or name an `endpoint` to ask instead")
+        raise UserError("vLLM is not installed; install it, or use an `endpoint`")
     if not gpus and is_for_gpus():
-        raise UserError("resources.gpu: 0, but the vLLM installed here computes on GPUs; set 1 or more")
+        raise UserError("resources.gpu: 0, but the installed vLLM needs GPUs; set 1 or more")
     if gpus:
         from abhinaya.runtime.devices import (
-            claim,  # late: torch takes seconds, and without a GPU only the server needs it
+            claim,  # torch is slow to import and not needed without a GPU
         )
 
         claim(cpus, gpus)
@@ -331,7 +339,7 @@ def _free_port() -> int:
 
 
 def _peak_kb(process: int) -> int:
-    """The most memory that a process has had resident, in kB; 0 when it is gone."""
+    """Peak resident memory of a process in kB; 0 if it has ended."""
     try:
         status = Path(f"/proc/{process}/status").read_text()
     except OSError:
@@ -340,5 +348,5 @@ def _peak_kb(process: int) -> int:
     return int(peak[1]) if peak else 0
 
 
-def _say(message: str) -> None:
+def _log(message: str) -> None:
     print(message, file=sys.stderr, flush=True)

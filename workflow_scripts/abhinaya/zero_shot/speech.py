@@ -1,8 +1,7 @@
-"""Labelling speech with a speech LLM that was not trained for it (the paper's zero-shot SALMONN).
+"""Zero-shot labelling of speech with a speech LLM (the paper's zero-shot SALMONN).
 
-Each clip is asked about on its own, so no answer depends on order, restarts or other clips; with one reservation. In
-bf16 the logits vary in their last bits with the batch, so close calls may fall differently with another `batch_size`.
-A job that goes on where another one stopped makes the same batches.
+Responses do not depend on order, restarts or other clips, with one exception: in bf16 the logits vary slightly with the
+batch, so another `batch_size` can change close decisions. A resumed job uses the same batches.
 """
 
 import hashlib
@@ -47,19 +46,19 @@ def label(
     """Label every row of `rows` (of a manifest) with one of `classes`.
 
     Args:
-        seed: of parts that start from random weights.
-        store: folder of raw answers; what is there is not asked again.
+        seed: of randomly initialised parts.
+        store: folder of stored responses, which are not requested again.
         workers: processes that load audio.
         features: shards of Whisper's and BEATs' cached features.
-        few: too few rows to tell from no label that something is wrong.
+        few: skip the check for systematic failures, since there are few rows.
 
     Returns:
-        the predictions (columns `tables.PREDICTIONS`), the same with answers (`labelling.AUDIT`), and a summary in
-        JSON's types.
+        the predictions (columns `schemas.PREDICTIONS`), the same with responses (`predictions.AUDIT`), and a summary in
+        JSON types.
 
     Raises:
-        UserError: a part of the speech LLM is absent or of another kind, or the parts do not belong together; no clip
-            can be labelled though no part is random; another job uses the store.
+        UserError: a part of the speech LLM is missing or invalid, or the parts do not fit together; no clip can be
+            labelled although no part is random; another job uses the store.
     """
     check_fallback(settings.fallback, classes)
     bf16 = computes_bf16(settings.precision, device)
@@ -67,47 +66,46 @@ def label(
     with answers.alone():
         stored = set(answers.read(("request",))["request"])
         left = {index: key for index, key in enumerate(keys) if key not in stored}
-        seconds = _ask(rows, left, settings, seed, answers, device, workers, features) if left else 0.0
+        seconds = _generate(rows, left, settings, seed, answers, device, workers, features) if left else 0.0
         records = answers.read(READ).set_index("request").loc[keys]
     outcomes = [_outcome(record, classes) for record in records.to_dict("records")]
-    if not few and not settings.encoder.random_parts:  # random parts answer nothing, and are there for trials
+    if not few and not settings.encoder.random_parts:  # random parts, for tests, give no labels
         check_labelled(outcomes, "utterances", "correct `question` or `encoder`")
     audit = audited(rows.assign(text=None), outcomes, [False] * len(rows), settings.fallback)
     return predicted(audit), audit, _summary(settings, audit, records, len(left), seconds)
 
 
 def notes(summary: dict, settings: SalmonnZeroShot) -> list[str]:
-    """What a reader of the scores must know."""
-    found = []
+    """Notes for the report."""
+    lines = []
     if settings.encoder.random_parts:
-        found.append(
-            f"Has random weights, not trained ones: {' and '.join(settings.encoder.random_parts)}. It "
-            "tests the software, not the model."
+        lines.append(
+            f"Random weights: {' and '.join(settings.encoder.random_parts)}. This tests the software, not the model."
         )
-    return found + fallback_notes(summary["counts"], settings.fallback)
+    return lines + fallback_notes(summary["counts"], settings.fallback)
 
 
 def _keys(
     rows: pd.DataFrame, settings: SalmonnZeroShot, seed: int, bf16: bool, features: Sequence[Path] = ()
 ) -> list[str]:
-    """For each row a digest of all that decides the answer."""
-    encodes = settings.encoder
+    """For each row a digest of everything that determines the response."""
+    encoder = settings.encoder
     origin = {
-        "encoder": encodes.model_dump(mode="json"),
-        "files": source_digests(encodes.sources),
+        "encoder": encoder.model_dump(mode="json"),
+        "files": source_digests(encoder.sources),
         "question": settings.question,
         "decoding": settings.decoding.model_dump(),
         "bf16": bf16,
-        "seed": seed if encodes.random_parts else None,
-        # What the cache was made of, however many shards it has.
+        "seed": seed if encoder.random_parts else None,
+        # The settings of the cached features, independent of the number of shards.
         "speech": sorted({json.dumps(files.read_metadata(shard), sort_keys=True) for shard in features}),
     }
-    sounds = source_digests(rows["path"])
-    clips = rows[[schemas.KEY, "duration"]].assign(sound=[sounds[path] for path in rows["path"]]).to_dict("records")
+    audio = source_digests(rows["path"])
+    clips = rows[[schemas.KEY, "duration"]].assign(sound=[audio[path] for path in rows["path"]]).to_dict("records")
     return [hashlib.sha256(json.dumps(origin | clip, sort_keys=True).encode()).hexdigest() for clip in clips]
 
 
-def _ask(
+def _generate(
     rows: pd.DataFrame,
     left: dict[int, str],
     settings: SalmonnZeroShot,
@@ -117,10 +115,10 @@ def _ask(
     workers: int,
     features: Sequence[Path],
 ) -> float:
-    """Ask about the rows that are `left`, by place, with their keys, and store the answers batch by batch.
+    """Generate responses for the rows in `left` (position: key), and store them batch by batch.
 
     Returns:
-        the seconds it took, without loading the models
+        the duration in seconds, without loading the models
     """
     bf16 = computes_bf16(settings.precision, device)
     loader, model = speech_llm.build(settings.encoder, seed, device, bf16, features, settings.question)
@@ -141,7 +139,7 @@ def _ask(
             batch.pop("labels")
             inputs = {name: value.to(device) for name, value in batch.items()}
             with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                found, lengths = model.answer(**inputs, decoding=settings.decoding, end=tokenizer.eos_token_id)
+                generated, lengths = model.answer(**inputs, decoding=settings.decoding, end=tokenizer.eos_token_id)
             spent = time.monotonic() - batch_begin
             answers.write(
                 [
@@ -157,7 +155,7 @@ def _ask(
                         "seconds": spent,
                         "requested_at": requested_at,
                     }
-                    for index, ids, length in zip(indices, found, lengths, strict=True)
+                    for index, ids, length in zip(indices, generated, lengths, strict=True)
                 ]
             )
             progress.update(len(indices))
@@ -165,29 +163,29 @@ def _ask(
 
 
 def _outcome(record: dict, classes: Sequence[str]) -> LabellingResult:
-    """What became of a clip, given its row of the store. An answer that was cut off is not read: more might follow."""
+    """The result of a clip from its stored response. A truncated response is unparsable."""
     letter = None if record["finish_reason"] == "length" else prompts.parse(record["answer"], classes)
-    found = None if letter is None else one_hot(letter)
+    values = None if letter is None else one_hot(letter)
     status = "unparsable" if letter is None else "labelled"
-    return LabellingResult(status, found, record["answer"], None, record["generated_tokens"])
+    return LabellingResult(status, values, record["answer"], None, record["generated_tokens"])
 
 
-def _summary(settings: SalmonnZeroShot, audit: pd.DataFrame, records: pd.DataFrame, asked: int, seconds: float) -> dict:
-    """Counts, cost and speed; the closing line tells the most important of them."""
-    speed = asked / seconds if asked else None
+def _summary(settings: SalmonnZeroShot, audit: pd.DataFrame, records: pd.DataFrame, new: int, seconds: float) -> dict:
+    """Counts, cost and speed."""
+    speed = new / seconds if new else None
     generated = int(records["generated_tokens"].sum())
     return {
         "mode": "speech",
         "prompt": settings.question,
         "utterances": len(audit),
         "counts": counted(audit, speed),
-        "requests": {"asked": asked, "stored": len(audit) - asked},
+        "requests": {"asked": new, "stored": len(audit) - new},
         "tokens": {
-            "prompt": int(records["prompt_tokens"].sum()),  # those made of speech among them
+            "prompt": int(records["prompt_tokens"].sum()),  # including speech tokens
             "generated": generated,
             "generated_per_label": generated / len(audit),
         },
-        "seconds": seconds,  # of asking; loading the models is apart
+        "seconds": seconds,  # of generation, without loading the models
         "labels_per_second": speed,
-        "answered_by": sorted(set(records["software"])),  # also when nothing had to be asked
+        "answered_by": sorted(set(records["software"])),  # also from stored responses
     }

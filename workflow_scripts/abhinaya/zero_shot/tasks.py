@@ -1,4 +1,4 @@
-"""What is asked about each transcript, and how the answers are read."""
+"""Requests for each transcript, and how the responses are converted to labels."""
 
 import hashlib
 import json
@@ -15,23 +15,23 @@ from abhinaya.pretrained.hub import source_digest
 from abhinaya.runtime.errors import UserError
 from abhinaya.zero_shot import prompts
 
-WORD_TOKENS = 16  # enough for any of the words, which end the answer themselves
-FREE_TOKENS = 32  # where nothing constrains the answer
-MAX_LISTED = 20  # log-probabilities of a token that OpenAI's interface tells
+WORD_TOKENS = 16  # enough for any emotion word
+FREE_TOKENS = 32  # without structured output
+MAX_LISTED = 20  # maximum number of log-probabilities per token in OpenAI's API
 
 
 @dataclass(frozen=True)
 class Request:
     """One request: the emotion of `text`, the classes in `order`."""
 
-    key: str  # digest of all that decides the answer
+    key: str  # digest of everything that determines the response
     text: str
     order: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class LabellingResult:
-    """What became of a transcript: `probabilities` (8,) or None for the fallback."""
+    """The result of a transcript: `probabilities` (8,), or None for the fallback."""
 
     status: str
     probabilities: np.ndarray | None = None
@@ -41,7 +41,7 @@ class LabellingResult:
 
 
 class LabellingTask:
-    """What `settings` ask about `texts`: the requests of each, and how their answers are read."""
+    """The requests for `texts` with `settings`, and the conversion of their responses."""
 
     def __init__(self, settings: ZeroShotSystem, classes: Sequence[str], texts: Sequence[str]) -> None:
         self.settings, self.prompt = settings, settings.prompt
@@ -55,12 +55,12 @@ class LabellingTask:
         self.requests = {text: self._requests(text) for text in texts}
 
     def all(self) -> dict[str, Request]:
-        """All requests by key, those of the prior first."""
+        """All requests by key, calibration requests first."""
         every = (*self.calibration_requests, *self.requests.values())
-        return {request.key: request for asked in every for request in asked}
+        return {request.key: request for requests in every for request in requests}
 
     def body(self, request: Request) -> dict[str, Any]:
-        """The fields of a request, apart from the model."""
+        """The fields of a request, except the model."""
         endpoint, structured = self.settings.endpoint, self.structured_output
         fields = {"messages": prompts.messages(self.prompt, request.order, request.text), "temperature": 0, "seed": 0}
         if self.scored:
@@ -76,62 +76,62 @@ class LabellingTask:
         return {name: value for name, value in fields.items() if value is not None}
 
     def prior(self, records: dict[str, dict], refused: dict[str, str]) -> np.ndarray | None:
-        """(texts, orders, classes) probabilities of those texts without content that the model answers with a letter.
+        """(texts, orders, classes) probabilities of the calibration texts that the model answers with a letter.
 
-        None without a correction.
+        None without calibration.
 
         Raises:
-            UserError: it answers none of them so.
+            UserError: it answers none of them with a letter.
         """
         if not self.calibration_requests:
             return None
-        found = [self._scores(asked, records) for asked in self.calibration_requests if not refusal(asked, refused)]
-        found = [scores for scores in found if scores is not None]
-        if not found:
+        priors = [self._scores(each, records) for each in self.calibration_requests if not refusal(each, refused)]
+        priors = [scores for scores in priors if scores is not None]
+        if not priors:
             raise UserError(
-                "prompt.calibration_texts: the model answers none of its texts with a letter; change them or set []"
+                "prompt.calibration_texts: the model answers none of the texts with a letter; change them or set []"
             )
-        return np.array(found)
+        return np.array(priors)
 
     def outcome(
         self, text: str, records: dict[str, dict], refused: dict[str, str], prior: np.ndarray | None
     ) -> LabellingResult:
-        """What became of `text`, given the answers (rows of the store), the refusals by request, the mean prior."""
-        asked = self.requests[text]
-        if reason := refusal(asked, refused):
+        """The result of `text` from the stored responses, the reasons of rejected requests and the mean prior."""
+        requests = self.requests[text]
+        if reason := refusal(requests, refused):
             return LabellingResult("refused", reason=reason)
-        answers = [self._said(request, records[request.key]["answer"]) for request in asked]
-        answer = " ".join(said for said in answers if said is not None) or None
-        counts = [records[request.key]["generated_tokens"] for request in asked]
+        answers = [self._readable(request, records[request.key]["answer"]) for request in requests]
+        answer = " ".join(part for part in answers if part is not None) or None
+        counts = [records[request.key]["generated_tokens"] for request in requests]
         tokens = None if any(map(pd.isna, counts)) else int(sum(counts))
-        found = self._probabilities(asked, records, prior)
-        return LabellingResult("unparsable" if found is None else "labelled", found, answer, None, tokens)
+        values = self._probabilities(requests, records, prior)
+        return LabellingResult("unparsable" if values is None else "labelled", values, answer, None, tokens)
 
     def _probabilities(
-        self, asked: Sequence[Request], records: dict[str, dict], prior: np.ndarray | None
+        self, requests: Sequence[Request], records: dict[str, dict], prior: np.ndarray | None
     ) -> np.ndarray | None:
         if not self.scored:
-            row = records[asked[0].key]
+            row = records[requests[0].key]
             if row["finish_reason"] == "length" and not self.structured_output:
-                return None  # cut off: "it could be happiness, or perhaps"
+                return None  # truncated: "it could be happiness, or perhaps"
             letter = prompts.parse(row["answer"], self.classes)
             return None if letter is None else one_hot(letter)
-        scores = self._scores(asked, records)
+        scores = self._scores(requests, records)
         if scores is None:
             return None
-        found = np.zeros(len(CLASSES))
-        found[[INDEX[letter] for letter in self.classes]] = prompts.corrected(scores, prior)
-        return found
+        values = np.zeros(len(CLASSES))
+        values[[INDEX[letter] for letter in self.classes]] = prompts.corrected(scores, prior)
+        return values
 
-    def _scores(self, asked: Sequence[Request], records: dict[str, dict]) -> np.ndarray | None:
-        """(orders, classes); None when the model does not answer with a letter in one of the orders."""
-        listed = [json.loads(records[request.key]["letters"] or "{}") for request in asked]
-        pairs = zip(listed, asked, strict=True)
+    def _scores(self, requests: Sequence[Request], records: dict[str, dict]) -> np.ndarray | None:
+        """(orders, classes); None if the model does not answer with a letter in every order."""
+        listed = [json.loads(records[request.key]["letters"] or "{}") for request in requests]
+        pairs = zip(listed, requests, strict=True)
         scores = np.array([prompts.probabilities(logprobs, each.order, self.classes) for logprobs, each in pairs])
         return scores if prompts.answered(scores) else None
 
-    def _said(self, request: Request, answer: str | None) -> str | None:
-        """The answer for a reader: the emotion's word in place of a letter, which means another one in each order."""
+    def _readable(self, request: Request, answer: str | None) -> str | None:
+        """The response with the emotion's name instead of a letter, whose meaning depends on the order."""
         option = (answer or "").strip()
         if not self.scored or len(option) != 1 or option not in prompts.OPTIONS[: len(request.order)]:
             return answer
@@ -156,6 +156,6 @@ def one_hot(letter: str) -> np.ndarray:
     return np.eye(len(CLASSES))[INDEX[letter]]
 
 
-def refusal(asked: Sequence[Request], refused: dict[str, str]) -> str | None:
-    """Why one of the requests was refused, if one was."""
-    return next((refused[request.key] for request in asked if request.key in refused), None)
+def refusal(requests: Sequence[Request], refused: dict[str, str]) -> str | None:
+    """The reason why one of the requests was rejected, if any."""
+    return next((refused[request.key] for request in requests if request.key in refused), None)

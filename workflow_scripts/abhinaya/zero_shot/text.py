@@ -1,9 +1,8 @@
 """Zero-shot labelling of transcripts with a language model, not trained for it (the paper's T1).
 
-Each distinct transcript is asked on its own, so no answer depends on order, concurrency, restarts or other transcripts;
-with one reservation. On GPUs in bf16 the logits that vLLM computes vary in their last bits with the batch, so close
-calls may fall differently, unless VLLM_BATCH_INVARIANT=1 is in the environment, which is passed on to the server and
-works on some GPUs only.
+Each distinct transcript is a separate request, so responses do not depend on order, concurrency, restarts or other
+transcripts, with one exception: in bf16 on GPUs, vLLM's logits vary slightly with the batch, which can change close
+decisions. VLLM_BATCH_INVARIANT=1 in the environment, which is passed on to the server, avoids this on some GPUs.
 """
 
 import asyncio
@@ -42,18 +41,18 @@ def label(
     """Label every row of `rows` (`FileName`, `split`, `text`) with one of `classes`.
 
     Args:
-        store: folder of raw answers; what is there is not asked again.
-        connect: opens the server to ask; not called when `store` has all answers.
-        concurrency: requests under way at once.
-        request_seconds: after which a request is sent again.
-        few: too few rows to tell from no label that something is wrong.
+        store: folder of stored responses, which are not requested again.
+        connect: connects to the server; not called if `store` has all responses.
+        concurrency: concurrent requests.
+        request_seconds: timeout of a request, after which it is repeated.
+        few: skip the checks for systematic failures, since there are few rows.
 
     Returns:
-        the predictions (columns `tables.PREDICTIONS`), the same with answers (`AUDIT`), and a summary in JSON's types.
+        the predictions (columns `schemas.PREDICTIONS`), the same with responses (`AUDIT`), and a summary in JSON types.
 
     Raises:
-        UserError: the server refuses the key, the way of asking or most transcripts, or does not answer; no transcript
-            can be labelled; another job uses the store.
+        UserError: the server rejects the key, the requests or most transcripts, or does not respond; no transcript can
+            be labelled; another job uses the store.
     """
     check_fallback(settings.fallback, classes)
     sent = [prompts.sanitised(text, settings.max_characters) for text in rows["text"]]
@@ -66,37 +65,37 @@ def label(
         left = {key: request for key, request in requests.items() if key not in stored}
         effort = {"asked": len(left), "labels": sum(any(q.key in left for q in task.requests[text]) for text in texts)}
         if left:
-            effort |= _ask(task, left, len(requests), refused, answers, connect, concurrency, request_seconds)
+            effort |= _request(task, left, len(requests), refused, answers, connect, concurrency, request_seconds)
         records = answers.read(READ).set_index("request")
     records = records[records.index.isin(requests)]
     by_key = records.to_dict("index")
     if not few:
-        refusals = [reason for asked in task.requests.values() if (reason := refusal(asked, refused))]
+        refusals = [reason for each in task.requests.values() if (reason := refusal(each, refused))]
         _check_refusals(refusals, len(texts))
     prior = task.prior(by_key, refused)
     mean = None if prior is None else prior.mean(0)
     outcomes = {text: task.outcome(text, by_key, refused, mean) for text in texts}
     if not few:
-        check_labelled(list(outcomes.values()), "transcripts", "correct `prompt` or ask another `model`")
-    found = [outcomes.get(text, LabellingResult("empty")) for text, _ in sent]
-    audit = audited(rows, found, [cut for _, cut in sent], settings.fallback)
+        check_labelled(list(outcomes.values()), "transcripts", "correct `prompt` or use another `model`")
+    results = [outcomes.get(text, LabellingResult("empty")) for text, _ in sent]
+    audit = audited(rows, results, [cut for _, cut in sent], settings.fallback)
     return predicted(audit), audit, _summary(task, audit, records, prior, effort)
 
 
 def notes(summary: dict, settings: ZeroShotSystem) -> list[str]:
-    """What a reader of the scores must know."""
-    found = fallback_notes(summary["counts"], settings.fallback)
+    """Notes for the report."""
+    lines = fallback_notes(summary["counts"], settings.fallback)
     if summary["cut"]:
-        found.append(f"Transcripts cut to {settings.max_characters} characters: {summary['cut']}.")
+        lines.append(f"Transcripts truncated to {settings.max_characters} characters: {summary['cut']}.")
     texts = summary["prior_texts"]
     if texts and texts["used"] < texts["given"]:
-        found.append(
+        lines.append(
             f"Texts of `prompt.calibration_texts` answered with a letter: {texts['used']} of {texts['given']}."
         )
-    return found
+    return lines
 
 
-def _ask(
+def _request(
     task: LabellingTask,
     left: dict[str, Request],
     total: int,
@@ -106,7 +105,7 @@ def _ask(
     concurrency: int,
     request_seconds: int,
 ) -> dict:
-    """Ask what is `left`, which gets empty; the seconds it took, the server's start apart, and the server."""
+    """Send the requests in `left` and remove them; return the duration without the server's start, and the server."""
     seconds = 0.0
     with (
         answers.keeping() as keep,
@@ -127,7 +126,7 @@ def _ask(
             progress.update()
 
         while left:
-            # A stored answer shows that the server takes such requests: no need for a probe.
+            # With stored responses no probe is needed: the server accepts such requests.
             answered = len(left) < total
             client = ChatClient(backend, task.settings, task.body, kept, refuse, concurrency, request_seconds, answered)
             begin = time.monotonic()
@@ -136,7 +135,7 @@ def _ask(
             except NoResponse as error:
                 if backend.alive():
                     raise UserError(
-                        f"{client.place}: does not answer ({error}); answers so far are kept, start again to go on"
+                        f"{client.place}: does not respond ({error}); responses so far are stored, run again to resume"
                     ) from None
                 backend.restart()
             finally:
@@ -148,14 +147,14 @@ def _check_refusals(reasons: list[str], texts: int) -> None:
     if 2 * len(reasons) > texts:
         ((reason, _),) = Counter(reasons).most_common(1)
         raise UserError(
-            f"{len(reasons)} of {texts} transcripts were refused ({reason}); correct `prompt` or `max_characters`"
+            f"{len(reasons)} of {texts} transcripts were rejected ({reason}); correct `prompt` or `max_characters`"
         )
 
 
 def _summary(
     task: LabellingTask, audit: pd.DataFrame, records: pd.DataFrame, prior: np.ndarray | None, effort: dict
 ) -> dict:
-    """Counts, cost and speed; the closing line tells the most important of them."""
+    """Counts, cost and speed."""
     texts, seconds = len(task.requests), effort.get("seconds", 0.0)
     prompt, generated = (_total(records[column]) for column in ("prompt_tokens", "generated_tokens"))
     speed = effort["labels"] / seconds if seconds else None
@@ -165,24 +164,24 @@ def _summary(
         "utterances": len(audit),
         "counts": counted(audit, speed),
         "cut": int(audit["cut"].sum()),
-        "transcripts": texts,  # distinct ones that say something
+        "transcripts": texts,  # distinct and not empty
         "requests": {"asked": effort["asked"], "stored": len(task.all()) - effort["asked"]},
         "tokens": {
             "prompt": prompt,
             "generated": generated,
             "generated_per_label": generated / texts if texts and generated is not None else None,
         },
-        "seconds": seconds,  # of asking; the server's start is apart
+        "seconds": seconds,  # of the requests, without the server's start
         "labels_per_second": speed,
         "calibration_texts": None
         if prior is None
         else dict(zip(task.classes, prior.mean((0, 1)).tolist(), strict=True)),
         "prior_texts": None if prior is None else {"used": len(prior), "given": len(task.calibration_requests)},
-        "answered_by": sorted(set(records["software"])),  # also when nothing had to be asked
-        "backend": effort.get("backend"),  # null then
+        "answered_by": sorted(set(records["software"])),  # also from stored responses
+        "backend": effort.get("backend"),  # null without new requests
     }
 
 
 def _total(counts: pd.Series) -> int | None:
-    """None where a server does not tell one of them."""
+    """The sum; None if a value is missing."""
     return None if counts.isna().any() else int(counts.sum())

@@ -1,4 +1,4 @@
-"""How our own vLLM server is called: its command line, its environment, its version."""
+"""Command line, environment and version of the job's vLLM server."""
 
 import importlib.metadata
 import sys
@@ -8,11 +8,11 @@ from abhinaya.config.zero_shot import ZeroShotSystem
 from abhinaya.pretrained.hub import is_local
 
 HOST = "127.0.0.1"
-SERVED = "model"  # our server's name for the only model it has
+SERVED = "model"  # the served model's name
 
 
 def command(settings: ZeroShotSystem, place: str, commit: str | None, port: int, gpus: int) -> list[str]:
-    """The command line of vLLM's server, without its key: everybody on the machine can read a command line.
+    """The command line of vLLM's server, without the API key, since command lines are visible to all users.
 
     Args:
         place: a folder, or a published model's name.
@@ -28,7 +28,7 @@ def command(settings: ZeroShotSystem, place: str, commit: str | None, port: int,
         "max_model_len": server.max_model_len,
         "tensor_parallel_size": max(1, gpus),
         "seed": 0,
-        "generation_config": "vllm",  # or else the model's own: a repetition penalty, which changes greedy answers too
+        "generation_config": "vllm",  # not the model's own, whose repetition penalty changes greedy decoding
         "disable_uvicorn_access_log": True,
     }
     if server.quantization:
@@ -44,20 +44,20 @@ def command(settings: ZeroShotSystem, place: str, commit: str | None, port: int,
 
 
 def environment(settings: ZeroShotSystem, cpus: int, gpus: int) -> dict[str, str]:
-    """What vLLM reads from its environment, apart from the key."""
+    """vLLM's environment variables, except the API key."""
     variables = {"VLLM_NO_USAGE_STATS": "1"}
     if is_local(settings.model):
         variables["HF_HUB_OFFLINE"] = "1"
     if gpus == 0:
         variables |= {
             "VLLM_CPU_KVCACHE_SPACE": str(settings.server.cpu_kv_cache_gb),
-            # By itself vLLM binds its threads to certain cores and keeps one of them free: half of a small machine.
+            # By default vLLM binds its threads to certain cores and reserves one, half of a small machine.
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             "OMP_NUM_THREADS": str(cpus),
         }
         if settings.server.arguments.get("enforce_eager"):
-            # To vLLM the key concerns the model alone: it would still compile parts of its sampler, for which a small
-            # machine lacks a C++ compiler.
+            # vLLM applies `enforce_eager` to the model only and would still compile parts of the sampler, which
+            # needs a C++ compiler.
             variables["TORCHDYNAMO_DISABLE"] = "1"
     return variables
 
@@ -70,14 +70,14 @@ def _option(name: str, value: Any) -> str:
 
 
 def version() -> str | None:
-    """The installed vLLM's."""
-    return _version("vllm") or _version("vllm-cpu")  # the CPU build is a distribution of another name
+    """The installed version of vLLM."""
+    return _version("vllm") or _version("vllm-cpu")  # the CPU build is a separate distribution
 
 
 def is_for_gpus() -> bool:
-    """Whether the installed vLLM is another build than the CPU's, which may also be told by its version."""
-    found = _version("vllm")
-    return found is not None and not found.endswith("cpu")
+    """Whether the installed vLLM is a GPU build; CPU builds differ in the distribution or version name."""
+    installed = _version("vllm")
+    return installed is not None and not installed.endswith("cpu")
 
 
 def _version(distribution: str) -> str | None:

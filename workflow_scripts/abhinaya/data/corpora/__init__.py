@@ -1,4 +1,4 @@
-"""From a corpus as distributed to the manifest: read its labels, check its audio, assign the splits."""
+"""Preparing a corpus: read its labels, check its audio, assign the splits, build the manifest."""
 
 import sys
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ ASSIGNED_BY = {
 
 
 class TooManyRejected(UserError):
-    """More audio was rejected than `corpus.max_rejected` allows; `rejected` lists it."""
+    """More utterances were rejected than `corpus.max_rejected` allows; `rejected` lists them."""
 
     def __init__(self, message: str, rejected: pd.DataFrame) -> None:
         super().__init__(message)
@@ -34,55 +34,55 @@ class TooManyRejected(UserError):
 
 @dataclass(frozen=True)
 class Prepared:
-    """A corpus that is ready for use."""
+    """A prepared corpus."""
 
-    manifest: pd.DataFrame  # the columns of tables.MANIFEST, sorted by FileName
+    manifest: pd.DataFrame  # the columns of schemas.MANIFEST, sorted by FileName
     rejected: pd.DataFrame  # FileName, path, reason, role
-    references: pd.DataFrame  # FileName, text: the corpus's own transcripts, where it has them
-    summary: dict[str, Any]  # the configuration's `kind`, and see summary.summarise
+    references: pd.DataFrame  # FileName, text: the corpus's own transcripts, if any
+    summary: dict[str, Any]  # `kind`, and the values of summary.summarise
 
 
 def prepare(corpus: AnyCorpus, seed: int, folder: Path, workers: int = 1) -> Prepared:
-    """Read `corpus`, decode all its audio once, and assign train, validation and test.
+    """Read `corpus`, decode all audio once, and assign train, validation and test.
 
     Args:
         corpus: its section of the configuration.
-        seed: of the validation draw (and of a synthetic corpus).
-        folder: where a synthetic corpus puts its audio.
-        workers: threads that decode.
+        seed: of the validation sample (and of a synthetic corpus).
+        folder: for the audio of a synthetic corpus.
+        workers: decoding threads.
 
     Raises:
-        TooManyRejected: as it says.
-        UserError: what the corpus's reader refuses; a `FileName` stands twice; a split is empty; a class of
-            `corpus.classes` is absent from training; the validation set cannot be drawn.
+        TooManyRejected: more utterances were rejected than `corpus.max_rejected` allows.
+        UserError: the corpus is invalid; a `FileName` is duplicated; a split is empty; a class of `corpus.classes` is
+            missing from training; the validation set cannot be drawn.
     """
-    listed = read(corpus, seed, folder)
-    check_unique(listed, "corpus")
-    checked = _check_audio(listed, corpus.min_seconds, workers)
+    rows = read(corpus, seed, folder)
+    check_unique(rows, "corpus")
+    checked = _check_audio(rows, corpus.min_seconds, workers)
     rejected = checked[checked["problem"].notna()].sort_values(KEY)
     rejected = rejected[[KEY, "path", "problem", "role"]].rename(columns={"problem": "reason"})
-    if len(rejected) > corpus.max_rejected * len(listed):
+    if len(rejected) > corpus.max_rejected * len(rows):
         first = rejected.iloc[0]
         raise TooManyRejected(
-            f"{len(rejected)} of {len(listed)} utterances were rejected, e.g. {first['path']} ({first['reason']}); "
-            f"mend them or raise corpus.max_rejected (now {corpus.max_rejected:g})",
+            f"{len(rejected)} of {len(rows)} utterances were rejected, e.g. {first['path']} ({first['reason']}); "
+            f"fix them or increase corpus.max_rejected (now {corpus.max_rejected:g})",
             rejected,
         )
-    sound = checked[checked["problem"].isna()].sort_values(KEY, ignore_index=True)
-    sound["split"] = splits(corpus, seed, listed, sound)
-    manifest = sound.reindex(columns=MANIFEST.names)
-    texts = sound.reindex(columns=[KEY, "text"]).dropna().reset_index(drop=True)
+    valid = checked[checked["problem"].isna()].sort_values(KEY, ignore_index=True)
+    valid["split"] = splits(corpus, seed, rows, valid)
+    manifest = valid.reindex(columns=MANIFEST.names)
+    texts = valid.reindex(columns=[KEY, "text"]).dropna().reset_index(drop=True)
     summary = {"kind": corpus.kind, **summarise(manifest, len(rejected))}
     return Prepared(manifest, rejected, texts, summary)
 
 
 def read(corpus: AnyCorpus, seed: int, folder: Path) -> pd.DataFrame:
-    """The rows of a corpus, by its kind.
+    """Read the rows of a corpus with the reader of its kind.
 
     Returns:
         `FileName`, `path`, `role` (`train`, `development`, `test` or null), `EmoClass` and, where known, `Split_Set`,
-        `SpkrID`, `Gender`, `EmoAct`, `EmoVal`, `EmoDom`, `votes_A` … `votes_U`, `text`, `problem` (why a row is to be
-        rejected unheard).
+        `SpkrID`, `Gender`, `EmoAct`, `EmoVal`, `EmoDom`, `votes_A` … `votes_U`, `text`, `problem` (why a row
+        is rejected before its audio is read).
     """
     match corpus:
         case MspPodcast():
@@ -92,13 +92,13 @@ def read(corpus: AnyCorpus, seed: int, folder: Path) -> pd.DataFrame:
         case Csv():
             return csv_table.read(corpus)
         case Synthetic():
-            from abhinaya.data.corpora import synthetic  # needs a speech synthesiser, which no other corpus does
+            from abhinaya.data.corpora import synthetic  # imports the speech synthesiser
 
             return synthetic.read(corpus, seed, folder)
 
 
 def _check_audio(rows: pd.DataFrame, min_seconds: float, workers: int) -> pd.DataFrame:
-    """Add `duration` (s) and complete `problem` by decoding every file that has none yet."""
+    """Decode every file without a `problem`; add `duration` (s) and the problems found."""
     problems = rows.reindex(columns=["problem"])["problem"].astype(object)
     paths = rows["path"][problems.isna()]
     probed = thread_map(
@@ -107,11 +107,12 @@ def _check_audio(rows: pd.DataFrame, min_seconds: float, workers: int) -> pd.Dat
         max_workers=workers,
         desc="decoding",
         unit="file",
-        mininterval=0.1 if sys.stderr.isatty() else 30,  # a log file needs no animation
+        mininterval=0.1 if sys.stderr.isatty() else 30,  # rare updates in a log file
     )
-    found = pd.DataFrame(probed, index=paths.index, columns=["duration", "problem"])
+    checked = pd.DataFrame(probed, index=paths.index, columns=["duration", "problem"])
     return rows.assign(
-        duration=found["duration"].astype(float), problem=fields.either(problems, found["problem"].reindex(rows.index))
+        duration=checked["duration"].astype(float),
+        problem=fields.either(problems, checked["problem"].reindex(rows.index)),
     )
 
 
@@ -121,35 +122,35 @@ def _probe(path: str, min_seconds: float) -> tuple[float | None, str | None]:
     except UserError as error:
         return None, str(error).removeprefix(f"{Path(path)}: ")
     if duration < min_seconds:
-        return duration, f"{duration:.3f} s long, below corpus.min_seconds {min_seconds:g}"
+        return duration, f"{duration:.3f} s, shorter than corpus.min_seconds {min_seconds:g}"
     return duration, None
 
 
-def splits(corpus: AnyCorpus, seed: int, listed: pd.DataFrame, sound: pd.DataFrame) -> pd.Series:
-    """`train`, `validation`, `test` or null for each row of `sound`, those of the `listed` rows whose audio is good.
+def splits(corpus: AnyCorpus, seed: int, rows: pd.DataFrame, valid: pd.DataFrame) -> pd.Series:
+    """Assign `train`, `validation`, `test` or null to each row of `valid`, the `rows` with valid audio.
 
-    Trained on and validated with are only the emotions of `corpus.classes`; tested also where the label is hidden.
+    Training and validation contain only the emotions of `corpus.classes`; the test split also unlabelled utterances.
 
     Raises:
-        UserError: a split is empty; a class is absent from training; the validation set cannot be drawn.
+        UserError: a split is empty; a class is missing from training; the validation set cannot be drawn.
     """
-    known = sound["EmoClass"].isin(corpus.classes)
-    training = sound[known & (sound["role"] == "train")]
-    testing = sound[(known | sound["EmoClass"].isna()) & (sound["role"] == "test")]
+    known = valid["EmoClass"].isin(corpus.classes)
+    training = valid[known & (valid["role"] == "train")]
+    testing = valid[(known | valid["EmoClass"].isna()) & (valid["role"] == "test")]
     _check_training(corpus, training)
     if corpus.validation.files is not None:
-        chosen = validation_split.listed(listed, corpus.classes, corpus.validation.files)
+        chosen = validation_split.listed(rows, corpus.classes, corpus.validation.files)
     else:
-        chosen = validation_split.draw(sound, corpus.classes, corpus.validation.per_class, seed)
-    assigned = pd.Series(index=sound.index, dtype=object)
+        chosen = validation_split.draw(valid, corpus.classes, corpus.validation.per_class, seed)
+    assigned = pd.Series(index=valid.index, dtype=object)
     for split, names in zip(SPLITS, (training[KEY], chosen, testing[KEY]), strict=True):
-        members = sound[KEY].isin(names)
-        if not members.any():
+        selected = valid[KEY].isin(names)
+        if not selected.any():
             raise UserError(
-                f"corpus: the {split} split is empty; {ASSIGNED_BY[corpus.kind]} decides what goes there: give it "
-                "some utterances with readable audio"
+                f"corpus: the {split} split is empty; assign utterances with readable audio to it by "
+                f"{ASSIGNED_BY[corpus.kind]}"
             )
-        assigned[members] = split
+        assigned[selected] = split
     return assigned
 
 
@@ -157,6 +158,6 @@ def _check_training(corpus: AnyCorpus, training: pd.DataFrame) -> None:
     for letter in corpus.classes:
         if len(training) and not (training["EmoClass"] == letter).any():
             raise UserError(
-                f"corpus.classes: no training utterance is {letter} ({EMOTIONS[letter]}); add some, or take "
-                f"{letter} out of corpus.classes"
+                f"corpus.classes: no training utterance is {letter} ({EMOTIONS[letter]}); add some, or remove "
+                f"{letter} from corpus.classes"
             )

@@ -1,4 +1,4 @@
-"""Any corpus, from a table with `path`, `EmoClass`, `split` and perhaps further columns of the manifest."""
+"""Any corpus, from a table with `path`, `EmoClass`, `split` and optional manifest columns."""
 
 from pathlib import Path
 
@@ -22,20 +22,20 @@ NUMBERS = ("EmoAct", "EmoVal", "EmoDom", *VOTES)
 def read(corpus: Csv) -> pd.DataFrame:
     """One row per row of the table; a `.tsv` is separated by tabs.
 
-    `FileName` is `path` as written unless the table has that column; emotions are letters or words; further columns of
-    the manifest are taken over, `text` is the reference transcript, any other column is passed over.
+    `FileName` is `path` as written unless the table has that column; emotions are letters or words; other
+    manifest columns are copied, `text` is the reference transcript, unknown columns are ignored.
 
     Raises:
-        UserError: the table or its folder is absent, a column is missing, a path is empty, a `FileName` stands twice,
-            an emotion, a split or a number is not one.
+        UserError: the table, the folder or a column is missing, a path is empty, a `FileName` is duplicated, or an
+            emotion, split or number is invalid.
     """
     source = Path(corpus.table)
     table = fields.read_table(source, REQUIRED, separator="\t" if source.suffix == ".tsv" else ",")
     for column in (KEY, "path"):
         if column in table and table[column].isna().any():
-            raise UserError(f"{source}: row {int(table[column].isna().argmax()) + 2} has no {column}; fill it in")
+            raise UserError(f"{source}: row {int(table[column].isna().argmax()) + 2}: {column} is empty; fill it in")
     if table.empty:
-        raise UserError(f"{source}: no rows; list the corpus's utterances")
+        raise UserError(f"{source}: table is empty; add a row per utterance")
     table = table if KEY in table else table.assign(**{KEY: table["path"]})
     check_unique(table, source)
     root = source.parent if corpus.root is None else fields.folder(corpus.root, "corpus.root")
@@ -44,7 +44,7 @@ def read(corpus: Csv) -> pd.DataFrame:
     return pd.concat(
         [
             table[[KEY, *(column for column in TEXTS if column in table)]],
-            fields.locate(table["path"], root, which="which corpus.root sets"),
+            fields.locate(table["path"], root, note="set by corpus.root"),
             _roles(table, source).rename("role"),
             fields.letters(table["EmoClass"].astype(object), table[KEY], source).rename("EmoClass"),
             values.astype(dict.fromkeys(votes, "Int64")),
@@ -60,6 +60,6 @@ def _roles(table: pd.DataFrame, source: Path) -> pd.Series:
     if wrong.any():
         split, name = given[wrong].iloc[0], table[KEY][wrong].iloc[0]
         raise UserError(
-            f"{source}: split {split!r} of {name} is none of train, validation, test; correct it or leave it empty"
+            f"{source}: split {split!r} of {name} is invalid; use train, validation, test or leave it empty"
         )
     return roles

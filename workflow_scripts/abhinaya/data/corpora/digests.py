@@ -1,4 +1,4 @@
-"""What each later stage reads of the manifest, as a digest: a stage runs again only when its own part has changed."""
+"""Digests of the parts of the manifest that later stages read; a stage reruns only if its part has changed."""
 
 import hashlib
 from pathlib import Path
@@ -12,11 +12,11 @@ AUDIO = [KEY, "path", "duration"]
 
 
 def digests(manifest: pd.DataFrame, references: pd.DataFrame) -> dict[str, str]:
-    """SHA-256 of the parts of a manifest, by name, and of the corpus's own transcripts.
+    """SHA-256 of the parts of a manifest and of the corpus's reference transcripts, by name.
 
     `all_audio`, `used_audio`: names, paths and durations of all utterances, and of those in a split.
-    `training`: train and validation with their labels. `evaluation`: validation and test, whatever their labels.
-    `manifest`: everything.
+    `training`: train and validation with their labels. `evaluation`: validation and test without labels.
+    `manifest`: the whole manifest.
     """
     split = manifest["split"]
     parts = {
@@ -31,12 +31,12 @@ def digests(manifest: pd.DataFrame, references: pd.DataFrame) -> dict[str, str]:
 
 
 def digest(table: pd.DataFrame) -> str:
-    """SHA-256 of a table's content, whatever file holds it."""
+    """SHA-256 of a table's content, independent of the file format."""
     text = table.to_csv(index=False, na_rep="<null>")
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
-def write(found: dict[str, str], folder: Path) -> None:
-    """Write each digest to a file of its name."""
-    for name, value in found.items():
+def write(digests: dict[str, str], folder: Path) -> None:
+    """Write each digest to `folder/NAME.sha256`."""
+    for name, value in digests.items():
         write_text(f"{value}\n", folder / f"{name}.sha256")

@@ -1,4 +1,4 @@
-"""Reading label files and checking their fields: what every corpus needs."""
+"""Reading label files and validating their fields, for all corpora."""
 
 import os
 import warnings
@@ -13,7 +13,7 @@ from abhinaya.data.schemas import KEY
 from abhinaya.labels import EMOTIONS, LETTERS
 from abhinaya.runtime.errors import UserError
 
-EXACT = (KEY, "path")  # a file's name may begin or end with a space; other fields may not
+EXACT = (KEY, "path")  # not stripped: a file name may begin or end with a space
 WORDS = (
     {letter.lower(): letter for letter in LETTERS}
     | {word: letter for letter, word in EMOTIONS.items()}
@@ -31,13 +31,13 @@ WORDS = (
 
 
 def folder(path: str | Path, key: str) -> Path:
-    """`path`, which must be a folder; `key` is where the configuration names it.
+    """`path`, which must be an existing folder; `key` is its configuration key.
 
     Raises:
         UserError: it is not.
     """
     if not Path(path).is_dir():
-        raise UserError(f"{path}: no such folder; correct {key}")
+        raise UserError(f"{path}: folder not found; correct {key}")
     return Path(path)
 
 
@@ -45,49 +45,50 @@ def read_table(path: Path, required: Sequence[str], separator: str = ",") -> pd.
     """A delimited text file as strings, stripped, empty fields as NaN.
 
     Raises:
-        UserError: absent, not such a file, a `required` column missing, a column twice, a row longer than the header.
+        UserError: the file is missing or not a table, a `required` column is missing, a column is duplicated, or a row
+            has more fields than the header.
     """
-    form = {"sep": separator, "dtype": str, "keep_default_na": False, "na_values": [""], "encoding": "utf-8-sig"}
+    options = {"sep": separator, "dtype": str, "keep_default_na": False, "na_values": [""], "encoding": "utf-8-sig"}
     try:
-        header = pd.read_csv(path, header=None, nrows=1, **form).loc[0].dropna().str.strip()
-        with warnings.catch_warnings(action="error", category=ParserWarning):  # pandas would cut the first row
-            table = pd.read_csv(path, index_col=False, **form)
+        header = pd.read_csv(path, header=None, nrows=1, **options).loc[0].dropna().str.strip()
+        with warnings.catch_warnings(action="error", category=ParserWarning):  # pandas would truncate the row
+            table = pd.read_csv(path, index_col=False, **options)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; make it or correct the path") from None
+        raise UserError(f"{path}: file not found; create it or correct the path") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); name a readable file") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror}); give a readable file") from None
     except ParserWarning:
-        raise UserError(f"{path}: row 2 has more fields than the header; mend it") from None
+        raise UserError(f"{path}: row 2 has more fields than the header; fix the row") from None
     except ValueError as error:
-        raise UserError(f"{path}: not a readable table ({' '.join(str(error).split())}); mend it") from None
-    if header.duplicated().any():  # which pandas would rename
-        raise UserError(f"{path}: column {header[header.duplicated()].iloc[0]!r} stands twice; keep one")
+        raise UserError(f"{path}: not a readable table ({' '.join(str(error).split())}); fix the file") from None
+    if header.duplicated().any():  # pandas would rename them
+        raise UserError(f"{path}: duplicate column {header[header.duplicated()].iloc[0]!r}; keep one")
     table.columns = table.columns.str.strip()
     require(table, required, path)
     return table.apply(lambda column: column if column.name in EXACT else _stripped(column))
 
 
 def require(table: pd.DataFrame, required: Sequence[str], source: Path) -> None:
-    """Raise a `UserError` that names the `required` columns which `table` lacks."""
+    """Raise a `UserError` that names the `required` columns missing from `table`."""
     missing = [column for column in required if column not in table]
     if missing:
-        raise UserError(f"{source}: no column {', '.join(missing)}; it needs {', '.join(required)}")
+        raise UserError(f"{source}: column {', '.join(missing)} is missing; required: {', '.join(required)}")
 
 
 def letters(classes: pd.Series, names: pd.Series, source: Path) -> pd.Series:
-    """Emotions as letters; the full words ("happy", "Sadness") are understood too, unknown (NaN) stays so.
+    """Emotions as letters, from letters or words ("happy", "Sadness"); NaN stays NaN.
 
     Raises:
         UserError: neither a letter of `LETTERS` nor a known word; names the first such utterance.
     """
-    found = emotions(classes)
-    wrong = classes.notna() & found.isna()
+    converted = emotions(classes)
+    wrong = classes.notna() & converted.isna()
     if wrong.any():
         raise UserError(
-            f"{source}: EmoClass {classes[wrong].iloc[0]!r} of {names[wrong].iloc[0]} is none of {', '.join(LETTERS)}; "
-            "correct it"
+            f"{source}: EmoClass {classes[wrong].iloc[0]!r} of {names[wrong].iloc[0]} is invalid; "
+            f"valid: {', '.join(LETTERS)}"
         )
-    return found
+    return converted
 
 
 def emotions(words: pd.Series) -> pd.Series:
@@ -97,7 +98,7 @@ def emotions(words: pd.Series) -> pd.Series:
 
 
 def either(first: pd.Series, second: pd.Series) -> pd.Series:
-    """`first` where it is known, else `second`, both with the same index."""
+    """`first` where it is not null, else `second`; both have the same index."""
     return pd.Series(np.where(first.notna(), first, second), index=first.index, dtype=object)
 
 
@@ -105,7 +106,7 @@ def numbers(table: pd.DataFrame, columns: Sequence[str], source: Path) -> pd.Dat
     """Those of `columns` that `table` has, as float64.
 
     Raises:
-        UserError: a field is no number; names it.
+        UserError: a field is not a number.
     """
     values = table[[column for column in columns if column in table]]
     converted = values.apply(pd.to_numeric, errors="coerce").astype(float)
@@ -114,30 +115,30 @@ def numbers(table: pd.DataFrame, columns: Sequence[str], source: Path) -> pd.Dat
         column = wrong.any().idxmax()
         row = wrong[column].idxmax()
         value, name = table.at[row, column], table.at[row, KEY]
-        raise UserError(f"{source}: {column} {value!r} of {name} is no number; correct it")
+        raise UserError(f"{source}: {column} {value!r} of {name} is not a number; correct it")
     return converted
 
 
 def known(values: pd.Series) -> pd.Series:
-    """Names of speakers or genders: "Unknown" is NaN, and a number that passed through floats (30.0) is one again."""
+    """Speakers or genders: "Unknown" becomes NaN, and a number written as a float (30.0) an integer."""
     return values.where(values.str.lower() != "unknown").str.replace(r"^(\d+)\.0$", r"\1", regex=True)
 
 
-def locate(names: pd.Series, root: Path, which: str = "") -> pd.DataFrame:
-    """Where the files `names` of the corpus folder `root` are; `which` says more of that folder.
+def locate(names: pd.Series, root: Path, note: str = "") -> pd.DataFrame:
+    """Paths of the files `names` in the corpus folder `root`; `note` is added to the problem text.
 
     Returns:
-        `path` and, for names that lead elsewhere (`../`, absolute paths), the `problem` with them.
+        `path` and, for names that point outside `root` (`../`, absolute paths), the `problem`.
     """
     start = "" if root == Path() else str(root)
     paths = [os.path.join(start, name) for name in names]
     inside = os.path.join(os.path.abspath(root), "")
-    stray = [
+    outside = [
         ".." in name.split("/") or (name.startswith("/") and not os.path.normpath(name).startswith(inside))
         for name in names
     ]
-    told = ", ".join(filter(None, (f"not a path inside the corpus folder {root}", which)))
-    problem = pd.Series(stray, index=names.index, dtype=bool).map({True: told})
+    text = ", ".join(filter(None, (f"not a path inside the corpus folder {root}", note)))
+    problem = pd.Series(outside, index=names.index, dtype=bool).map({True: text})
     return pd.DataFrame({"path": pd.Series(paths, index=names.index, dtype=object), "problem": problem})
 
 

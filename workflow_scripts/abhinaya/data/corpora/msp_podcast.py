@@ -11,7 +11,7 @@ The layout is that of the releases' own `readme.txt`::
     Speaker_ids.txt               Speaker_1; Male … MSP-PODCAST_0001_0008.wav; 1
     Transcripts/                  MSP-PODCAST_0001_0008.txt …, by hand
 
-Only the audio and the consensus labels are indispensable (with `Partitions.txt` where they have no `Split_Set`).
+Required are the audio and the consensus labels, and `Partitions.txt` if the labels have no `Split_Set`.
 """
 
 import json
@@ -28,7 +28,7 @@ from abhinaya.data.schemas import KEY, check_unique
 from abhinaya.labels import CLASSES
 from abhinaya.runtime.errors import UserError
 
-AUDIO = ["Audios/Audios", "Audios/Audio", "Audios", "Audio/Audio", "Audio"]  # some archives unpack into a second folder
+AUDIO = ["Audios/Audios", "Audios/Audio", "Audios", "Audio/Audio", "Audio"]  # some archives contain a nested folder
 TRANSCRIPTS = ["Transcripts/Transcripts", "Transcripts"]
 ATTRIBUTES = ("EmoAct", "EmoVal", "EmoDom")  # 1 to 7
 HIDDEN_TEST = "MSP-PODCAST_test3_*.wav"
@@ -38,25 +38,25 @@ def read(corpus: MspPodcast, texts: bool = True) -> pd.DataFrame:
     """One row per utterance of the label file or the partition file.
 
     Args:
-        texts: read the transcripts, too, a small file each.
+        texts: also read the transcripts, one small file per utterance.
 
     Returns:
         `FileName`, `path`, `problem`, `Split_Set`, `role`, `EmoClass`, `SpkrID`, `Gender`, `EmoAct`, `EmoVal`,
-        `EmoDom` and, where the release has them, `votes_A` … `votes_U` and `text`.
+        `EmoDom` and, if the release has them, `votes_A` … `votes_U` and `text`.
 
     Raises:
-        UserError: a folder or label file is absent, lacks a column, names a file twice, has an unknown letter, or
-            disagrees with the partition file; `corpus.partitions` names a set that the corpus lacks.
+        UserError: a folder, label file or column is missing; a file is duplicated; a letter is unknown; labels and
+            partition file disagree; a set of `corpus.partitions` is not in the corpus.
     """
     root = fields.folder(corpus.root, "corpus.root")
     audio = _first(root, AUDIO)
     if audio is None:
-        raise UserError(f"{root}: no folder Audios or Audio; correct corpus.root")
+        raise UserError(f"{root}: folder Audios or Audio not found; correct corpus.root")
     labels = _partitioned(_labels(root), root, audio)
     for set_name in corpus.partitions:
         if not (labels["Split_Set"] == set_name).any():
-            found = ", ".join(sorted(labels["Split_Set"].dropna().unique())) or "none"
-            raise UserError(f"corpus.partitions: {root} has no Split_Set {set_name!r}, only {found}; correct the key")
+            choice = ", ".join(sorted(labels["Split_Set"].dropna().unique())) or "none"
+            raise UserError(f"corpus.partitions: Split_Set {set_name!r} not found in {root}; choose from {choice}")
     table = _with_speakers(labels, root).join(fields.locate(labels[KEY], audio))
     table["role"] = table["Split_Set"].map(dict(corpus.partitions))
     votes = _votes(root)
@@ -75,19 +75,21 @@ def _labels(root: Path) -> pd.DataFrame:
     """The consensus labels, checked."""
     source = _first(root, MSP_PODCAST_LABELS["consensus"])
     if source is None:
-        raise UserError(f"{root}: no Labels/labels_consensus.csv (or .json); correct corpus.root")
+        raise UserError(f"{root}: Labels/labels_consensus.csv (or .json) not found; correct corpus.root")
     table = _json_labels(source) if source.suffix == ".json" else fields.read_table(source, (KEY, "EmoClass"))
     if table[KEY].isna().any():
-        raise UserError(f"{source}: row {int(table[KEY].isna().argmax()) + 2} has no {KEY}; give it one or remove it")
+        raise UserError(
+            f"{source}: row {int(table[KEY].isna().argmax()) + 2}: {KEY} is empty; fill it in or remove the row"
+        )
     check_unique(table, source)
-    absent = table.reindex(columns=["Split_Set", "SpkrID", "Gender"]).astype(object)
+    optional = table.reindex(columns=["Split_Set", "SpkrID", "Gender"]).astype(object)
     return pd.DataFrame(
         {
             KEY: table[KEY],
-            "Split_Set": absent["Split_Set"],
+            "Split_Set": optional["Split_Set"],
             "EmoClass": fields.letters(table["EmoClass"].astype(object), table[KEY], source),
-            "SpkrID": fields.known(absent["SpkrID"]),
-            "Gender": fields.known(absent["Gender"]),
+            "SpkrID": fields.known(optional["SpkrID"]),
+            "Gender": fields.known(optional["Gender"]),
         }
     ).join(fields.numbers(table, ATTRIBUTES, source))
 
@@ -102,44 +104,46 @@ def _json_labels(source: Path) -> pd.DataFrame:
 
 def _json_mappings(source: Path) -> dict[str, dict]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        """The object of these pairs; `json` alone would keep the last of a repeated key."""
-        found = dict(pairs)
-        if len(found) < len(pairs):
+        """The object of these pairs; `json` alone would keep the last value of a duplicate key."""
+        content = dict(pairs)
+        if len(content) < len(pairs):
             ((repeated, _),) = Counter(key for key, _ in pairs).most_common(1)
-            raise UserError(f"{source}: {repeated!r} stands twice; keep one")
-        return found
+            raise UserError(f"{source}: duplicate key {repeated!r}; keep one")
+        return content
 
     try:
         content = json.loads(source.read_text(encoding="utf-8-sig"), object_pairs_hook=unique)
     except OSError as error:
-        raise UserError(f"{source}: cannot be read ({error.strerror}); take the release's own file") from None
+        raise UserError(f"{source}: cannot be read ({error.strerror}); use the original file of the release") from None
     except ValueError as error:
-        raise UserError(f"{source}: not JSON ({error}); take the release's own file") from None
+        raise UserError(f"{source}: not JSON ({error}); use the original file of the release") from None
     if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
-        raise UserError(f"{source}: not a mapping from file names to their labels; take the release's own file")
+        raise UserError(f"{source}: not a mapping from file names to labels; use the original file of the release")
     return content
 
 
 def _partitioned(labels: pd.DataFrame, root: Path, audio: Path) -> pd.DataFrame:
-    """Complete `Split_Set` from the partition file, and add the files that only it (or only the audio folder) has."""
+    """Complete `Split_Set` from the partition file; add files listed only there or present only as audio."""
     source = _first(root, MSP_PODCAST_LABELS["partitions"])
     if source is None and labels["Split_Set"].isna().all():
-        raise UserError(f"{root}: neither a column Split_Set in the label file nor Partitions.txt; add one of them")
+        raise UserError(f"{root}: no column Split_Set in the label file and no Partitions.txt; add one of them")
     pairs = _pairs(source)
     if source and pairs.empty:
         raise UserError(
-            f"{source}: no line like `Train; MSP-PODCAST_0001_0008.wav`; take the release's own file or remove this one"
+            f"{source}: no line like `Train; MSP-PODCAST_0001_0008.wav`; use the original file of the release or "
+            "remove this one"
         )
     partition = pd.Series(pairs[0].to_numpy(), index=pairs[1], dtype=object)
     if partition.index.has_duplicates:
         repeated = partition.index[partition.index.duplicated()][0]
-        raise UserError(f"{source}: {repeated} stands twice; keep one line each")
+        raise UserError(f"{source}: duplicate file {repeated}; keep one line per file")
     listed = labels[KEY].map(partition)
     differ = labels["Split_Set"].notna() & listed.notna() & (labels["Split_Set"] != listed)
     if differ.any():
         name, labelled = labels.loc[differ.idxmax(), [KEY, "Split_Set"]]
         raise UserError(
-            f"{source}: {name} is in {partition[name]}, but the label file has it in {labelled}; mend or remove one"
+            f"{source}: {name} is in set {partition[name]} here, but in {labelled} in the label file; correct one of "
+            "them"
         )
     labels = labels.assign(Split_Set=fields.either(labels["Split_Set"], listed))
     further = partition[~partition.index.isin(labels[KEY])]
@@ -151,7 +155,7 @@ def _partitioned(labels: pd.DataFrame, root: Path, audio: Path) -> pd.DataFrame:
 
 
 def _with_speakers(table: pd.DataFrame, root: Path) -> pd.DataFrame:
-    """Fill in speakers and genders that the label file lacks from `Speaker_ids.txt`."""
+    """Fill in missing speakers and genders from `Speaker_ids.txt`."""
     pairs = _pairs(_first(root, MSP_PODCAST_LABELS["speakers"]))
     number = pairs[0].str.extract(r"^(?:Speaker|Spkr)_(\d+)$", expand=False)
     gender = pairs[number.notna()].set_index(number.dropna())[1]
@@ -163,7 +167,7 @@ def _with_speakers(table: pd.DataFrame, root: Path) -> pd.DataFrame:
 
 
 def _pairs(source: Path | None) -> pd.DataFrame:
-    """The lines `left; right` of a text file as columns 0 and 1; other lines (titles, blanks) are passed over."""
+    """The lines `left; right` of a text file as columns 0 and 1; other lines (titles, blanks) are ignored."""
     text = source.read_text(encoding="utf-8-sig", errors="replace") if source else ""
     return pd.Series(text.splitlines(), dtype=object).str.extract(r"^\s*([^;]+?)\s*;\s*(.+?)\s*;?\s*$").dropna()
 
@@ -189,7 +193,10 @@ def _annotations(source: Path) -> pd.Series:
         return table["EmoClass_Major"].astype(object)
     if "EmoDetail" in table:
         return table["EmoDetail"].astype(object).str.split(";", n=2).str[1]
-    raise UserError(f"{source}: no column EmoClass_Major or EmoDetail; take the release's own file or remove this one")
+    raise UserError(
+        f"{source}: column EmoClass_Major or EmoDetail is missing; use the original file of the release or remove "
+        "this one"
+    )
 
 
 def _json_annotations(source: Path) -> pd.Series:
@@ -199,14 +206,14 @@ def _json_annotations(source: Path) -> pd.Series:
         for worker, annotation in workers.items():
             if not isinstance(annotation, dict) or not isinstance(annotation.get("EmoClass_Major"), str | None):
                 raise UserError(
-                    f"{source}: the annotation {worker} of {name} has no EmoClass_Major in words; mend or remove it"
+                    f"{source}: annotation {worker} of {name}: EmoClass_Major is missing or not text; fix or remove it"
                 )
             words.append((name, annotation.get("EmoClass_Major")))
     return pd.DataFrame(words, columns=[KEY, "word"], dtype=object).set_index(KEY)["word"]
 
 
 def _transcripts(names: pd.Series, root: Path) -> pd.Series:
-    """The texts that the release has for `names`, blanks run together; NaN elsewhere."""
+    """The release's transcripts of `names`, with whitespace normalised; NaN where missing."""
     folder = _first(root, TRANSCRIPTS)
     if folder is None:
         return pd.Series(index=names.index, dtype=object)

@@ -1,7 +1,7 @@
 """RAVDESS speech (Livingstone & Russo, 2018, doi 10.1371/journal.pone.0196391), the folder as downloaded.
 
 Files are `Actor_AA/MM-VV-EE-II-SS-RR-AA.wav`: modality (03 audio only), vocal channel (01 speech), emotion, intensity,
-statement, repetition, actor (odd male, even female). WAV or FLAC, of any rate; videos and songs are passed over.
+statement, repetition, actor (odd male, even female). WAV or FLAC, of any rate; videos and songs are ignored.
 """
 
 import re
@@ -24,14 +24,14 @@ STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by t
 
 
 def read(corpus: Ravdess) -> pd.DataFrame:
-    """One row per audio-only speech recording (without the calm ones, where `corpus.calm` drops them).
+    """One row per audio-only speech recording (without the calm ones if `corpus.calm` is `drop`).
 
     Returns:
-        `FileName`, `path`, `role` (by actor), `EmoClass`, `SpkrID`, `Gender`, `text` (the statement that is read out).
+        `FileName`, `path`, `role` (by actor), `EmoClass`, `SpkrID`, `Gender`, `text` (the spoken statement).
 
     Raises:
-        UserError: the folder is absent or holds no such recordings; an actor has no recordings; a file lies
-            in two folders or has an unknown emotion.
+        UserError: the folder is missing or has no such recordings; an actor has no recordings; a recording is
+            duplicated or has an unknown emotion.
     """
     root = fields.folder(corpus.root, "corpus.root")
     paths = pd.Series(sorted(map(str, root.glob("Actor_*/*"))), dtype=object)
@@ -40,7 +40,7 @@ def read(corpus: Ravdess) -> pd.DataFrame:
     table = parts.assign(**{KEY: names, "path": paths})
     table = table[(table["modality"] == "03") & (table["channel"] == "01")]
     if table.empty:
-        raise UserError(f"{root}: no speech recordings Actor_*/03-01-*.wav (or .flac); correct corpus.root")
+        raise UserError(f"{root}: no speech recordings Actor_*/03-01-*.wav (or .flac) found; correct corpus.root")
     _check_repeats(table, root)
     classes = CLASSES | ({CALM: "N"} if corpus.calm == "neutral" else {})
     if corpus.calm == "drop":
@@ -63,10 +63,10 @@ def read(corpus: Ravdess) -> pd.DataFrame:
 
 
 def _check_repeats(table: pd.DataFrame, root: Path) -> None:
-    """The same recording as WAV and as FLAC would count twice."""
+    """Refuse duplicates, such as the same recording as WAV and FLAC."""
     repeated = table[table[KEY].str.rsplit(".", n=1).str[0].duplicated()]
     if len(repeated):
-        raise UserError(f"{root}: recording {repeated[KEY].iloc[0]} is there twice; remove one of the files")
+        raise UserError(f"{root}: duplicate recording {repeated[KEY].iloc[0]}; remove one of the files")
 
 
 def _roles(corpus: Ravdess, present: set[int]) -> dict[int, str]:

@@ -1,8 +1,8 @@
-"""The words of the synthetic corpus: templates and fillers, written for it.
+"""The sentences of the synthetic corpus: templates and fillers.
 
-The fillers are the same for every emotion, so that only a template's own words can give the emotion away. There are no
-numbers and no words spelt in two ways: word error rates then count what was misheard. Every sentence ends in a full
-stop, so that its melody comes from the prosody alone.
+The fillers are the same for all emotions, so only the words of a template indicate the emotion. There are no numbers
+and no words with two spellings, so word error rates count recognition errors only. Every sentence ends in a full stop,
+so the intonation depends on the prosody settings alone.
 """
 
 from string import Formatter
@@ -104,7 +104,7 @@ EMOTIONAL: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# What anybody may say in any mood: these tell nothing, not even that the speaker is neutral.
+# Sentences that fit any emotion; they carry no information, not even that the speaker is neutral.
 PLAIN: tuple[str, ...] = (
     "{person} lives near the library",
     "the table is next to {thing}",
@@ -120,7 +120,7 @@ PLAIN: tuple[str, ...] = (
     "the bus was full {time}",
 )
 
-# The part of the corpus that speaks each sentence, in turn; so no sentence stands in two parts.
+# Sentences are assigned to these parts in turn, so that no sentence occurs in two parts.
 _PARTS = ("train", "train", "train", "development", "test")
 
 
@@ -135,7 +135,7 @@ def plain(part: str) -> list[str]:
 
 
 def _sentences(templates: tuple[str, ...], part: str) -> list[str]:
-    # Seven fillers and five parts have no common divisor: every template reaches every part, with other fillers.
+    # Seven fillers and five parts are coprime: every template occurs in every part, with different fillers.
     sentences = [sentence for template in templates for sentence in _fill(template)]
     return [sentence for index, sentence in enumerate(sentences) if _PARTS[index % len(_PARTS)] == part]
 

@@ -1,4 +1,4 @@
-"""What a corpus holds, in numbers."""
+"""Statistics of a corpus."""
 
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ def read_summary(path: Path) -> dict[str, Any]:
     """Read the summary that prepare_corpus.py wrote.
 
     Raises:
-        UserError: absent, or no summary of a corpus.
+        UserError: the file is missing or is not a corpus summary.
     """
     summary = read_json(path)
     if not isinstance(summary.get("splits"), dict):
-        raise UserError(f"{path}: no `splits`, so it is no corpus's summary; give prepare_corpus.py's summary.json")
+        raise UserError(
+            f"{path}: not a corpus summary (`splits` is missing); give the summary.json of prepare_corpus.py"
+        )
     return summary
 
 
@@ -34,7 +36,7 @@ def summarise(manifest: pd.DataFrame, rejected: int) -> dict[str, Any]:
     Returns:
         `{"utterances", "hours", "rejected", "splits": {split: {"utterances", "hours", "speakers", "by_speaker":
         {SpkrID: n}, "classes": {letter: n}, "gender": {name: n}, "imbalance"}}}` for train, validation, test and
-        unused. Unlabelled utterances stand in no class; `imbalance` is the largest class over the smallest, null
+        unused. Unlabelled utterances are in no class; `imbalance` is the largest class over the smallest, null
         without labels.
     """
     splits = manifest["split"].fillna(UNUSED)
@@ -47,7 +49,7 @@ def summarise(manifest: pd.DataFrame, rejected: int) -> dict[str, Any]:
 
 
 def as_table(summary: dict[str, Any]) -> Table:
-    """The summary to print: a column per split."""
+    """The summary as a printable table, one column per split."""
     splits = summary["splits"]
     title = f"{summary['utterances']:,} utterances, {summary['hours']:.2f} h, {summary['rejected']:,} rejected"
     table = Table("", *splits, title=title)

@@ -1,9 +1,9 @@
-"""The synthetic corpus: emotional speech made by eSpeak NG, for trying the system without any download.
+"""The synthetic corpus: emotional speech made by eSpeak NG, for testing the system without any download.
 
-Its words and its prosody each carry a part of the emotion, and each misleads at times: `text_carries` of the utterances
-of a class say something that fits (the others something plain), and `prosody_carries` sound as they should (the others
-like another emotion). As in the real corpora, speakers are disjoint over the splits, training is imbalanced, and
-validation and test are balanced.
+Words and prosody each carry a part of the emotion. Of the utterances of a class, the share `text_carries` has words
+that fit the emotion (the others are neutral), and the share `prosody_carries` has its prosody (the others that of
+another emotion). As in real corpora, speakers are disjoint over the splits, training is imbalanced, and validation and
+test are balanced.
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ from abhinaya.runtime.files import atomic
 
 PARTS = ("train", "development", "test")
 
-# How each emotion sounds, after what the literature on vocal expression finds (Juslin & Laukka 2003): anger fast, loud
-# and varied, sadness slow, soft and monotone, fear fast, soft and high, and so on.
+# Prosody of each emotion, following Juslin & Laukka (2003): anger is fast, loud and varied, sadness slow, soft and
+# monotone, fear fast, soft and high, and so on.
 PROFILES: dict[str, Prosody] = {
     "A": Prosody(pitch=50, range=80, rate=178, volume=100, word_gap=1),
     "C": Prosody(pitch=26, range=45, rate=138, volume=62, word_gap=3),
@@ -37,12 +37,12 @@ PROFILES: dict[str, Prosody] = {
     "S": Prosody(pitch=32, range=15, rate=130, volume=42, word_gap=6),
     "U": Prosody(pitch=78, range=92, rate=152, volume=82, word_gap=2),
 }
-WITHIN = Prosody(pitch=7, range=10, rate=8, volume=8, word_gap=1)  # standard deviation from one utterance to the next
-BETWEEN = Prosody(pitch=5, range=5, rate=6, volume=5, word_gap=0)  # from one speaker to another
+WITHIN = Prosody(pitch=7, range=10, rate=8, volume=8, word_gap=1)  # standard deviation over the utterances of a speaker
+BETWEEN = Prosody(pitch=5, range=5, rate=6, volume=5, word_gap=0)  # standard deviation over speakers
 LOWEST = Prosody(pitch=0, range=0, rate=120, volume=25, word_gap=0)
 HIGHEST = Prosody(pitch=99, range=99, rate=195, volume=110, word_gap=9)
 
-# Of eSpeak NG's accents and variants, those that Whisper's smallest model understands best.
+# The accents and variants of eSpeak NG that Whisper's smallest model recognises best.
 ACCENTS = ("en-us", "en", "en-gb-x-rp")
 VARIANTS = {
     "Female": ("f1", "f2", "f3", "f4", "f5", "steph2"),
@@ -52,7 +52,7 @@ VARIANTS = {
 
 @dataclass(frozen=True)
 class Speaker:
-    """A voice with its habits: `offset` is added to every emotion's profile, in the order of `Prosody`."""
+    """A voice; `offset` is added to the profile of every emotion, in the order of `Prosody`'s fields."""
 
     name: str
     gender: str
@@ -62,7 +62,7 @@ class Speaker:
 
 @dataclass(frozen=True)
 class Utterance:
-    """What will be said, by whom, how, and as which emotion."""
+    """A planned utterance: text, speaker, prosody and emotion."""
 
     name: str
     part: str
@@ -73,18 +73,18 @@ class Utterance:
 
 
 def read(corpus: Synthetic, seed: int, folder: Path) -> pd.DataFrame:
-    """Speak the whole corpus into `folder`, as 16-bit WAV.
+    """Synthesise the corpus into `folder`, as 16-bit WAV.
 
     Returns:
         one row per utterance: `FileName`, `path`, `Split_Set`, `role` (train, development, test), `EmoClass`,
-        `SpkrID`, `Gender` and `text`, what was said. The same seed gives the same table and the same bytes of audio.
+        `SpkrID`, `Gender` and `text`. The same seed gives the same table and the same bytes of audio.
 
     Raises:
         UserError: eSpeak NG cannot be loaded.
     """
     utterances = plan(corpus, seed)
     requests = [espeak.Request(each.text, each.speaker.voice, each.prosody) for each in utterances]
-    spoken = tqdm(espeak.speak(requests), total=len(requests), desc="speaking", unit="utterance")
+    spoken = tqdm(espeak.speak(requests), total=len(requests), desc="synthesising", unit="utterance")
     for utterance, (waveform, rate) in zip(utterances, spoken, strict=True):
         with atomic(folder / utterance.name) as temporary:
             soundfile.write(temporary, waveform, rate, subtype="PCM_16")
@@ -92,13 +92,13 @@ def read(corpus: Synthetic, seed: int, folder: Path) -> pd.DataFrame:
 
 
 def plan(corpus: Synthetic, seed: int) -> list[Utterance]:
-    """Every utterance of the corpus, drawn by `seed`; nothing is spoken yet."""
+    """Plan all utterances of the corpus from `seed`, without synthesising them."""
     counts = {
         "train": {letter: corpus.train.get(letter, 0) for letter in corpus.classes},
         "development": dict.fromkeys(corpus.classes, corpus.validation_per_class),
         "test": dict.fromkeys(corpus.classes, corpus.test_per_class),
     }
-    speakers = allot(cast(corpus.speakers, seed))
+    speakers = assign_speakers(make_speakers(corpus.speakers, seed))
     classes = (
         _plan_class(corpus, seed, part, letter, counts[part][letter], speakers[part])
         for part in PARTS
@@ -107,8 +107,8 @@ def plan(corpus: Synthetic, seed: int) -> list[Utterance]:
     return list(chain.from_iterable(classes))
 
 
-def cast(count: int, seed: int) -> list[Speaker]:
-    """`count` speakers, women and men in turn; beyond 36 a voice is used again, with other habits."""
+def make_speakers(count: int, seed: int) -> list[Speaker]:
+    """`count` speakers, alternating female and male; beyond 36, voices repeat with another offset."""
     rng = np.random.default_rng([seed, 0])
     voices = {gender: _voices(rng.permutation(variants)) for gender, variants in VARIANTS.items()}
     offsets = rng.normal(0, astuple(BETWEEN), size=(count, len(astuple(BETWEEN))))
@@ -120,14 +120,18 @@ def cast(count: int, seed: int) -> list[Speaker]:
     return speakers
 
 
-def allot(speakers: Sequence[Speaker]) -> dict[str, Sequence[Speaker]]:
-    """A sixth of the speakers, at least three, to development and to test each; the others to training."""
-    held = max(3, len(speakers) // 6)
-    return {"test": speakers[:held], "development": speakers[held : 2 * held], "train": speakers[2 * held :]}
+def assign_speakers(speakers: Sequence[Speaker]) -> dict[str, Sequence[Speaker]]:
+    """Assign a sixth of the speakers, at least three, to development and to test each, the others to training."""
+    held_out = max(3, len(speakers) // 6)
+    return {
+        "test": speakers[:held_out],
+        "development": speakers[held_out : 2 * held_out],
+        "train": speakers[2 * held_out :],
+    }
 
 
 def _voices(variants: Sequence[str]) -> list[str]:
-    """Each variant in each accent; a variant comes again only when all have come."""
+    """Each variant in each accent; a variant repeats only after all others."""
     return [
         f"{ACCENTS[(index + turn) % len(ACCENTS)]}+{variant}"
         for turn in range(len(ACCENTS))
@@ -138,17 +142,17 @@ def _voices(variants: Sequence[str]) -> list[str]:
 def _plan_class(
     corpus: Synthetic, seed: int, part: str, letter: str, count: int, speakers: Sequence[Speaker]
 ) -> list[Utterance]:
-    """`count` utterances of one emotion, from a generator of their own: other classes' counts don't change them."""
-    place = CLASSES.index(letter)
-    rng = np.random.default_rng([seed, 1, PARTS.index(part), place])
-    says_it = _chosen(rng, count, corpus.text_carries)
-    sounds_it = _chosen(rng, count, corpus.prosody_carries)
+    """`count` utterances of one emotion, from a separate generator: independent of the other classes' counts."""
+    class_index = CLASSES.index(letter)
+    rng = np.random.default_rng([seed, 1, PARTS.index(part), class_index])
+    text_fits = _random_share(rng, count, corpus.text_carries)
+    prosody_fits = _random_share(rng, count, corpus.prosody_carries)
     others = [other for other in CLASSES if other != letter]
     utterances = []
     for index in range(count):
-        speaker = speakers[(index + place) % len(speakers)]
-        pool = sentences.emotional(letter, part) if says_it[index] else sentences.plain(part)
-        sounds_like = letter if sounds_it[index] else str(rng.choice(others))
+        speaker = speakers[(index + class_index) % len(speakers)]
+        pool = sentences.emotional(letter, part) if text_fits[index] else sentences.plain(part)
+        prosody_of = letter if prosody_fits[index] else str(rng.choice(others))
         utterances.append(
             Utterance(
                 name=f"{part}_{EMOTIONS[letter]}_{index + 1:04d}.wav",
@@ -156,18 +160,18 @@ def _plan_class(
                 emotion=letter,
                 speaker=speaker,
                 text=str(rng.choice(pool)),
-                prosody=_intone(rng, sounds_like, speaker),
+                prosody=_draw_prosody(rng, prosody_of, speaker),
             )
         )
     return utterances
 
 
-def _chosen(rng: np.random.Generator, count: int, share: float) -> np.ndarray:
-    """(count,) bool, of which exactly `share`, rounded, are true."""
+def _random_share(rng: np.random.Generator, count: int, share: float) -> np.ndarray:
+    """(count,) bool; exactly the share `share`, rounded, is true."""
     return rng.permutation(count) < round(share * count)
 
 
-def _intone(rng: np.random.Generator, letter: str, speaker: Speaker) -> Prosody:
+def _draw_prosody(rng: np.random.Generator, letter: str, speaker: Speaker) -> Prosody:
     values = rng.normal(np.add(astuple(PROFILES[letter]), speaker.offset), astuple(WITHIN))
     return Prosody(*np.clip(values.round().astype(int), astuple(LOWEST), astuple(HIGHEST)).tolist())
 

@@ -1,4 +1,4 @@
-"""What stands behind the scores: comparisons, calibration, agreement, subgroups, mistakes; each module makes one table.
+"""Analysis of predictions: significance, calibration, agreement, subgroups, worst errors; one table per module.
 
-All of them look at the labelled utterances of the validation and test splits, and at nothing else.
+Only labelled utterances of the validation and test splits are analysed.
 """

@@ -1,4 +1,4 @@
-"""How alike are the voters? Cohen's kappa of each two."""
+"""Agreement of the voters: Cohen's kappa of each pair."""
 
 import warnings
 from itertools import combinations
@@ -15,11 +15,11 @@ COLUMNS = ["split", "a", "b", "kappa", "agree"]
 
 
 def agreement(evaluation: Evaluation) -> pd.DataFrame:
-    """Compare the labels of all voters, of whichever ensemble, pairwise.
+    """Compare the labels of all ensembles' members pairwise.
 
     Returns:
-        A row for each split and pair (COLUMNS): Cohen's `kappa` (scikit-learn's), undefined where both give one and
-        the same label throughout, and the share of utterances on which they `agree`.
+        A row for each split and pair (COLUMNS): Cohen's `kappa` (scikit-learn's), undefined if both give
+        a single label throughout, and the share of utterances on which they `agree`.
     """
     voters = {member for ensemble in evaluation.ensembles.values() for member in ensemble.members}
     rows = []
@@ -33,5 +33,5 @@ def agreement(evaluation: Evaluation) -> pd.DataFrame:
 
 def _kappa(a: np.ndarray, b: np.ndarray) -> float:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UndefinedMetricWarning)  # NaN says it
+        warnings.simplefilter("ignore", UndefinedMetricWarning)  # NaN is returned
         return float(cohen_kappa_score(a, b, labels=range(len(CLASSES))))

@@ -1,4 +1,4 @@
-"""The bootstrap of macro-F1: of utterances within each true class, or of whole speakers; alone or in pairs."""
+"""Bootstrap of macro-F1 and of its differences, over utterances within each true class or over speakers."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from abhinaya.evaluation.metrics import LEVEL, resample, score_confusion
 from abhinaya.labels import CLASSES
 from abhinaya.runtime.errors import UserError
 
-AT_ONCE = 256  # resamples whose counts are in memory
+BATCH_SIZE = 256  # resamples in memory at a time
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How to draw.
+    """Settings of the bootstrap.
 
     Args:
-        resamples: how many times the utterances are drawn with replacement within each true class.
-        seed: of the draws.
+        resamples: number of resamples.
+        seed: of the random generators.
 
     Raises:
-        UserError: no resamples; a negative seed.
+        UserError: `resamples` or `seed` is invalid.
     """
 
     resamples: int = 1000
@@ -30,12 +30,12 @@ class Bootstrap:
 
     def __post_init__(self) -> None:
         if self.resamples < 1:
-            raise UserError(f"bootstrap: {self.resamples} resamples give no interval; ask for at least 1")
+            raise UserError(f"bootstrap: {self.resamples} resamples are too few; use at least 1")
         if self.seed < 0:
-            raise UserError(f"seed: {self.seed} is negative; give 0 or more")
+            raise UserError(f"seed: {self.seed} is negative; use 0 or more")
 
     def generator(self, *names: str) -> np.random.Generator:
-        """Draws that depend on the seed and on `names` alone, so not on what else is analysed."""
+        """A generator that depends only on the seed and `names`, not on other analyses."""
         digest = hashlib.sha256("\0".join(names).encode()).digest()
         return np.random.default_rng([self.seed, int.from_bytes(digest[:8], "big")])
 
@@ -44,8 +44,8 @@ class Bootstrap:
 
         Args:
             counts: (classes, classes) confusion matrix; rows are the truth.
-            occurs: (classes,) bool, the classes to average over, as of `scoring.score_confusion`.
-            names: what the draws are for.
+            occurs: (classes,) bool, the classes to average over, as in `metrics.score_confusion`.
+            names: of the random generator.
 
         Returns:
             (resamples,)
@@ -55,16 +55,16 @@ class Bootstrap:
     def difference(self, truth: np.ndarray, a: np.ndarray, b: np.ndarray, *names: str) -> tuple[float, np.ndarray]:
         """Macro-F1 of `a` minus that of `b`, both on the same utterances.
 
-        The utterances of a true class fall into (label of `a`, label of `b`) cells; drawing them with replacement makes
-        the cells' counts multinomial, and their margins are the two resampled confusion matrices.
+        The utterances of a true class are counted in (label of `a`, label of `b`) cells. Resampling makes the counts
+        multinomial; their margins are the two resampled confusion matrices.
 
         Args:
             truth, a, b: (utterances,) class indices.
-            names: what the draws are for.
+            names: of the random generator.
 
         Returns:
             The difference, and (resamples,) that of each resample. Each macro-F1 is over the classes that occur in
-            the truth or in that system's predictions, so the difference is that of the two scores.json.
+            the truth or in that system's predictions, so the difference equals that of the two scores.json.
         """
         joint = confusion(truth, a, b)
         drawn = resample(joint.reshape(len(CLASSES), -1), self.resamples, self.generator(*names))
@@ -79,35 +79,37 @@ class Bootstrap:
         """Macro-F1 of systems on the utterances of resampled speakers.
 
         Speakers are drawn with replacement, as many as there are, each with all utterances: the cluster bootstrap
-        (Davison & Hinkley, Bootstrap Methods and their Application, 1997, section 3.8). It holds what utterances of one
-        speaker have in common, which drawing them one by one does not. All systems are scored on the same draws, so
-        their differences are paired. On few speakers its intervals are far too narrow (`evaluation.FEWEST_SPEAKERS`).
+        (Davison & Hinkley, Bootstrap Methods and their Application, 1997, section 3.8). It accounts for
+        the dependence of utterances of one speaker. All systems are scored on the same draws, so
+        their differences are paired. With few speakers its intervals are far too narrow (`predictions.MIN_SPEAKERS`).
 
         Args:
             speakers: (utterances,) an index of the speaker, from 0.
             truth: (utterances,) class indices.
             predicted: those of each system, by name.
-            names: what the draws are for.
+            names: of the random generator.
 
         Returns:
-            (resamples,) by system, each over the classes that occur in the truth or in that system's predictions, less
-            the true ones that the resample lacks. A class of few speakers is often lacking; counted as 0 it would drag
-            the interval below the score. Left out, it skews the interval away from that class's F1.
+            (resamples,) by system, each over the classes that occur in the truth or in that system's predictions,
+            without true classes that are missing in the resample. A class of few speakers is often missing; counted as
+            0 it would shift the interval below the score. Excluding it biases the interval away from that class's F1.
         """
-        many, rng = int(speakers.max()) + 1, self.generator(*names)
-        counts = {name: _by_speaker(speakers, truth, found, many) for name, found in predicted.items()}
-        whole = {name: found.sum(axis=0).reshape(len(CLASSES), -1) for name, found in counts.items()}
+        n_speakers, rng = int(speakers.max()) + 1, self.generator(*names)
+        counts = {name: _by_speaker(speakers, truth, labels, n_speakers) for name, labels in predicted.items()}
+        total = {name: by_speaker.sum(axis=0).reshape(len(CLASSES), -1) for name, by_speaker in counts.items()}
         drawn: dict[str, list[np.ndarray]] = {name: [] for name in predicted}
-        for start in range(0, self.resamples, AT_ONCE):
-            size = min(AT_ONCE, self.resamples - start)
-            times = rng.multinomial(many, np.full(many, 1 / many), size=size).astype(float)
-            for name, found in counts.items():
-                drawn[name].append(_macro_f1_of_present(whole[name], (times @ found).reshape(size, len(CLASSES), -1)))
+        for start in range(0, self.resamples, BATCH_SIZE):
+            size = min(BATCH_SIZE, self.resamples - start)
+            times = rng.multinomial(n_speakers, np.full(n_speakers, 1 / n_speakers), size=size).astype(float)
+            for name, by_speaker in counts.items():
+                drawn[name].append(
+                    _macro_f1_of_present(total[name], (times @ by_speaker).reshape(size, len(CLASSES), -1))
+                )
         return {name: np.concatenate(parts) for name, parts in drawn.items()}
 
 
 def interval(drawn: np.ndarray) -> tuple[float, float]:
-    """The percentile interval of (resamples,) values, of the same level as those of scores.json."""
+    """The percentile interval of (resamples,) values, with the level of scores.json."""
     low, high = np.percentile(drawn, [50 - LEVEL / 2, 50 + LEVEL / 2])
     return float(low), float(high)
 
@@ -115,11 +117,11 @@ def interval(drawn: np.ndarray) -> tuple[float, float]:
 def p_value(drawn: np.ndarray) -> float:
     """Two-sided p-value of a difference under the hypothesis that there is none.
 
-    ``min(1, 2 (1 + min(#{d* <= 0}, #{d* >= 0})) / (B + 1))`` for the B resampled differences d*: the share of their
-    distribution that the percentile interval must leave out at each end until 0 is out, doubled (Efron & Tibshirani,
-    An Introduction to the Bootstrap, 1993, section 15.4). So p < 0.05 says what the 95 % `interval` says, but for a
-    draw at its border. The smallest possible value is 2 / (B + 1). Like the interval it is a little too sure on few
-    utterances: of 800 pairs of equally good systems 7.1 % had p <= 0.05 on 150 utterances, 5.0 % on 600.
+    ``min(1, 2 (1 + min(#{d* <= 0}, #{d* >= 0})) / (B + 1))`` for the B resampled differences d*: twice the
+    tail probability at which the percentile interval excludes 0 (Efron & Tibshirani,
+    An Introduction to the Bootstrap, 1993, section 15.4). So p < 0.05 agrees with the 95 % `interval`, except at its
+    border. The smallest possible value is 2 / (B + 1). Like the interval it is slightly anti-conservative on
+    few utterances: of 800 pairs of equally good systems 7.1 % had p <= 0.05 on 150 utterances, 5.0 % on 600.
 
     Args:
         drawn: (resamples,)
@@ -135,14 +137,14 @@ def _macro_f1(counts: np.ndarray, drawn: np.ndarray) -> np.ndarray:
 
 
 def _macro_f1_of_present(counts: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """As `_macro_f1`, in each resample without the classes that are true in `counts` and lacking there."""
-    lacking = (counts.sum(axis=1) > 0) & (drawn.sum(axis=2) == 0)
+    """As `_macro_f1`, without the true classes of `counts` that are missing in a resample."""
+    missing = (counts.sum(axis=1) > 0) & (drawn.sum(axis=2) == 0)
     occurs = counts.sum(axis=0) + counts.sum(axis=1) > 0
-    return score_confusion(drawn, occurs & ~lacking)["macro_f1"]
+    return score_confusion(drawn, occurs & ~missing)["macro_f1"]
 
 
-def _by_speaker(speakers: np.ndarray, truth: np.ndarray, predicted: np.ndarray, many: int) -> np.ndarray:
+def _by_speaker(speakers: np.ndarray, truth: np.ndarray, predicted: np.ndarray, n_speakers: int) -> np.ndarray:
     """(speakers, classes · classes) the confusion matrix of each speaker, in one row."""
     cells = len(CLASSES) ** 2
     where = speakers * cells + truth * len(CLASSES) + predicted
-    return np.bincount(where, minlength=many * cells).reshape(many, cells).astype(float)
+    return np.bincount(where, minlength=n_speakers * cells).reshape(n_speakers, cells).astype(float)

@@ -1,4 +1,4 @@
-"""Do probabilities mean what they say? Reliability bins and the expected calibration error."""
+"""Calibration of probabilities: reliability bins and expected calibration error."""
 
 import numpy as np
 import pandas as pd
@@ -12,34 +12,34 @@ BIN_COLUMNS = ["system", "split", "low", "high", "n", "confidence", "accuracy"]
 
 
 def calibration(evaluation: Evaluation) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Confidence against accuracy of each system and ensemble.
+    """Confidence and accuracy of each system and ensemble.
 
     The confidence is the probability of the predicted label. For an ensemble that is the mean of its members'
-    probabilities of the label that they voted for, which need not be the likeliest.
+    probabilities of the voted label, which may not be the most probable one.
 
     Returns:
         A row for each system and split (COLUMNS): the expected calibration error ``Σ n_m / n · |accuracy_m -
         confidence_m|`` (Guo et al. 2017, equation 3) over 15 equally wide bins, mean confidence, accuracy. And a row
-        for each of their bins that is not empty (BIN_COLUMNS).
+        for each non-empty bin (BIN_COLUMNS).
     """
     rows, bins = [], []
     for split in evaluation.splits:
         for name in split.predictions:
             confidence = split.probability(name, split.predicted[name])
             right = split.predicted[name] == split.truth
-            found = reliability(confidence, right)
-            bins.append(found.assign(system=name, split=split.name))
-            rows.append([name, split.name, len(right), expected_error(found), confidence.mean(), right.mean()])
+            by_bin = reliability(confidence, right)
+            bins.append(by_bin.assign(system=name, split=split.name))
+            rows.append([name, split.name, len(right), expected_error(by_bin), confidence.mean(), right.mean()])
     table = pd.concat(bins, ignore_index=True)[BIN_COLUMNS] if bins else pd.DataFrame(columns=BIN_COLUMNS)
     return pd.DataFrame(rows, columns=COLUMNS), table
 
 
 def reliability(confidence: np.ndarray, right: np.ndarray) -> pd.DataFrame:
-    """The bins (low, high] that hold something; the first one holds 0, too.
+    """The non-empty bins (low, high]; the first also contains 0.
 
     Args:
         confidence: (utterances,) in [0, 1].
-        right: (utterances,) bool, whether the label was right.
+        right: (utterances,) bool, whether the label is correct.
 
     Returns:
         `low`, `high`, `n`, mean `confidence` and `accuracy` of each.

@@ -1,4 +1,4 @@
-"""What does each voter add to an ensemble? The vote without it."""
+"""The contribution of each member to an ensemble: the vote without it."""
 
 import numpy as np
 import pandas as pd
@@ -12,10 +12,10 @@ COLUMNS = [
 
 
 def leave_one_out(evaluation: Evaluation, bootstrap: Bootstrap) -> pd.DataFrame:
-    """Let each ensemble vote without each of its members.
+    """Repeat the vote of each ensemble without each of its members.
 
-    If the tie-breaker leaves, the remaining member with the best macro-F1 on validation breaks ties (the first of them
-    when equally good, or when validation has no labels). An ensemble of one has nobody to leave.
+    Without the tie-breaker, the remaining member with the best validation macro-F1 breaks ties (the first one if equal
+    or if validation has no labels). Ensembles of one member are skipped.
 
     Returns:
         A row for each ensemble, member and split (COLUMNS): the member's own `macro_f1`; the share of utterances on

@@ -1,4 +1,4 @@
-"""How much do the members know together? An oracle that knows whom to believe."""
+"""Upper bound of an ensemble: an oracle that selects the correct member."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ COLUMNS = ["ensemble", "split", "n", "vote", "oracle", "unanimous", "all_wrong"]
 
 
 def oracle(evaluation: Evaluation) -> pd.DataFrame:
-    """Compare each ensemble with an oracle, which takes the truth wherever some member has it, else the vote.
+    """Compare each ensemble with an oracle, which is correct wherever a member is correct, else takes the vote.
 
     Returns:
         A row for each ensemble and split (COLUMNS): macro-F1 of the `vote` and of the `oracle`; the shares of

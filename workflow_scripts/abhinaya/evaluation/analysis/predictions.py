@@ -1,4 +1,4 @@
-"""Systems and ensembles side by side: the labelled utterances of each split and everybody's predictions for them."""
+"""The labelled utterances of each split with the predictions of all systems and ensembles."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,27 +12,27 @@ from abhinaya.evaluation import metrics, voting
 from abhinaya.labels import CLASSES, INDEX
 from abhinaya.runtime.errors import UserError
 
-# To draw speakers from: of 150 pairs of equally good systems, each with speakers that it understands better, 51 % had
-# p < 0.05 on two speakers, 18 % on four (as many as with utterances drawn), 9 % on eight, 7 % on twelve, 3 % on thirty.
-FEWEST_SPEAKERS = 10
+# For resampling speakers. Of 150 pairs of equally good systems with speaker effects, 51 % had p < 0.05 with two
+# speakers, 18 % with four (as with resampled utterances), 9 % with eight, 7 % with twelve, 3 % with thirty.
+MIN_SPEAKERS = 10
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Who votes, and how a tie is decided (`voting.vote`)."""
+    """Members and tie rule of an ensemble (`voting.vote`)."""
 
     members: list[str]
     tie_break: str
     tie_rule: voting.TieRule = "label"
 
     def vote(self, predictions: dict[str, pd.DataFrame]) -> pd.DataFrame:
-        """The members' vote (`voting.vote`) on aligned `predictions`, which may hold others' too."""
+        """The members' vote (`voting.vote`) on aligned `predictions`, which may include other systems."""
         return voting.vote({name: predictions[name] for name in self.members}, self.tie_break, self.tie_rule)
 
 
 @dataclass(frozen=True)
 class Split:
-    """The utterances of a split that bear one of the eight labels.
+    """The utterances of a split with one of the eight labels.
 
     Args:
         name: ``validation`` or ``test``.
@@ -56,19 +56,19 @@ class Split:
 
     @cached_property
     def speakers(self) -> np.ndarray | None:
-        """(utterances,) an index of the speaker, from 0; None where fewer than `FEWEST_SPEAKERS` are known.
+        """(utterances,) an index of the speaker, from 0; None if fewer than `MIN_SPEAKERS` are known.
 
-        An utterance of an unknown speaker counts as somebody else's than all others.
+        Each utterance of an unknown speaker counts as a separate speaker.
         """
         speakers, known = pd.factorize(self.utterances["SpkrID"])
-        if len(known) < FEWEST_SPEAKERS:
+        if len(known) < MIN_SPEAKERS:
             return None
         unknown = speakers < 0
         speakers[unknown] = len(known) + np.arange(unknown.sum())
         return speakers
 
     def probability(self, name: str, classes: np.ndarray) -> np.ndarray:
-        """(utterances,) the probability that `name` gives to the class of that index; 1 at most, also when rounded."""
+        """(utterances,) the probability of `name` for the class of that index, at most 1."""
         table = self.predictions[name][list(PROBABILITIES)].to_numpy(float)
         return np.minimum(table[np.arange(len(table)), classes], 1)
 
@@ -79,7 +79,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The splits that have labels, and the ensembles among the systems."""
+    """The splits with labels, and the ensembles among the systems."""
 
     splits: list[Split]
     ensembles: dict[str, Ensemble]
@@ -91,23 +91,23 @@ def read(
     preds: dict[str, Path],
     ties: dict[str, tuple[str, voting.TieRule]] | None = None,
 ) -> Evaluation:
-    """Read and check what is to be analysed.
+    """Read and validate the inputs of the analysis.
 
     Args:
         manifest: manifest.parquet.
-        transcripts: transcripts.parquet, which may lack utterances.
+        transcripts: transcripts.parquet, which may be incomplete.
         preds: preds.csv of each system and ensemble, by name, in the order to show.
-        ties: the tie-breaker and tie rule of those that are ensembles.
+        ties: the tie-breaker and tie rule of each ensemble.
 
     Raises:
-        UserError: a file that is not what it should be; predictions that do not match the manifest or each other; an
-            ensemble whose votes are not in its file, whose voters are not given or do not vote that way.
+        UserError: a file is invalid; predictions do not match the manifest or each other; an ensemble's file has no
+            votes, its members are not given or do not reproduce its vote.
     """
     rows = read_manifest(manifest)
     texts = read_transcripts(transcripts).set_index(KEY)["text"] if transcripts else pd.Series(dtype=object)
     tables = voting.read_members(preds)
     for name, table in tables.items():
-        metrics.score(rows, table.reset_index(), resamples=1, source=preds[name])  # for its checks
+        metrics.score(rows, table.reset_index(), resamples=1, source=preds[name])  # validates them
     ensembles = {name: _ensemble(name, tables, preds[name], *tie) for name, tie in (ties or {}).items()}
     labelled = rows[rows["EmoClass"].isin(CLASSES)].set_index(KEY).sort_index()
     labelled["text"] = texts.reindex(labelled.index)
@@ -126,7 +126,7 @@ def encode(letters: pd.Series) -> np.ndarray:
 
 
 def confusion(truth: np.ndarray, *predicted: np.ndarray) -> np.ndarray:
-    """Counts of true classes (first axis) and predicted ones; one more axis for each further array of predictions.
+    """Counts of true classes (first axis) and predicted ones; one more axis for each additional array of predictions.
 
     Args:
         truth, predicted: (utterances,) class indices.
@@ -141,16 +141,17 @@ def _ensemble(
 ) -> Ensemble:
     members = voting.voters(tables[name])
     if not members:
-        raise UserError(f"{path}: it holds no votes; make it with vote.py, or leave {name} out of --votes")
-    absent = [member for member in members if member not in tables]
-    if absent:
-        raise UserError(f"--names: {name} has voters of whom nothing is given: {', '.join(absent)}; add their --preds")
+        raise UserError(f"{path}: contains no votes; create it with vote.py, or remove {name} from --votes")
+    missing = [member for member in members if member not in tables]
+    if missing:
+        raise UserError(f"--names: members of {name} are missing: {', '.join(missing)}; add their --preds")
     ensemble = Ensemble(members, tie_break, tie_rule)
     table = tables[name]
     differ = table.index[table["EmoClass"].to_numpy() != ensemble.vote(tables)["EmoClass"].to_numpy()]
     if len(differ):
         raise UserError(
-            f"{path}: {voting.some(differ)} not as {', '.join(members)} vote with tie-breaker {tie_break} and rule "
-            f"{tie_rule}; vote again, or correct --tie-breaks and --tie-rules"
+            f"{path}: {voting.describe(differ)} differ from the vote of {', '.join(members)} with tie-breaker "
+            f"{tie_break} "
+            f"and rule {tie_rule}; vote again, or correct --tie-breaks and --tie-rules"
         )
     return ensemble

@@ -1,4 +1,4 @@
-"""Is one system better than another? A paired bootstrap of macro-F1 and McNemar's test for each pair."""
+"""Significance of differences: paired bootstrap of macro-F1 and McNemar's test for each pair of systems."""
 
 from dataclasses import replace
 from itertools import combinations
@@ -24,27 +24,27 @@ def compare(evaluation: Evaluation, bootstrap: Bootstrap) -> pd.DataFrame:
     """Compare all systems and ensembles pairwise on each split.
 
     Args:
-        bootstrap: how to draw; more often than it says where there are so many pairs that its smallest p-value would
-            be no finding (`_enough`), so how often depends on the number of systems, for all pairs alike.
+        bootstrap: its settings; with many pairs more resamples are drawn, so that the smallest p-value can be
+            significant (`_enough_resamples`).
 
     Returns:
         A row for each split and pair (COLUMNS): `difference` of macro-F1, a - b, with its 95 % interval and p-value
-        (`bootstrap.p_value`), once with utterances drawn, once with whole speakers (``speakers``; NaN where
-        `Split.speakers` is None); how many utterances `only_a_right` and `only_b_right`, with the p-value of McNemar's
-        exact test. ``…_holm`` is the p-value after Holm's correction for all pairs of the split.
+        (`bootstrap.p_value`), with resampled utterances and with resampled speakers (``speakers``; NaN if
+        `Split.speakers` is None); the numbers of utterances `only_a_right` and `only_b_right`, with the p-value of
+        McNemar's exact test. ``…_holm`` is the p-value after Holm's correction for all pairs of the split.
     """
     tables = []
     for split in evaluation.splits:
         pairs = list(combinations(split.predictions, 2))
-        draws = _enough(bootstrap, len(pairs))
+        draws = _enough_resamples(bootstrap, len(pairs))
         speakers = _speakers_drawn(split, draws)
-        tables.append(_adjust([_pair(split, *pair, draws) | _other_speakers(speakers, *pair) for pair in pairs]))
+        tables.append(_adjust([_pair(split, *pair, draws) | _by_speakers(speakers, *pair) for pair in pairs]))
     tables = [table for table in tables if len(table)]
     return pd.concat(tables, ignore_index=True)[COLUMNS] if tables else pd.DataFrame(columns=COLUMNS)
 
 
-def _enough(bootstrap: Bootstrap, pairs: int) -> Bootstrap:
-    """Resamples B with which the smallest p-value after Holm, 2 / (B + 1) · `pairs`, is half of 5 % at most."""
+def _enough_resamples(bootstrap: Bootstrap, pairs: int) -> Bootstrap:
+    """Enough resamples B that the smallest p-value after Holm, 2 / (B + 1) · `pairs`, is at most 2.5 %."""
     needed = pairs * 2 * 2 * 100 // (100 - LEVEL) - 1
     return replace(bootstrap, resamples=max(bootstrap.resamples, needed))
 
@@ -73,13 +73,13 @@ def _pair(split: Split, a: str, b: str, bootstrap: Bootstrap) -> dict:
 
 
 def _speakers_drawn(split: Split, bootstrap: Bootstrap) -> dict[str, np.ndarray]:
-    """(resamples,) macro-F1 by system with whole speakers drawn; nothing where they are not known."""
+    """(resamples,) macro-F1 by system with resampled speakers; empty if speakers are unknown."""
     if split.speakers is None:
         return {}
     return bootstrap.by_speaker(split.speakers, split.truth, split.predicted, "speakers", split.name)
 
 
-def _other_speakers(drawn: dict[str, np.ndarray], a: str, b: str) -> dict[str, float]:
+def _by_speakers(drawn: dict[str, np.ndarray], a: str, b: str) -> dict[str, float]:
     if not drawn:
         return dict.fromkeys(("speakers_low", "speakers_high", "p_speakers"), np.nan)
     difference = drawn[a] - drawn[b]
@@ -88,9 +88,9 @@ def _other_speakers(drawn: dict[str, np.ndarray], a: str, b: str) -> dict[str, f
 
 
 def _adjust(rows: list[dict]) -> pd.DataFrame:
-    """The rows with Holm's p-values beside those of each test."""
+    """The rows with Holm-corrected p-values of each test."""
     table = pd.DataFrame(rows)
     for test in TESTS if rows else ():
-        known = table[test].notna().all()  # of a split, that of all pairs or of none
+        known = table[test].notna().all()  # within a split, for all pairs or for none
         table[f"{test}_holm"] = multipletests(table[test], method="holm")[1] if known else np.nan
     return table

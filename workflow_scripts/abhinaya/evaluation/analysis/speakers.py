@@ -1,4 +1,4 @@
-"""Would other speakers have given the same scores? Intervals of macro-F1 with whole speakers drawn."""
+"""Confidence intervals of macro-F1 over resampled speakers."""
 
 import pandas as pd
 
@@ -12,7 +12,7 @@ def speakers(evaluation: Evaluation, bootstrap: Bootstrap) -> pd.DataFrame:
     """The interval of each system and ensemble by `Bootstrap.by_speaker`.
 
     Returns:
-        A row for each split with speakers enough (`Split.speakers`), and system (COLUMNS): how many utterances and
+        A row for each split with enough speakers (`Split.speakers`) and system (COLUMNS): numbers of utterances and
         known `speakers`; macro-F1 as in scores.json, and its 95 % interval.
     """
     rows = []

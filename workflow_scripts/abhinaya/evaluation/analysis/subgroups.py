@@ -1,4 +1,4 @@
-"""For whom and for what does a system work? Scores by gender, speaker, duration, words and annotators' agreement."""
+"""Scores by gender, speaker, duration, number of words and annotator agreement."""
 
 import numpy as np
 import pandas as pd
@@ -8,9 +8,9 @@ from abhinaya.evaluation.analysis.bootstrap import Bootstrap, interval
 from abhinaya.evaluation.analysis.predictions import Evaluation, Split, confusion, encode
 from abhinaya.evaluation.metrics import score_confusion
 
-SPEAKERS = 10
+MAX_SPEAKERS = 10
 OTHERS = "other speakers"
-# Lower ends of the bins, and their names; a bin ends where the next begins.
+# Lower bounds of the bins, with their names.
 DURATIONS = {0: "under 2 s", 2: "2 to 4 s", 4: "4 to 6 s", 6: "6 to 8 s", 8: "8 to 10 s", 10: "10 s and more"}
 WORDS = {0: "none", 1: "1 to 5", 6: "6 to 10", 11: "11 to 20", 21: "21 to 50", 51: "over 50"}
 AGREEMENTS = {0: "below half", 1 / 2: "half to two thirds", 2 / 3: "two thirds and more", 1: "all"}
@@ -20,13 +20,12 @@ COLUMNS = ["system", "split", "variable", "group", "n", "macro_f1", "low", "high
 def subgroups(evaluation: Evaluation, bootstrap: Bootstrap) -> pd.DataFrame:
     """Score each system and ensemble on each group of utterances.
 
-    Utterances of which a variable is not known are in none of its groups. Macro-F1 of a group is over the classes that
-    are true of an utterance in it (in scores.json also over those predicted): the same ones for all systems. Groups
-    that lack a class do not compare with those that have it. Where a group holds one or two utterances of a class,
-    drawing among them varies little: its interval is too narrow.
+    Utterances with an unknown value are in no group. Macro-F1 of a group is averaged over the classes that occur in its
+    truth (in scores.json also over predicted ones), so over the same classes for all systems. Groups with different
+    classes are not comparable. With one or two utterances of a class in a group, the interval is too narrow.
 
     Returns:
-        A row for each system, split, variable and group that holds an utterance (COLUMNS): macro-F1 with its 95 %
+        A row for each system, split, variable and group that is not empty (COLUMNS): macro-F1 with its 95 %
         interval by the stratified bootstrap, UAR, accuracy. Variables: `gender`; `speaker` (the ten with most
         utterances in the split, and all others together); `duration`; `words` of the transcript; `agreement`, the
         share of the annotators' votes for one of the eight labels that went to the utterance's.
@@ -69,7 +68,7 @@ def _bin(values: pd.Series, bins: dict[float, str]) -> pd.Series:
 def _speakers(speakers: pd.Series) -> pd.Series:
     """The most frequent speakers, most utterances first (by name when equal); the others are one group."""
     counts = speakers.value_counts().sort_index().sort_values(ascending=False, kind="stable")
-    shown = list(counts.index[:SPEAKERS])
+    shown = list(counts.index[:MAX_SPEAKERS])
     named = speakers.where(speakers.isna() | speakers.isin(shown), OTHERS)
     return named.astype(pd.CategoricalDtype(list(dict.fromkeys([*shown, OTHERS])), ordered=True))
 

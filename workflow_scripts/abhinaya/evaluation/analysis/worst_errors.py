@@ -1,4 +1,4 @@
-"""Which utterances went most wrong? The wrong labels that were given with most confidence."""
+"""The most confident errors."""
 
 import pandas as pd
 
@@ -6,19 +6,19 @@ from abhinaya.data.schemas import KEY
 from abhinaya.evaluation.analysis.predictions import Evaluation, Split
 from abhinaya.labels import CLASSES
 
-MOST = 20
+MAX_ERRORS = 20
 COLUMNS = [
     "system", "split", KEY, "truth", "predicted", "confidence", "p_truth", "votes", "text", "path", "duration",
 ]  # fmt: skip
 
 
-def mistakes(evaluation: Evaluation, most: int = MOST) -> pd.DataFrame:
-    """The `most` confident mistakes of each ensemble, or of each system if there is no ensemble.
+def worst_errors(evaluation: Evaluation, limit: int = MAX_ERRORS) -> pd.DataFrame:
+    """The `limit` most confident errors of each ensemble, or of each system if there is no ensemble.
 
     Returns:
-        A row for each (COLUMNS), the most confident first, equals by `FileName`: the probabilities of the
+        A row for each (COLUMNS), sorted by confidence, then `FileName`: the probabilities of the
         predicted label (`confidence`) and of the true one (`p_truth`); the `votes` of an ensemble's members, such as
-        "s1:H s2:N"; the transcript, empty where there is none; the audio's `path` and `duration` (s).
+        "s1:H s2:N"; the transcript, empty if missing; the audio's `path` and `duration` (s).
     """
     names = evaluation.ensembles or list(
         dict.fromkeys(name for split in evaluation.splits for name in split.predictions)
@@ -29,7 +29,7 @@ def mistakes(evaluation: Evaluation, most: int = MOST) -> pd.DataFrame:
         wrong = [_wrong(split, name, members) for split in evaluation.splits]
         if wrong:
             ranked = pd.concat(wrong).sort_values(["confidence", KEY], ascending=[False, True])
-            tables.append(ranked.head(most))
+            tables.append(ranked.head(limit))
     return pd.concat(tables, ignore_index=True)[COLUMNS] if tables else pd.DataFrame(columns=COLUMNS)
 
 

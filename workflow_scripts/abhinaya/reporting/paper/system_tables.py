@@ -88,7 +88,7 @@ def section_4_6(inputs: Inputs) -> Made:
         "The paper's § 4.6: speech alone, and speech with its transcript",
         "Macro-F1 (%) of two systems with the same backbone: the first hears, the second also reads the transcript. "
         "The last row is their difference in points.",
-        "The paper's two have SALMONN-7B as backbone. comparisons.csv of the analysis has a paired interval of the "
+        "The paper's two have SALMONN-7B as backbone. significance.csv of the analysis has a paired interval of the "
         "difference where both are among the configuration's `systems`.",
     )
     cells, records = _difference(*rows, list(dict.fromkeys(made.records["split"])))

@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing else, and its tables as CSV and Markdown."""
+"""The report: one self-contained HTML file, and its tables as CSV and Markdown."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from abhinaya import __version__
 from abhinaya.data.schemas import KEY
-from abhinaya.evaluation.analysis.predictions import FEWEST_SPEAKERS
+from abhinaya.evaluation.analysis.predictions import MIN_SPEAKERS
 from abhinaya.evaluation.metrics import LEVEL
 from abhinaya.evaluation.voting import voters
 from abhinaya.labels import CLASSES, EMOTIONS
@@ -16,10 +16,9 @@ from abhinaya.reporting import table
 from abhinaya.reporting.report import figures, findings, summary
 from abhinaya.reporting.report.ensembles import agreement, alike, ensembles
 from abhinaya.reporting.report.inputs import REFERENCES, Inputs, read
-from abhinaya.reporting.report.paper_tables import read_paper_tables
 from abhinaya.reporting.report.transcription import transcription, word_errors
 from abhinaya.reporting.report.wording import count
-from abhinaya.reporting.report.worst_errors import links, mistakes
+from abhinaya.reporting.report.worst_errors import links, worst_errors
 from abhinaya.runtime.files import write_csv, write_text
 
 __all__ = [
@@ -33,10 +32,9 @@ __all__ = [
     "score_table",
     "word_errors",
     "write",
-    "write_tables_page",
 ]
-LISTED = 10  # rejected utterances that the page lists; their file has all
-# The page's sections in their order: the key that is their anchor and what they are made of, and their heading.
+MAX_LISTED = 10  # rejected utterances in the report
+# The sections in order: key (template variable and anchor) and heading.
 SECTIONS = {
     "summary": "Summary",
     "scores": "Scores",
@@ -47,11 +45,11 @@ SECTIONS = {
     "confusions": "Confusions",
     "calibration": "Calibration",
     "subgroups": "Subgroups",
-    "mistakes": "Worst mistakes",
+    "worst_errors": "Worst errors",
     "training": "Training",
     "labelling": "Labelling",
     "corpus": "Corpus",
-    "rejected": "Left out",
+    "rejected": "Rejected utterances",
     "transcripts": "Transcripts",
     "configuration": "Configuration",
 }
@@ -70,22 +68,11 @@ def write(inputs: Inputs, folder: Path) -> None:
     write_text(render(inputs, links(inputs, folder)), folder / "report.html")
 
 
-def write_tables_page(paths: list[Path], folder: Path, title: str) -> None:
-    """Write `tables.html` into `folder`: the paper's tables from the JSON files of paper_table.py, in their order.
-
-    Raises:
-        UserError: as `paper.read_paper_tables`.
-    """
-    paper = read_paper_tables(paths)
-    contents = [(f"paper-{item.name}", item.title) for item in paper]
-    write_text(_page("tables_page.html.j2", title=title, contents=contents, paper=paper), folder / "tables.html")
-
-
 def render(inputs: Inputs, audio: dict[str, str] | None = None) -> str:
-    """The page. The same inputs give the same text.
+    """The HTML of the report; deterministic.
 
     Args:
-        audio: addresses of the mistakes' audio by path, as of `links`; without them there are no players.
+        audio: addresses of the errors' audio files by path, from `links`; without them there are no players.
     """
     settings = {
         name: yaml.safe_dump(config["settings"], sort_keys=False, allow_unicode=True)
@@ -102,7 +89,7 @@ def render(inputs: Inputs, audio: dict[str, str] | None = None) -> str:
         "confusions": _confusions(inputs.scores, inputs.members()),
         "calibration": findings.calibration(inputs),
         "subgroups": findings.subgroups(inputs),
-        "mistakes": mistakes(inputs, audio or {}),
+        "worst_errors": worst_errors(inputs, audio or {}),
         "training": _training(inputs.metrics),
         "labelling": table.labelling_table(inputs.labellings) if inputs.labellings else None,
         "corpus": table.corpus_tables(inputs.summary) if inputs.summary else None,
@@ -128,20 +115,20 @@ def render(inputs: Inputs, audio: dict[str, str] | None = None) -> str:
         versions=table.versions_table(inputs.made) if inputs.made else None,
         alpha=f"{summary.ALPHA:.2g}",
         level=LEVEL,
-        fewest_speakers=FEWEST_SPEAKERS,
+        min_speakers=MIN_SPEAKERS,
         number=table.number,
     )
 
 
 def score_table(inputs: Inputs) -> table.Table:
-    """The scores of all systems and ensembles, each with a line that says what it is."""
+    """The scores of all systems and ensembles, with a description of each."""
     descriptions = {name: describe(config, inputs.descriptions.get(name, "")) for name, config in inputs.made.items()}
     descriptions |= {name: f"vote of {' '.join(voters(voted))}" for name, voted in inputs.votes.items()}
     return table.score_table(inputs.scores, descriptions)
 
 
 def describe(config: dict, description: str = "") -> str:
-    """A system in a line: the user's words for it or else its encoder or model, and the loss it was trained with."""
+    """A one-line description: the configured one, else the encoder or model, and the loss."""
     settings = config.get("settings", {})
     loss = settings.get("loss", {})
     parameters = [f"{sign} {loss[key]:g}" for key, sign in (("gamma", "γ"), ("tau", "τ")) if key in loss]
@@ -164,7 +151,7 @@ def _page(template: str, **values: object) -> str:
 
 
 def _classes(scores: dict[str, dict]) -> list[tuple[str, findings.Figures, table.Table]]:
-    """For each split that has scores, the one that counts first: bars of each emotion, and the table."""
+    """For each split with scores, the test split first: bars of each emotion, and the table."""
     return [
         (split, _class_figures(scores, split), table.per_class_table(scores, split))
         for split in reversed(table.scored_splits(scores))
@@ -172,26 +159,26 @@ def _classes(scores: dict[str, dict]) -> list[tuple[str, findings.Figures, table
 
 
 def _class_figures(scores: dict[str, dict], split: str) -> findings.Figures:
-    found = {name: system[split]["per_class_f1"] for name, system in scores.items() if system.get(split)}
+    f1_of = {name: system[split]["per_class_f1"] for name, system in scores.items() if system.get(split)}
     return [
         (
             f"{EMOTIONS[letter]} ({letter})",
-            figures.class_bars({name: f1[letter] for name, f1 in found.items()}, f"F1 on {split}: {EMOTIONS[letter]}"),
+            figures.class_bars({name: f1[letter] for name, f1 in f1_of.items()}, f"F1 on {split}: {EMOTIONS[letter]}"),
         )
         for letter in CLASSES
     ]
 
 
 def _confusions(scores: dict[str, dict], members: dict[str, list[str]]) -> dict[str, findings.Figures]:
-    """`first`: the best and the ensembles on the split that counts; `others`: the rest. Empty without scores."""
-    counts = summary.headline(scores)
-    if counts is None:
+    """`first`: the best system and the ensembles on the main split; `others`: the rest. Empty without scores."""
+    main_split = summary.headline(scores)
+    if main_split is None:
         return {}
-    chosen = {summary.best(scores, counts), *members}
+    chosen = {summary.best(scores, main_split), *members}
     drawn: dict[str, findings.Figures] = {"first": [], "others": []}
-    for name, split, found in table.scored(scores):
-        picture: Markup = figures.confusion(found["confusion"], f"confusion matrix of {name} on {split}")
-        drawn["first" if split == counts and name in chosen else "others"].append((f"{name}, {split}", picture))
+    for name, split, values in table.scored(scores):
+        picture: Markup = figures.confusion(values["confusion"], f"confusion matrix of {name} on {split}")
+        drawn["first" if split == main_split and name in chosen else "others"].append((f"{name}, {split}", picture))
     return drawn
 
 
@@ -204,17 +191,17 @@ def _training(metrics: dict[str, dict]) -> findings.Figures:
 
 
 def _rejected(inputs: Inputs) -> dict | None:
-    """What preparing the corpus left out: how many, where the list stands, and its first rows."""
+    """The rejected utterances: a sentence with the number and the list's path, and the first rows."""
     rows = inputs.rejected
     if rows is None:
         return None
     if rows.empty:
         return {
-            "sentence": "No utterance was rejected: every audio file could be read and is long enough.",
+            "sentence": "No utterance was rejected: all audio files could be read and are long enough.",
             "table": None,
         }
-    first = rows.head(LISTED)
-    shown = "" if len(rows) == len(first) else f" Here are the first {LISTED}."
+    first = rows.head(MAX_LISTED)
+    shown = "" if len(rows) == len(first) else f" Here are the first {MAX_LISTED}."
     sentence = f"{count(len(rows), 'utterance')} rejected, listed in {inputs.rejected_file}.{shown}"
     cells = [[table.Cell(row[KEY], row["path"]), table.Cell(row["reason"])] for _, row in first.iterrows()]
     return {"sentence": sentence, "table": table.Table(["utterance", "reason"], cells)}

@@ -1,4 +1,4 @@
-"""The report's tables for those who read a log."""
+"""Printing the report's tables on a terminal or in a log."""
 
 import sys
 
@@ -11,8 +11,8 @@ from abhinaya.reporting.table import Table
 
 
 def show(table: Table) -> None:
-    """Print numbers and intervals, the best bold; what each system is stands in the report."""
-    width = None if sys.stdout.isatty() else 120  # a log has no width of its own
+    """Print scores and intervals, the best in bold."""
+    width = None if sys.stdout.isatty() else 120  # fixed width for log files
     Console(width=width).print(for_terminal(table))
 
 

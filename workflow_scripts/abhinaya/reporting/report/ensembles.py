@@ -1,4 +1,4 @@
-"""What the analysis found on the ensembles: what each member adds, the ceiling, ties, how alike the members are."""
+"""Analysis of the ensembles: contribution of each member, oracle, ties, agreement."""
 
 from collections.abc import Iterator
 
@@ -16,26 +16,26 @@ from abhinaya.reporting.table import Cell, Table, percent, vote_table
 
 
 def ensembles(inputs: Inputs) -> list[dict]:
-    """For each ensemble: what an oracle could make of its members, their bars, effects and ties."""
+    """For each ensemble: the oracle's score, figures, ties and effects of its members."""
     return [
         {
             "name": name,
-            "sentences": [_ceiling(row) for _, row in _where(inputs, "oracle", name)],
+            "sentences": [_oracle(row) for _, row in _where(inputs, "oracle", name)],
             "figures": _ensemble_figures(inputs, name),
             "ties": _ties(inputs.votes.get(name)),
-            "members": [(split, _members(rows)) for split, rows in by_split(inputs, "members", ensemble=name)],
+            "members": [(split, _members(rows)) for split, rows in by_split(inputs, "leave_one_out", ensemble=name)],
         }
         for name in inputs.members()
     ]
 
 
 def alike(inputs: Inputs) -> Figures:
-    """Cohen's kappa of the voters, a heat map for each split."""
+    """Cohen's kappa of the members as a heat map for each split."""
     return [(split, _kappa_map(inputs, rows, split)) for split, rows in by_split(inputs, "agreement")]
 
 
 def agreement(voted: pd.DataFrame) -> dict[str, float]:
-    """The share of utterances (0 to 1) on which each member's label is the vote."""
+    """The share of utterances (0 to 1) on which each member agrees with the vote."""
     return {name: float((voted[f"{VOTE}{name}"] == voted["EmoClass"]).mean()) for name in voters(voted)}
 
 
@@ -48,10 +48,10 @@ def _ties(voted: pd.DataFrame | None) -> Table | None:
     return None if voted is None else vote_table(count_ties(voted), agreement(voted))
 
 
-def _ceiling(row: pd.Series) -> str:
+def _oracle(row: pd.Series) -> str:
     gap = row["oracle"] - row["vote"]
     return (
-        f"On {row['split']}, an oracle that takes the right label wherever a member gives it would reach "
+        f"On {row['split']}, an oracle that takes the correct label wherever a member predicts it would reach "
         f"{in_words(row['oracle'])}, {signed_points(gap).lstrip('+')} points above the vote. All members agree on "
         f"{in_words(row['unanimous'])} of the utterances; all are wrong on {in_words(row['all_wrong'])}."
     )
@@ -60,7 +60,7 @@ def _ceiling(row: pd.Series) -> str:
 def _ensemble_figures(inputs: Inputs, name: str) -> Figures:
     drawn: Figures = []
     ceilings = dict(_where(inputs, "oracle", name))
-    for split, rows in by_split(inputs, "members", ensemble=name):
+    for split, rows in by_split(inputs, "leave_one_out", ensemble=name):
         if split in ceilings:
             bars = dict(zip(rows["member"], rows["macro_f1"], strict=True))
             title = f"macro-F1 (%) of {name}'s members, vote and oracle on {split}"

@@ -1,4 +1,4 @@
-"""What the analysis found on single systems and pairs: significance, calibration, subgroups."""
+"""Analysis of systems and pairs: significance, calibration, subgroups."""
 
 import numpy as np
 import pandas as pd
@@ -15,11 +15,11 @@ Figures = list[tuple[str, Markup]]  # caption, drawing
 
 
 def significance(inputs: Inputs) -> list[dict]:
-    """For each split, the one that counts first: a sentence, the differences as a heat map, all pairs and intervals.
+    """For each split, the test split first: a sentence, a heat map of the differences, all pairs and intervals.
 
-    With one system there are no pairs, with few speakers no intervals by speaker: None.
+    None for the pairs of a single system and for the speaker intervals of few speakers.
     """
-    pairs, speakers = dict(by_split(inputs, "comparisons")), dict(by_split(inputs, "speakers"))
+    pairs, speakers = dict(by_split(inputs, "significance")), dict(by_split(inputs, "speakers"))
     return [
         {
             "split": split,
@@ -34,7 +34,7 @@ def significance(inputs: Inputs) -> list[dict]:
 
 
 def calibration(inputs: Inputs) -> dict | None:
-    """A sentence, the calibration errors in a table, and reliability diagrams by split."""
+    """A sentence, a table of the calibration errors, and reliability diagrams by split."""
     splits = by_split(inputs, "calibration")
     if not splits:
         return None
@@ -46,12 +46,12 @@ def calibration(inputs: Inputs) -> dict | None:
 
 
 def subgroups(inputs: Inputs) -> list[dict]:
-    """For each variable: the best system's macro-F1 by group, drawn, and everyone's in tables by split."""
+    """For each variable: a figure of the best system's macro-F1 by group, and tables of all systems by split."""
     split = headline(inputs.scores)
     if split is None:
         return []
     shown = best(inputs.scores, split)
-    rows = inputs.found("subgroups")
+    rows = inputs.analysed("subgroups")
     return [
         {
             "variable": variable,
@@ -65,17 +65,17 @@ def subgroups(inputs: Inputs) -> list[dict]:
 
 
 def by_split(inputs: Inputs, table: str, **where: str) -> list[tuple[str, pd.DataFrame]]:
-    """The rows of a table of the analysis where columns have the given values, by split as `splits_of`."""
-    return splits_of(inputs.found(table, **where))
+    """The rows of a table of the analysis with the given column values, by split as in `splits_of`."""
+    return splits_of(inputs.analysed(table, **where))
 
 
 def splits_of(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The rows of each split that has some; the test split, which counts, before validation."""
+    """The rows of each split, the test split before validation; empty splits are omitted."""
     return [(split, found) for split in reversed(SCORED) if len(found := rows[rows["split"] == split])]
 
 
 def in_order(inputs: Inputs, names: pd.Series) -> list[str]:
-    """The different `names` in the order of the scores; strangers follow."""
+    """The distinct `names` in the order of the scores; unknown names come last."""
     different = list(dict.fromkeys(names))
     known = [name for name in inputs.scores if name in different]
     return known + [name for name in different if name not in known]
@@ -108,7 +108,7 @@ def _speakers_drawn(rows: pd.DataFrame) -> bool:
 
 
 def _speakers(inputs: Inputs, rows: pd.DataFrame) -> dict:
-    """How many are known, and everyone's interval with utterances and with speakers drawn."""
+    """The number of known speakers, and the intervals over resampled utterances and speakers."""
     split, body = rows["split"].iloc[0], []
     for _, row in rows.iterrows():
         scores = inputs.scores.get(row["system"], {}).get(split)
@@ -172,14 +172,14 @@ def _calibration_table(inputs: Inputs, splits: dict[str, pd.DataFrame]) -> Table
     names = in_order(inputs, pd.concat([rows["system"] for rows in splits.values()]))
     body = [[Cell(name)] for name in names]
     for rows in splits.values():
-        found = rows.drop_duplicates("system").set_index("system")
-        least = found["ece"].min()
+        by_system = rows.drop_duplicates("system").set_index("system")
+        lowest = by_system["ece"].min()
         for line, name in zip(body, names, strict=True):
-            if name not in found.index:
+            if name not in by_system.index:
                 line += [Cell(NOTHING)] * 3
                 continue
-            row = found.loc[name]
-            line.append(Cell(percent(row["ece"]), best=len(found) > 1 and row["ece"] == least))
+            row = by_system.loc[name]
+            line.append(Cell(percent(row["ece"]), best=len(by_system) > 1 and row["ece"] == lowest))
             line += [Cell(percent(row["confidence"])), Cell(percent(row["accuracy"]))]
     groups = [(split, 3) for split in splits]
     return Table(["system", *["calibration error", "confidence", "accuracy"] * len(splits)], body, [("", 1), *groups])

@@ -1,4 +1,4 @@
-"""What the report is made of, read and checked."""
+"""Reading and validating the inputs of the report."""
 
 import os
 from collections import Counter
@@ -17,10 +17,10 @@ from abhinaya.runtime.errors import UserError
 from abhinaya.runtime.files import read_json, read_metadata
 
 REFERENCES = pa.schema([pa.field(KEY, pa.string(), nullable=False), pa.field("text", pa.string(), nullable=False)])
-REJECTED = "results/corpus/rejected.csv"  # where the workflow lists unusable audio
-# The files of analyse.py: columns of text, columns of numbers.
+REJECTED = "results/corpus/rejected.csv"  # default path in the workflow
+# The files of analyse.py: text columns, number columns.
 ANALYSIS: dict[str, tuple[str, str]] = {
-    "comparisons": (
+    "significance": (
         "split a b",
         "n difference low high p_bootstrap p_bootstrap_holm speakers_low speakers_high p_speakers p_speakers_holm "
         "only_a_right only_b_right p_mcnemar p_mcnemar_holm",
@@ -29,31 +29,31 @@ ANALYSIS: dict[str, tuple[str, str]] = {
     "calibration": ("system split", "n ece confidence accuracy"),
     "reliability": ("system split", "low high n confidence accuracy"),
     "agreement": ("split a b", "kappa agree"),
-    "members": ("ensemble member split", "n macro_f1 agrees changed without effect low high"),
+    "leave_one_out": ("ensemble member split", "n macro_f1 agrees changed without effect low high"),
     "oracle": ("ensemble split", "n vote oracle unanimous all_wrong"),
     "subgroups": ("system split variable group", "n macro_f1 low high uar accuracy"),
-    "mistakes": (f"system split {KEY} truth predicted votes text path", "confidence p_truth duration"),
+    "worst_errors": (f"system split {KEY} truth predicted votes text path", "confidence p_truth duration"),
 }
 
 
 @dataclass
 class Inputs:
-    """What the report is made of; all but the scores may be empty.
+    """The inputs of the report; all except the scores may be empty.
 
     Args:
-        scores: the `scores.json` of each system and ensemble, by name, in the order to show.
+        scores: the `scores.json` of each system and ensemble, by name, in display order.
         configs, metrics: `config.json` and `metrics.json` of trained systems, by name.
         labellings: `labelling.json` of zero-shot systems, by name.
         votes: tables of `voting.vote`, by the ensemble's name.
         summary: the corpus's summary.
-        manifest: the corpus's table; its annotators' votes stand beside the mistakes.
-        transcripts, transcripts_metadata: the table and what its file says about itself.
-        references: known texts (`FileName`, `text`).
-        descriptions: of each system, by name, as the configuration gives them.
-        analysis: the tables of analyse.py by their file's stem (columns: `ANALYSIS`), or none of them.
-        paper: tables of the paper, in the order to show.
-        rejected: utterances that preparing the corpus left out: `FileName`, `path`, `reason`.
-        rejected_file: where that list stands.
+        manifest: the corpus's table, for the annotators' votes.
+        transcripts, transcripts_metadata: the table and its file's metadata.
+        references: reference transcripts (`FileName`, `text`).
+        descriptions: of each system, by name, from the configuration.
+        analysis: the tables of analyse.py by their file's stem (columns: `ANALYSIS`), or empty.
+        paper: tables of the paper, in display order.
+        rejected: rejected utterances: `FileName`, `path`, `reason`.
+        rejected_file: path of that list.
     """
 
     title: str
@@ -75,12 +75,12 @@ class Inputs:
 
     @property
     def made(self) -> dict[str, dict]:
-        """What each system, trained or asked, says of itself: `settings`, `notes`, `versions`."""
-        found = self.configs | self.labellings
-        return {name: found[name] for name in [*self.scores, *found] if name in found}
+        """The metadata of each system: `settings`, `notes`, `versions`."""
+        metadata = self.configs | self.labellings
+        return {name: metadata[name] for name in [*self.scores, *metadata] if name in metadata}
 
-    def found(self, table: str, **where: str) -> pd.DataFrame:
-        """The rows of a table of the analysis where columns have the given values; none without an analysis."""
+    def analysed(self, table: str, **where: str) -> pd.DataFrame:
+        """The rows of a table of the analysis with the given column values; empty without an analysis."""
         if table not in self.analysis:
             return pd.DataFrame(columns=" ".join(ANALYSIS[table]).split())
         rows = self.analysis[table]
@@ -89,8 +89,10 @@ class Inputs:
         return rows
 
     def members(self) -> dict[str, list[str]]:
-        """The members of each ensemble, by the votes or else by the analysis."""
-        members = {name: list(rows["member"].unique()) for name, rows in self.found("members").groupby("ensemble")}
+        """The members of each ensemble, from the votes or the analysis."""
+        members = {
+            name: list(rows["member"].unique()) for name, rows in self.analysed("leave_one_out").groupby("ensemble")
+        }
         return {name: members[name] for name in self.scores if name in members} | {
             name: voters(voted) for name, voted in self.votes.items()
         }
@@ -112,29 +114,29 @@ def read(
     paper: list[Path] | None = None,
     rejected: Path | None = None,
 ) -> Inputs:
-    """Read the files behind the report. An ensemble's name in `votes` is its folder's.
+    """Read the files of the report. The name of an ensemble in `votes` is that of its folder.
 
     Raises:
-        UserError: a file that is absent or not what it should be.
+        UserError: a file is missing or invalid.
     """
     configs = {folder: read_json(folder / "config.json") for folder in models}
     names = {folder: str(config.get("name", folder.parent.name)) for folder, config in configs.items()}
     ensembles = {path: _folder(path) for path in votes}
-    asked = {path: _read_labelling(path) for path in labellings}
-    names |= {path: str(found.get("name", _folder(path))) for path, found in asked.items()}
+    zero_shot = {path: _read_labelling(path) for path in labellings}
+    names |= {path: str(found.get("name", _folder(path))) for path, found in zero_shot.items()}
     _check_distinct("models and --labellings", names)
     _check_distinct("votes", ensembles)
     for source, name in (names | ensembles).items():
         if name not in scores:
-            raise UserError(f"{source}: of {name!r}, which is none of --names; add it there, or leave this out")
-    if strangers := [name for name in descriptions or () if name not in scores]:
-        raise UserError(f"--descriptions: {strangers[0]!r} is none of --names; correct the name, or leave it out")
+            raise UserError(f"{source}: {name!r} is not in --names; add it, or remove the file")
+    if unknown := [name for name in descriptions or () if name not in scores]:
+        raise UserError(f"--descriptions: {unknown[0]!r} is not in --names; correct the name, or remove it")
     return Inputs(
         title=title,
         scores={name: read_scores(path) for name, path in scores.items()},
         configs={names[folder]: config for folder, config in configs.items()},
         metrics={names[folder]: read_json(folder / "metrics.json") for folder in models},
-        labellings={names[path]: found for path, found in asked.items()},
+        labellings={names[path]: found for path, found in zero_shot.items()},
         votes={ensembles[path]: _read_votes(path) for path in votes},
         summary=read_summary(summary) if summary else {},
         manifest=read_manifest(manifest) if manifest else None,
@@ -150,10 +152,10 @@ def read(
 
 
 def read_analysis(folder: Path) -> dict[str, pd.DataFrame]:
-    """The tables that analyse.py wrote into `folder`, by their file's stem; an empty number is NaN.
+    """The tables of analyse.py in `folder`, by file stem; empty numbers are NaN.
 
     Raises:
-        UserError: a file that is absent or no CSV, lacks a column or has text for a number.
+        UserError: a file is missing or not a CSV, a column is missing, or a number is invalid.
     """
     return {
         name: _read_csv(folder / f"{name}.csv", texts.split(), numbers.split())
@@ -165,19 +167,19 @@ def _read_csv(
     path: Path, texts: list[str] | tuple[str, ...], numbers: list[str] | tuple[str, ...] = ()
 ) -> pd.DataFrame:
     if not path.is_file():
-        raise UserError(f"{path}: no such file; make it first or correct the path")
+        raise UserError(f"{path}: file not found; create it or correct the path")
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a readable CSV ({str(error).splitlines()[0]}); make it again") from None
+        raise UserError(f"{path}: not a readable CSV ({str(error).splitlines()[0]}); recreate it") from None
     if missing := [column for column in (*texts, *numbers) if column not in table]:
-        raise UserError(f"{path}: no column {', '.join(missing)}; make it again with this version")
+        raise UserError(f"{path}: column {', '.join(missing)} is missing; recreate it with this version")
     for column in numbers:
         values = pd.to_numeric(table[column], errors="coerce")
         wrong = table.index[values.isna() & ~table[column].str.lower().isin(["", "nan"])]
         if len(wrong):
             raise UserError(
-                f"{path}: row {wrong[0] + 2}: {column} {table[column][wrong[0]]!r} is no number; make it again"
+                f"{path}: row {wrong[0] + 2}: {column} {table[column][wrong[0]]!r} is not a number; recreate it"
             )
         table[column] = values
     return table
@@ -186,22 +188,22 @@ def _read_csv(
 def _read_labelling(path: Path) -> dict:
     labelling = read_json(path)
     if "settings" not in labelling:
-        raise UserError(f"{path}: no `settings`, so it is no labelling.json of a system that was asked; give one")
+        raise UserError(f"{path}: not a labelling.json of a zero-shot system (`settings` is missing); give one")
     return labelling
 
 
 def _check_distinct(what: str, names: dict[Path, str]) -> None:
     if repeated := [name for name, count in Counter(names.values()).items() if count > 1]:
-        raise UserError(f"--{what}: two are called {repeated[0]!r}; give each system or ensemble once")
+        raise UserError(f"--{what}: duplicate name {repeated[0]!r}; give each system or ensemble once")
 
 
 def _folder(path: Path) -> str:
-    """The name of the folder that `path` is in, as the user gives it: a link to it has a name of its own."""
+    """The name of the parent folder of `path` as given, without resolving links."""
     return Path(os.path.abspath(path)).parent.name
 
 
 def _read_votes(path: Path) -> pd.DataFrame:
     voted = read_predictions(path)
     if not voters(voted):
-        raise UserError(f"{path}: no {VOTE}… column, so it is no ensemble's; give the preds.csv of a vote")
+        raise UserError(f"{path}: not an ensemble's preds.csv (no {VOTE}… column); give the preds.csv of a vote")
     return voted

@@ -1,4 +1,4 @@
-"""What the report says first: who is best, what the vote gains and whether that is more than chance, in sentences."""
+"""The summary of the report: best system, gain of the vote and its significance, as sentences."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ from abhinaya.reporting.report.inputs import Inputs
 from abhinaya.reporting.report.wording import NBSP, between, count, listing, percent, probability
 from abhinaya.reporting.table import number, scored_splits
 
-ALPHA = (100 - LEVEL) / 100  # below it, a p-value tells of more than chance
+ALPHA = (100 - LEVEL) / 100  # significance level
 
 
 @dataclass(frozen=True)
 class Comparison:
     """The difference of two macro-F1 (fractions), its interval, its p-value, also after Holm's for all `pairs`.
 
-    `p_speakers_holm` is that with whole speakers drawn, NaN where they are not known.
+    `p_speakers_holm` is that with resampled speakers, NaN if speakers are unknown.
     """
 
     difference: float
@@ -29,7 +29,7 @@ class Comparison:
     pairs: int
 
     def verdict(self) -> str:
-        """Whether the difference is more than chance, a sentence; empty where it was not tested."""
+        """A sentence on significance; empty if it was not tested."""
         if self.p_holm != self.p_holm:
             return ""
         corrected = f" after Holm's correction for {number(self.pairs)} comparisons" if self.pairs > 1 else ""
@@ -43,7 +43,7 @@ class Comparison:
         return f"That is within chance {in_brackets}."
 
     def _among_speakers(self) -> str:
-        """The end of a sentence: whether it holds of other speakers, too."""
+        """The end of the sentence: significance over resampled speakers."""
         if self.p_speakers_holm != self.p_speakers_holm:
             return ""
         if self.p_speakers_holm < ALPHA:
@@ -52,20 +52,20 @@ class Comparison:
 
 
 def headline(scores: dict[str, dict]) -> str | None:
-    """The split that counts: the test split where it has labels, else validation; None without any."""
+    """The main split: test if it has labels, else validation; None without labels."""
     splits = scored_splits(scores)
     return splits[-1] if splits else None
 
 
 def best(scores: dict[str, dict], split: str) -> str:
-    """The system or ensemble of the highest macro-F1 on `split`, the first of equals."""
+    """The system or ensemble with the highest macro-F1 on `split`; the first one if equal."""
     found = {name: system[split]["macro_f1"] for name, system in scores.items() if system.get(split)}
     return max(found, key=found.__getitem__)
 
 
 def compare(inputs: Inputs, split: str, a: str, b: str) -> Comparison | None:
-    """How `a` differs from `b` on `split`, by the analysis; None if it did not compare them."""
-    rows = inputs.found("comparisons", split=split)
+    """The comparison of `a` and `b` on `split` in the analysis; None if missing."""
+    rows = inputs.analysed("significance", split=split)
     for first, second, sign in ((a, b, 1), (b, a, -1)):
         found = rows[(rows["a"] == first) & (rows["b"] == second)]
         if len(found):
@@ -77,7 +77,7 @@ def compare(inputs: Inputs, split: str, a: str, b: str) -> Comparison | None:
 
 
 def results(inputs: Inputs) -> list[str]:
-    """Who is best and what the vote gains, in sentences; those whose numbers are absent are left out."""
+    """Sentences on the best system and the gain of the vote; omitted if numbers are missing."""
     split = headline(inputs.scores)
     if split is None:
         return ["No utterance here has a label, so nothing is scored."]
@@ -85,7 +85,7 @@ def results(inputs: Inputs) -> list[str]:
 
 
 def circumstances(inputs: Inputs) -> list[str]:
-    """The corpus in a sentence, and how much there is to keep in mind; nothing where that is not known."""
+    """Sentences on the corpus and the number of warnings; empty if unknown."""
     return [sentence for sentence in (_corpus(inputs.summary), _care(inputs)) if sentence]
 
 

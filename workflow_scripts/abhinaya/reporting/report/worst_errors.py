@@ -1,4 +1,4 @@
-"""The worst mistakes, with the audio where it lies on this machine."""
+"""The worst errors, with audio players for files on this machine."""
 
 import os
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from abhinaya.reporting.report.wording import percent
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """A wrong label as the page shows it; `audio` is the player's address, None where there is nothing to play."""
+class WorstError:
+    """An error in the report; `audio` is the player's address, or None without an audio file."""
 
     name: str
     split: str
@@ -26,31 +26,31 @@ class Mistake:
     predicted: str
     confidence: str
     of_truth: str
-    votes: list[tuple[str, str, bool]]  # member, its label, whether it is right
+    votes: list[tuple[str, str, bool]]  # member, its label, whether it is correct
     text: str
 
 
-def mistakes(inputs: Inputs, audio: dict[str, str]) -> dict[str, list[Mistake]]:
-    """The mistakes of each system in the analysis, the most confident first; `audio` as of `links`."""
-    annotated = _annotators(inputs.manifest, inputs.found("mistakes")[KEY])
-    found: dict[str, list[Mistake]] = {}
-    for _, row in inputs.found("mistakes").iterrows():
-        found.setdefault(row["system"], []).append(_mistake(row, audio.get(row["path"]), annotated))
-    return found
+def worst_errors(inputs: Inputs, audio: dict[str, str]) -> dict[str, list[WorstError]]:
+    """The worst errors of each system, most confident first; `audio` from `links`."""
+    annotated = _annotators(inputs.manifest, inputs.analysed("worst_errors")[KEY])
+    errors: dict[str, list[WorstError]] = {}
+    for _, row in inputs.analysed("worst_errors").iterrows():
+        errors.setdefault(row["system"], []).append(_error(row, audio.get(row["path"]), annotated))
+    return errors
 
 
 def links(inputs: Inputs, folder: Path) -> dict[str, str]:
-    """Addresses of the mistakes' audio files that exist now, by path: relative to a page in `folder`, quoted.
+    """Quoted addresses of the existing audio files of the errors, by path, relative to a page in `folder`.
 
-    The way is taken by the names as written, as a browser takes it, which does not look behind symbolic links.
+    Symbolic links are not resolved, as in a browser.
     """
-    paths = dict.fromkeys(inputs.found("mistakes")["path"])
+    paths = dict.fromkeys(inputs.analysed("worst_errors")["path"])
     return {path: quote(os.path.relpath(path, folder)) for path in paths if path and Path(path).is_file()}
 
 
-def _mistake(row: pd.Series, audio: str | None, annotated: dict[str, str]) -> Mistake:
+def _error(row: pd.Series, audio: str | None, annotated: dict[str, str]) -> WorstError:
     votes = [token.rpartition(":") for token in row["votes"].split()]
-    return Mistake(
+    return WorstError(
         name=row[KEY],
         split=row["split"],
         audio=audio,
@@ -70,14 +70,14 @@ def _emotion(letter: str) -> str:
 
 
 def _annotators(manifest: pd.DataFrame | None, names: pd.Series) -> dict[str, str]:
-    """How the annotators voted on each of `names`, the most frequent label first, such as ``N 3, H 1``."""
+    """The annotators' votes on each of `names`, most frequent first, such as ``N 3, H 1``."""
     if manifest is None:
         return {}
     rows = manifest[manifest[KEY].isin(names)].set_index(KEY)[list(VOTES)].fillna(0).astype(int)
     rows.columns = list(CLASSES)
-    return {name: _cast(counts) for name, counts in rows.iterrows()}
+    return {name: _format_votes(counts) for name, counts in rows.iterrows()}
 
 
-def _cast(counts: pd.Series) -> str:
+def _format_votes(counts: pd.Series) -> str:
     ordered = counts[counts > 0].sort_values(ascending=False, kind="stable")
     return ", ".join(f"{letter} {n}" for letter, n in ordered.items())

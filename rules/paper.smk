@@ -1,4 +1,4 @@
-# Stage 6: the paper's tables and figures, ours beside the published numbers. Seconds each: not worth a cluster's job.
+# Stage 6: the paper's tables and figures with our and the published numbers. They take seconds, so they run locally.
 
 
 rule paper_table:
@@ -37,7 +37,7 @@ rule paper_table:
     message:
         "Making {wildcards.table}"
     shell:
-        'python "$scripts"/paper_table.py --table {wildcards.table} --settings {params.settings:q}'
+        'python "$scripts"/make_paper_table.py --table {wildcards.table} --settings {params.settings:q}'
         " --names {params.names} --scores {input.scores} --votes {params.votes} --summary {input.summary}"
         " --output-dir $(dirname {output.csv}) 2>&1 | tee {log}"
 
@@ -54,41 +54,17 @@ use rule paper_table as paper_figure with:
         svg=report(
             "results/tables/{table}.svg",
             category="The paper's tables",
-            labels={"table": "{table}, drawn"},
+            labels={"table": "{table} (figure)"},
             caption="captions/tables.rst",
         ),
     wildcard_constraints:
         table=alternatives(FIGURES),
 
 
-rule tables_page:
-    input:
-        tables_made(TABLES, "json"),
-    output:
-        report(
-            "results/tables/tables.html",
-            category="The paper's tables",
-            labels={"table": "all of them, a page"},
-            caption="captions/tables.rst",
-        ),
-    log:
-        "logs/tables_page.log",
-    benchmark:
-        "logs/benchmarks/tables_page.tsv"
-    localrule: True
-    conda:
-        CONDA
-    message:
-        "Writing the page of the paper's tables"
-    shell:
-        'python "$scripts"/tables_page.py --tables {input} --output-dir $(dirname {output}) 2>&1 | tee {log}'
-
-
 # `snakemake tables` makes all of them, `snakemake table2` one.
 rule tables:
     input:
         tables_made(TABLES, "csv"),
-        "results/tables/tables.html",
     localrule: True
     message:
         "The paper's tables"
@@ -103,4 +79,4 @@ for table in TABLES:
             tables_made([table], "csv"),
         localrule: True
         message:
-            f"Made: {table}"
+            f"Finished: {table}"
