@@ -193,6 +193,23 @@ def system_resource(key):
     )
 
 
+def zero_shot_features(wildcards):
+    """The cached features of a speech LLM."""
+    return system_features(wildcards) if wildcards.system in ZERO_SHOT_SPEECH else []
+
+
+def zero_shot_options(wildcards, input):
+    """The options of a speech LLM or of a text LLM."""
+    if wildcards.system in ZERO_SHOT_SPEECH:
+        return f"--seed {CONFIG.seed} {features_option(wildcards, input)}"
+    return transcripts_option(wildcards, input)
+
+
+def request_resource(key):
+    """How requests are sent to a server; 0 for a speech LLM, which runs in the job itself."""
+    return lambda wildcards: getattr(SYSTEMS[wildcards.system].resources, key, 0)
+
+
 def all_gpus(wildcards):
     """Of all nodes together, as SLURM counts them."""
     resources = SYSTEMS[wildcards.system].resources

@@ -127,7 +127,7 @@ def test_rows_are_a_manifest_in_the_order_of_the_files(tmp_path):
     assert read.drop(columns=[KEY, "path", "split", "duration"]).isna().all(axis=None)
 
 
-def test_what_cannot_be_read_is_told_and_the_others_go_on(tmp_path):
+def test_unreadable_files_are_reported_and_the_others_processed(tmp_path):
     good = write(tmp_path / "good.wav")
     (tmp_path / "nonsense.wav").write_text("<html>")
     (tmp_path / "empty.wav").touch()
@@ -140,13 +140,13 @@ def test_what_cannot_be_read_is_told_and_the_others_go_on(tmp_path):
     assert rows["recording"].tolist() == [str(good)]
     assert [path for path, _ in rejected] == [*(str(tmp_path / name) for name in names), f"{tmp_path}/caf\\xe9.wav"]
     reasons = [reason for _, reason in rejected]
-    assert reasons[0].startswith("not readable audio") and reasons[1] == "empty file (0 bytes)"
-    assert reasons[2].startswith("cut off") and reasons[3] == reasons[4] == reasons[5] == "no such audio file"
+    assert reasons[0].startswith("cannot be decoded") and reasons[1] == "file is empty (0 bytes)"
+    assert reasons[2].startswith("truncated") and reasons[3] == reasons[4] == reasons[5] == "audio file not found"
     assert reasons[6] == "the file name is not UTF-8; rename the file"
     pd.DataFrame(rejected).to_csv(tmp_path / "rejected.csv")  # can be written down
 
 
-def test_what_is_too_short_for_a_corpus_is_rejected_here_too(tmp_path):
+def test_too_short_recordings_are_rejected(tmp_path):
     samples = {"click": 1, "blip": 320, "almost": 1_599, "word": 1_600}
     for name, count in samples.items():
         soundfile.write(tmp_path / f"{name}.wav", np.full(count, 0.1), RATE)
@@ -154,9 +154,9 @@ def test_what_is_too_short_for_a_corpus_is_rejected_here_too(tmp_path):
     assert rows["recording"].tolist() == [str(tmp_path / "word.wav")]
     assert Csv.model_fields["min_seconds"].default == 0.1
     assert rejected == [
-        (str(tmp_path / "click.wav"), "0.000 s long, below 0.1 s"),
-        (str(tmp_path / "blip.wav"), "0.020 s long, below 0.1 s"),
-        (str(tmp_path / "almost.wav"), "0.100 s long, below 0.1 s"),
+        (str(tmp_path / "click.wav"), "0.000 s, shorter than 0.1 s"),
+        (str(tmp_path / "blip.wav"), "0.020 s, shorter than 0.1 s"),
+        (str(tmp_path / "almost.wav"), "0.100 s, shorter than 0.1 s"),
     ]
 
 
@@ -174,10 +174,8 @@ def test_each_recording_is_decoded_once(tmp_path, monkeypatch):
     assert [file for file, mode in opened if mode == "r"] == paths
 
 
-def test_no_room_for_the_segments_is_told(tmp_path):
-    with pytest.raises(
-        UserError, match=r"nowhere: cannot hold the segments .*; set TMPDIR to a folder with free space$"
-    ):
+def test_unwritable_segments_are_reported(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere: .*TMPDIR"):
         cut([write(tmp_path / "long.wav", 3)], 1.0, tmp_path / "nowhere")
 
 
@@ -215,7 +213,7 @@ def test_links_in_a_folder_are_followed_and_their_circles_end(tmp_path):
     assert cut(found, 10.0, tmp_path)[1][0][0] == str(inside / "knot.wav")
 
 
-def test_a_folder_without_audio_and_one_that_is_closed_are_told(tmp_path, monkeypatch):
+def test_empty_and_unreadable_folders_are_reported(tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     write(tmp_path / "full/a.wav")
     write(tmp_path / "full/closed/b.wav")
@@ -231,7 +229,7 @@ def test_a_folder_without_audio_and_one_that_is_closed_are_told(tmp_path, monkey
     assert found == [tmp_path / "full/a.wav"]
     assert rejected == [
         (str(tmp_path / "empty"), "no audio files in this folder"),
-        (str(tmp_path / "full/closed"), "cannot be entered (Permission denied)"),
+        (str(tmp_path / "full/closed"), "cannot be read (Permission denied)"),
     ]
 
 
@@ -257,11 +255,11 @@ def test_a_list_may_start_from_the_users_home(tmp_path, monkeypatch):
     assert find([tmp_path / "list.txt"])[0] == [Path("/home/somebody/a.wav"), tmp_path / "b.wav"]
 
 
-def test_a_folder_in_a_list_is_told(tmp_path):
+def test_folder_in_a_list_is_reported(tmp_path):
     (tmp_path / "clips").mkdir()
     (tmp_path / "list.txt").write_text("clips\n")
     rows, rejected = cut(find([tmp_path / "list.txt"])[0], 5.0, tmp_path)
-    assert rows.empty and rejected == [(str(tmp_path / "clips"), "a folder, not an audio file")]
+    assert rows.empty and rejected == [(str(tmp_path / "clips"), "is a folder, not an audio file")]
 
 
 def test_a_list_may_hold_odd_names(tmp_path):
@@ -273,21 +271,22 @@ def test_a_list_may_hold_odd_names(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("list.csv", "file\na.wav\n", "no column path or FileName; it has file"),
-        ("list.csv", "path\n", "lists no file"),
+        ("list.csv", "file\na.wav\n", "path or FileName"),
+        ("list.csv", "path\n", "no file names"),
         ("list.csv", "", "not a readable table"),
-        ("list.txt", "\n\n", "lists no file"),
+        ("list.txt", "\n\n", "no file names"),
         ("list.txt", "caf\xe9.wav", "not a readable list"),
-        ("list.txt", None, "no such file"),
-        ("list.csv", None, "no such file"),
+        ("list.txt", None, "not found"),
+        ("list.csv", None, "not found"),
     ],
 )
-def test_a_bad_list_is_told(name, content, words, tmp_path):
+def test_invalid_list_is_reported(name, content, words, tmp_path):
     if content is not None:
         (tmp_path / name).write_text(content, encoding="latin-1")
     with pytest.raises(UserError) as caught:
         find([tmp_path / name])
-    assert str(caught.value).startswith(f"{tmp_path / name}: {words}") and "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{tmp_path / name}: ") and "\n" not in str(caught.value)
+    assert words in str(caught.value)
 
 
 def test_a_file_named_twice_counts_once_and_files_of_one_name_all(tmp_path, monkeypatch):

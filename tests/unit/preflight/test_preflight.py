@@ -368,7 +368,7 @@ def test_published_models_are_reached_or_fetched(hub: str, tmp_path: Path) -> No
     names = ("org/open", False), ("org/gated", False), ("org/absent", False), ("org/open", True), ("org/open", False)
     reached, gated, absent, fetched, cached = ask(hub, tmp_path, *names)
     assert "the first job or --fetch downloads 0.0 GB" in reached and "missing=4" in reached
-    assert "licence not accepted" in gated and "not published, or private" in absent
+    assert "licence not accepted" in gated and "not found, or private" in absent
     assert "downloaded" in fetched and "complete, in the cache" in cached
     snapshot = tmp_path / "hub" / "models--org--open" / "snapshots" / COMMIT
     assert sorted(path.name for path in snapshot.iterdir()) == ["config.json", "model.safetensors"]

@@ -51,6 +51,7 @@ class _Check:
         self.failed = False  # the last check
         names = plan.wildcards("system", *SYSTEM_RULES)
         self.systems = {name: runs.systems(config)[name] for name in names}
+        self.speech_llm_zero_shot = any(isinstance(system, SalmonnZeroShot) for system in self.systems.values())
         caches = features.extractions(config)
         self.features = {key: caches[key] for key in plan.wildcards("features", "extract_features")}
         self.survey: Any = None  # of the corpus
