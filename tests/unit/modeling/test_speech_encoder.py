@@ -284,9 +284,9 @@ def refused(options: SpeechEncoder) -> str:
         (settings("random:wavlm", config={"hidden_size": "wide"}), "`config`"),
         (settings("random:wavlm", min_seconds=0.02), "`min_seconds`"),
         (settings("random:wavlm", min_seconds=0.2), "`min_seconds`"),  # shorter than one mask of SpecAugment
-        (settings("./nowhere"), "no such folder"),
+        (settings("./nowhere"), "folder not found"),
         (settings("not a name!"), "cannot be loaded"),
-        (settings("package:nothing_of_that_name/model"), "no Python package"),
+        (settings("package:nothing_of_that_name/model"), "not found; install it"),
     ],
 )
 def test_impossible_encoders_are_told_in_one_line(options: SpeechEncoder, words: str) -> None:

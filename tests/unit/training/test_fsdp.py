@@ -17,6 +17,7 @@ from abhinaya.runtime.errors import UserError
 from abhinaya.training import fsdp
 from abhinaya.training.resume import fingerprint
 from support import running, salmonn_parts, text_corpus
+from support.messages import assert_names
 from support.speech_corpus import run
 
 SHARING = running.ROOT / "tests" / "support" / "sharing.py"
@@ -102,27 +103,23 @@ def test_shares_make_no_other_task(models: Path, tmp_path: Path) -> None:
 
 SPEECH = {"family": "speech", "encoder": {"model": "random:wavlm"}, "loss": {"name": "wce"}}
 TEXT = {"family": "text", "encoder": {"model": "published/llama"}, "loss": {"name": "wce"}}
-ONLY = "`training.fsdp`: only a frozen language model with LoRA beside it is shared; remove it"
+ONLY = ("`training.fsdp`: ", "only a frozen language model with LoRA")
 
 
 @pytest.mark.parametrize(
-    ("system", "encoder", "fix"),
+    ("system", "encoder", "parts"),
     [
         (SPEECH, {}, ONLY),
         (TEXT, {"freeze": "all"}, ONLY),
         (TEXT, {"freeze": "none"}, ONLY),
-        (
-            TEXT,
-            {"quantization": "4bit"},
-            "`training.fsdp`: 4-bit weights cannot be shared; remove it or `encoder.quantization`",
-        ),
+        (TEXT, {"quantization": "4bit"}, ("`training.fsdp`: ", "`encoder.quantization`")),
     ],
 )
-def test_what_cannot_be_shared_is_told(system: dict, encoder: dict, fix: str) -> None:
+def test_what_cannot_be_sharded_is_reported(system: dict, encoder: dict, parts: tuple[str, ...]) -> None:
     settings = system | {"encoder": system["encoder"] | encoder, "training": {"fsdp": True}}
     with pytest.raises(UserError) as caught:
         config.parse(Trained, settings)
-    assert str(caught.value) == f"configuration: {fix}"
+    assert_names(str(caught.value), *parts)
 
 
 @pytest.mark.parametrize("gpus", [0, 1, 2])
@@ -134,5 +131,5 @@ def test_shares_need_several_gpus(gpus: int) -> None:
     if gpus == 2:
         config.validate(whole)
         return
-    with pytest.raises(UserError, match=r"`systems\.t2\.training\.fsdp`: needs several GPUs; set `resources\.gpu`$"):
+    with pytest.raises(UserError, match=r"`systems\.t2\.training\.fsdp`: needs several GPUs"):
         config.validate(whole)

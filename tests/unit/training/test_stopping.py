@@ -356,7 +356,7 @@ def test_a_mistake_ends_all_nodes(manifest: pd.DataFrame, tmp_path: Path, in_a_j
 
 def test_several_nodes_need_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    with pytest.raises(UserError, match=r"^resources\.nodes: 2 machines need SLURM; run with --profile slurm, or "):
+    with pytest.raises(UserError, match=r"^resources\.nodes: 2 nodes need SLURM; run with --profile slurm, or "):
         launch.launch(1, nodes=2)
 
 

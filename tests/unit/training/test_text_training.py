@@ -164,7 +164,7 @@ def test_a_model_whose_base_is_gone(finished: Path, llama: Path, manifest: pd.Da
     config = files.read_json(tmp_path / "model" / "config.json")
     config["settings"]["encoder"]["model"] = str(tmp_path / "gone")
     files.write_json(config, tmp_path / "model" / "config.json")
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="folder not found"):
         predict.predict(tmp_path / "model", manifest, cpus=1)
 
 

@@ -544,9 +544,9 @@ def test_an_emotion_that_is_none_of_the_eight_is_told(
 
 def test_too_few_gpus_are_told(manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert "resources.gpu: 1 asked for, 0 visible" in refused(SETTINGS, manifest, tmp_path, gpus=1)
+    assert "resources.gpu: 1 requested, 0 visible" in refused(SETTINGS, manifest, tmp_path, gpus=1)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert "resources.gpu: 4 asked for, 2 visible" in refused(SETTINGS, manifest, tmp_path, gpus=4)
+    assert "resources.gpu: 4 requested, 2 visible" in refused(SETTINGS, manifest, tmp_path, gpus=4)
 
 
 def test_batches_that_do_not_divide_are_told() -> None:
@@ -607,4 +607,4 @@ def test_a_loading_process_that_meets_bad_audio_tells_it_in_a_line(
 
     with pytest.raises(SystemExit) as caught:
         errors.run(load)
-    assert str(caught.value) == f"error: {tmp_path / 'gone.wav'}: no such audio file"
+    assert str(caught.value) == f"error: {tmp_path / 'gone.wav'}: audio file not found"

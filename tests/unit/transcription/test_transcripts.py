@@ -106,13 +106,13 @@ def absent(path: Path) -> None:
     ("make", "message"),
     [
         (missing, "no transcript for 2 of 3 utterances"),
-        (twice, "'a.wav' stands twice"),
-        (no_text, "no column text"),
-        (no_names, "no column FileName"),
-        (null_text, "wrong type or nulls"),
+        (twice, "duplicate FileName 'a.wav'"),
+        (no_text, "column text is missing"),
+        (no_names, "column FileName is missing"),
+        (null_text, "wrong type or null"),
         (csv, "not a readable Parquet file"),
         (cut, "not a readable Parquet file"),
-        (absent, "no such file"),
+        (absent, "file not found"),
     ],
 )
 def test_bad_tables_are_refused_in_one_line_that_names_them(
@@ -128,7 +128,7 @@ def test_bad_tables_are_refused_in_one_line_that_names_them(
 
 def test_an_utterance_in_two_shards_is_refused(manifest: pd.DataFrame, tmp_path: Path) -> None:
     sources = [shard(tmp_path / "0", NAMES), shard(tmp_path / "1", ["a.wav"])]
-    with pytest.raises(UserError, match=r"'a\.wav' stands twice"):
+    with pytest.raises(UserError, match=r"duplicate FileName 'a\.wav'"):
         merge(manifest, sources, "all")
 
 
@@ -149,5 +149,5 @@ def test_the_script_writes_the_contracts_columns(
     ]
 
     monkeypatch.setattr(sys, "argv", ["merge_transcripts.py", *map(str, [*given, tmp_path / "none"])])
-    with pytest.raises(SystemExit, match=r"^error: .*none: no such file"):
+    with pytest.raises(SystemExit, match=r"^error: .*none: file not found"):
         errors.run(merge_transcripts.main)

@@ -372,8 +372,8 @@ def test_a_long_silence_is_an_empty_text(transcriber: Transcriber) -> None:
     [
         ({"model": "huge-v9"}, "Invalid model size"),
         ({"model": "nobody/nothing"}, "check the name"),
-        ({"model": "package:nothing_here/model"}, "no Python package"),
-        ({"model": "/nowhere"}, "no such folder"),
+        ({"model": "package:nothing_here/model"}, "not found; install it"),
+        ({"model": "/nowhere"}, "folder not found"),
         ({"compute_type": "float16"}, "do not support efficient float16"),
         ({"language": "de"}, "knows English only"),
     ],
@@ -407,7 +407,7 @@ def test_a_manifest_that_no_longer_fits_its_files(watch, corpus: pd.DataFrame, t
         with pytest.raises(UserError, match=message):
             transcribe_shard(stale, settings(), 0, SEED, tmp_path / "stale.parquet", "cpu", 2)
     vanished = corpus[:1].assign(path=str(tmp_path / "gone.wav"))
-    with pytest.raises(UserError, match="no such audio file"):
+    with pytest.raises(UserError, match="audio file not found"):
         transcribe_shard(vanished, settings(), 0, SEED, tmp_path / "gone.parquet", "cpu", 2)
 
 
