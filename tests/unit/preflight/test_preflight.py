@@ -265,7 +265,7 @@ def test_caches_of_all_families_need_room(copy: Path) -> None:
     assert sum(line.startswith("model: ") for line in well) == 1 and well[-1].count("cached features") == 1
     shutil.rmtree(copy / "whisper")
     (line,) = findings(config, Plan(extract + rest))[1]
-    assert "no such folder" in line
+    assert "folder not found" in line
 
 
 def test_the_features_of_a_frozen_encoder_are_as_large_as_its_vectors() -> None:
