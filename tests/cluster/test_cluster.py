@@ -55,7 +55,15 @@ def test_all_runs_through_slurm(undisturbed: tuple[Path, Run]) -> None:
     checkout, run = undisturbed
     jobs = {job.did: job for job in run.jobs()}
     assert sorted(jobs) == sorted(
-        ["prepare_corpus", "shards_transcribe", "merge_transcripts", "analyse", "report", "label_zero_shot t1"]
+        [
+            "prepare_corpus",
+            "shards_extract_features",
+            "shards_transcribe",
+            "merge_transcripts",
+            "analyse",
+            "report",
+            "label_zero_shot t1",
+        ]
         + [f"{rule} {system}" for rule in ("train", "predict") for system in ("baseline", "s1", "t2")]
         + [f"score {name}" for name in ("baseline", "s1", "t1", "t2", "vote", "two")]
         + ["vote vote", "vote two"]
@@ -114,7 +122,7 @@ def test_a_failed_jobs_log_is_named_and_kept(cluster: Cluster, checkout: Path) -
     log = checkout / "logs/slurm/rule_predict/s1" / f"{job.JobId}.log"
     assert str(log) in run.text
     for kept in (log.read_text(), (checkout / "logs/predict/s1.log").read_text(), run.text):
-        assert "resources.gpu: 1 asked for, 0 visible" in kept
+        assert "resources.gpu: 1 requested, 0 visible" in kept
 
 
 def test_a_job_too_big_for_every_node_is_refused_at_once(cluster: Cluster, checkout: Path) -> None:

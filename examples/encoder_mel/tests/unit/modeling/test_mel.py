@@ -55,8 +55,8 @@ def test_the_preflight_knows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     whole = Config(corpus=Synthetic(kind="synthetic"), systems={"tones": system()})
     plan = Plan([Job("predict tones", [("predict", {"system": "tones"})], 1, {})])
-    found = {finding.what: finding for finding in preflight.check(whole, plan)}
-    assert not any(finding.wrong for finding in found.values())
+    found = {finding.check: finding for finding in preflight.check(whole, plan)}
+    assert not any(finding.failed for finding in found.values())
     assert "tones" in found
 
 
