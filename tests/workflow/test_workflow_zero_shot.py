@@ -210,7 +210,7 @@ def test_a_killed_job_asks_nothing_twice_and_leaves_no_server(finished: Path, tm
     (results / "preds.csv").unlink()
     run = snakemake(directory, "results/t1/preds.csv", "--nolock", configfile=config)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "nothing to ask" in run.stdout + run.stderr and "starting vLLM" not in run.stdout + run.stderr
+    assert "all from stored responses" in run.stdout + run.stderr and "starting vLLM" not in run.stdout + run.stderr
     assert schemas.read_predictions(results / "preds.csv").equals(again)
 
 
