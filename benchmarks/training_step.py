@@ -59,7 +59,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(options.cpus)
     result = measure(options)
     files.write_json(result, options.output)
     print(f"{options.clips} clips, batches of {options.batch_size}, median of {options.repeats}; ", end="")

@@ -127,15 +127,15 @@ def build(options: argparse.Namespace) -> dict[str, Callable[[pd.DataFrame], dic
 
     def ours(window: str) -> Callable[[pd.DataFrame], dict[str, str]]:
         settings = parse(Transcripts, {**shared, "batch_size": options.batch_size, "window": window}, "options")
-        transcriber = whisperx.Transcriber(settings, device, options.threads)
+        transcriber = whisperx.Transcriber(settings, device, options.cpus)
 
         def transcribe(clips: pd.DataFrame) -> dict[str, str]:
-            batches = shards._prefetched(shards._batches(clips, settings), options.threads)
+            batches = shards._prefetched(shards._batches(clips, settings), options.cpus)
             return {row[schemas.KEY]: row["text"] for batch in batches for row in transcriber.transcribe(*batch)}
 
         return transcribe
 
-    pipeline = whisperx.Transcriber(parse(Transcripts, shared, "options"), device, options.threads).pipeline
+    pipeline = whisperx.Transcriber(parse(Transcripts, shared, "options"), device, options.cpus).pipeline
 
     def single(clips: pd.DataFrame) -> dict[str, str]:
         texts = {}

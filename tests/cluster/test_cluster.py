@@ -57,7 +57,7 @@ def test_all_runs_through_slurm(undisturbed: tuple[Path, Run]) -> None:
     assert sorted(jobs) == sorted(
         [
             "prepare_corpus",
-            "shards_extract_features",
+            "features_extract_features",
             "shards_transcribe",
             "merge_transcripts",
             "analyse",
@@ -159,7 +159,7 @@ def test_nothing_is_submitted_while_preflight_finds_something_wrong(cluster: Clu
     config = configured(checkout, "big", lambda systems: systems["s1"]["resources"].update(mem_mb=8001))
     run = cluster.snakemake(checkout, "results/s1/preds.csv", "--configfile", config, ABHINAYA_PREFLIGHT="on")
     assert run.process.returncode == 1
-    (line,) = (line for line in run.text.splitlines() if "refused" in line)
+    (line,) = (line for line in run.text.splitlines() if "rejected" in line)
     assert "predict s1" in line and "--mem 8001 " in line and "lower its `resources`" in line
     assert run.jobs() == []
 

@@ -386,7 +386,7 @@ def test_a_published_model_has_its_commit(llama: Path, tmp_path: Path) -> None:
     (cached / "refs").mkdir()
     (cached / "refs" / "main").write_text(commit)
     code = (
-        "import torch; from abhinaya.config import TextEncoder; from abhinaya.modeling.encoders import text\n"
+        "import torch; from abhinaya.config.system import TextEncoder; from abhinaya.modeling.encoders import text\n"
         "encoder = text.build(TextEncoder(model='org/tiny'), 7, torch.device('cpu'), False)[1]\n"
         "print(encoder.revisions['revision'])"
     )

@@ -544,7 +544,7 @@ def test_by_hand_snakemake_plans_the_jobs(cluster: Path, tmp_path: Path) -> None
     config = variant(tmp_path)
     done = run("--config", config, "--directory", tmp_path, "--profile", "profiles/slurm", target)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "ok     jobs: 3 to run\n" in done.stdout and "preflight: all is well" in done.stdout
+    assert "ok     jobs: 3 to run\n" in done.stdout and "preflight: no errors" in done.stdout
     calls = cluster.read_text()
     assert "-p cpu -t 20 --mem 2000 " in calls and calls.count("--cpus-per-task=2") == 2
     assert not (tmp_path / "results").exists()
@@ -593,7 +593,7 @@ def test_nothing_is_submitted_while_it_fails(switch: str, cluster: Path, tmp_pat
     if switch == "on":
         assert len(calls) == 1 and "--test-only" in calls[0]
         assert "error  SLURM: prepare_corpus: rejected: Requested node configuration is not available" in done.stderr
-        assert "preflight failed, so no job was submitted" in done.stderr
+        assert "preflight failed, no job was submitted" in done.stderr
     else:
         assert len(calls) == 1 and "--test-only" not in calls[0]
         assert "nothing runs here" in done.stderr

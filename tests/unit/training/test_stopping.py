@@ -285,7 +285,7 @@ def test_a_killed_run_goes_on_within_an_epoch(
         (
             "os.kill(os.getpid(), signal.SIGKILL)",
             1,
-            "error: process 1 was ended by SIGKILL, perhaps for lack of memory; raise `resources.mem_mb`\n",
+            "error: process 1 was killed by SIGKILL, possibly out of memory; increase `resources.mem_mb`\n",
         ),
     ],
 )
@@ -376,6 +376,6 @@ def test_a_twin_is_told_to_wait(manifest: pd.DataFrame, tmp_path: Path) -> None:
     with locks.alone(tmp_path / ".checkpoints.lock", "held by the test"):
         done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 1
-    told = f"error: {tmp_path}: another job trains tiny; wait until it has ended, or cancel it\n"
+    told = f"error: {tmp_path}: another job is training tiny; wait until it ends, or cancel it\n"
     assert done.stderr.endswith(told) and "Traceback" not in done.stderr
     assert not (tmp_path / "model").exists()
