@@ -158,7 +158,7 @@ def extract_features(settings: FeatureSettings, corpus: Path, index: Path, optio
         seconds.append(time.perf_counter() - started)
     stored = index.with_suffix(".bin").stat().st_size
     return {
-        "hearing_seconds_per_clip": (seconds[1] - seconds[0]) / (clips - 1),
+        "extraction_seconds_per_clip": (seconds[1] - seconds[0]) / (clips - 1),
         "stored_mb_per_clip": stored / clips / 1e6,
     }
 
@@ -177,10 +177,10 @@ def show(found: dict[str, Found], options: argparse.Namespace) -> None:
     print(f"{'':{width}}{'s/step':>9}{'clips/s':>9}{'memory':>10}{'extract_features s/clip':>13}{'MB/clip':>9}")
     for way, values in found.items():
         memory = values["peak_gpu_memory_mb"] or values["peak_memory_mb"]
-        once = [values.get("hearing_seconds_per_clip"), values.get("stored_mb_per_clip")]
-        told = [f"{once[0]:13.3f}{once[1]:9.3f}"] if once[0] is not None else []
+        once = [values.get("extraction_seconds_per_clip"), values.get("stored_mb_per_clip")]
+        extra = [f"{once[0]:13.3f}{once[1]:9.3f}"] if once[0] is not None else []
         speed = f"{values['seconds_per_step']:9.3f}{values['utterances_per_second']:9.2f}"
-        print(f"{way:{width}}{speed}{memory / 1000:7.2f} GB", *told, sep="")
+        print(f"{way:{width}}{speed}{memory / 1000:7.2f} GB", *extra, sep="")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Both train the same weights on the same clips of uneven length for one epoch, in alternating turns. The plain loop is
 written anew after what the published code does (docs/fidelity.md, 5 and 13):
 
-- batches are drawn at random, so that short clips are padded to long ones;
+- batches are random, so that short clips are padded to long ones;
 - the convolutions are frozen by `requires_grad=False` alone, and gradients still flow through them to the waveform;
 - pooling walks over the samples in Python;
 - all layers' hidden states are kept, everything in float32.
@@ -101,7 +101,7 @@ def measure(options: argparse.Namespace) -> dict:
     Raises:
         UserError: the two ways do not compute the same.
     """
-    clips = drawn(options)
+    clips = random_clips(options)
     sizes = [len(clip["inputs"]) for clip in clips]
     loss = losses.build(Wfl(name="wfl"), COUNTS)
     ways = {"ours": build(options), "plain": PlainClassifier(build(options))}
@@ -136,7 +136,7 @@ def measure(options: argparse.Namespace) -> dict:
     }
 
 
-def drawn(options: argparse.Namespace) -> list[dict[str, Tensor | int]]:
+def random_clips(options: argparse.Namespace) -> list[dict[str, Tensor | int]]:
     """Noise of uneven lengths: what is said does not change how long it takes."""
     rng = np.random.default_rng(SEED)
     lengths = (rng.uniform(options.shortest, options.longest, options.clips) * RATE).astype(int)

@@ -77,7 +77,7 @@ def spoken(count: int, folder: Path) -> pd.DataFrame:
 def from_manifest(options: argparse.Namespace) -> pd.DataFrame:
     """The first clips of a manifest of at most 30 s, with their references."""
     if options.references is None:
-        raise errors.UserError("--manifest: give --references too, or the word error rate cannot be told")
+        raise errors.UserError("--manifest: add --references, which the word error rate needs")
     clips = schemas.read_manifest(options.manifest)
     clips = clips.merge(schemas.read_transcripts(options.references)[[schemas.KEY, "text"]], on=schemas.KEY)
     clips = clips[clips["duration"] <= 30].head(options.clips)

@@ -46,7 +46,7 @@ case $pip in
     fail "pip $pip is too old for the packages of $lock; python -m pip install --upgrade pip, then run the same command again" ;;
 esac
 
-# Asked for now, for vLLM would end with a riddle, and only when it is needed.
+# Checked here because vLLM's own error does not name the missing library.
 case $lock in *cpu*)
     python -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null ||
         fail "libnuma.so.1 is missing, which vLLM's CPU build loads; apt install libnuma1 (Red Hat: numactl-libs)" ;;

@@ -14,7 +14,7 @@ from abhinaya.runtime.errors import UserError
 
 
 def call_or_exit(function, *arguments):
-    """What `function` returns; a mistake that it finds stops Snakemake with a line each, before anything runs."""
+    """Call `function`; its errors stop Snakemake with one line each before any job runs."""
     try:
         return function(*arguments)
     except UserError as error:
@@ -69,7 +69,7 @@ shell.prefix(f"set -euo pipefail; scripts={SCRIPTS}; ")
 
 
 def alternatives(names):
-    """A pattern that these names fit, and nothing else."""
+    """A regular expression that matches exactly these names."""
     return "|".join(names) or "(?!)"
 
 
@@ -83,7 +83,7 @@ wildcard_constraints:
 
 
 def settings_of(section):
-    """A section of the configuration as JSON for a script, less what changes no result.
+    """A section of the configuration as JSON for a script, without keys that do not affect results.
 
     A function, for Snakemake would take braces in a plain text for wildcards.
     """
@@ -91,7 +91,7 @@ def settings_of(section):
 
 
 def corpus_tables(wildcards):
-    """The tables that decide what the corpus is; a change of one prepares the corpus again."""
+    """The label files of the corpus; when one changes, the corpus is prepared again."""
     # prepare_corpus.py reports one that is missing. Snakemake takes braces in a file's name for wildcards: not watched.
     return [
         table
@@ -133,7 +133,7 @@ def system_digests(part):
 
 
 def system_features(wildcards):
-    """The cached features of a system with a frozen encoder: indices, and the numbers that they point into."""
+    """The cached features of a system with a frozen encoder: index files and data files."""
     if wildcards.system not in RUN_FEATURES:
         return []
     key = RUN_FEATURES[wildcards.system].key
@@ -161,15 +161,15 @@ def features_option(wildcards, input):
     return f"--features {' '.join(indices)}" if indices else ""
 
 
-def asked(resources, key, attempt=1):
-    """What an attempt asks of the machine: memory and run time grow with it."""
+def requested(resources, key, attempt=1):
+    """The resources an attempt requests: memory and run time grow with each attempt."""
     if key.endswith("runtime"):
         return resources.minutes(attempt, key)
     return getattr(resources, key) * (attempt if key == "mem_mb" else 1)
 
 
 def features_resource(key):
-    return lambda wildcards, attempt=1: asked(
+    return lambda wildcards, attempt=1: requested(
         FEATURES[wildcards.features].resources, key, attempt
     )
 
@@ -188,7 +188,7 @@ def system_settings(wildcards):
 
 def system_resource(key):
     """A resource of the system that the wildcard names."""
-    return lambda wildcards, attempt=1: asked(
+    return lambda wildcards, attempt=1: requested(
         SYSTEMS[wildcards.system].resources, key, attempt
     )
 
@@ -211,13 +211,13 @@ def request_resource(key):
 
 
 def all_gpus(wildcards):
-    """Of all nodes together, as SLURM counts them."""
+    """The GPUs of all nodes together, as SLURM counts them."""
     resources = SYSTEMS[wildcards.system].resources
     return resources.gpu * resources.nodes
 
 
 def several_nodes(value=None):
-    """`value`, or else their number, for a system that trains on several nodes; no such resource for the others."""
+    """For a system on several nodes: `value`, or the number of nodes; no such resource for other systems."""
 
     def resource(wildcards):
         nodes = SYSTEMS[wildcards.system].resources.nodes
@@ -229,19 +229,19 @@ def several_nodes(value=None):
 
 
 def one_gpu(wildcards):
-    """1 for a system that uses GPUs, else 0: what prediction needs, and a job's share in the profile's `gpu_jobs`."""
+    """1 for a system that uses GPUs, else 0: for prediction, and for `gpu_jobs`, which limits concurrent GPU jobs."""
     return min(1, SYSTEMS[wildcards.system].resources.gpu)
 
 
 def stage_resource(stage, key):
     """A resource of a section `corpus` or `transcripts`."""
-    return lambda wildcards, attempt=1: asked(
+    return lambda wildcards, attempt=1: requested(
         getattr(CONFIG, stage).resources, key, attempt
     )
 
 
 def transcript_sources(wildcards):
-    """Where transcripts come from: the shards of WhisperX, the corpus's own, or a file of the user's."""
+    """The source of the transcripts: shards of WhisperX, the corpus's own, or a user's file."""
     return {
         "whisperx": [f"results/corpus/shards/{shard}.parquet" for shard in SHARDS],
         "corpus": [ancient("results/corpus/references.parquet")],
@@ -250,7 +250,7 @@ def transcript_sources(wildcards):
 
 
 def transcript_digests(wildcards):
-    """What the transcripts cover and, of tables from elsewhere, what they hold."""
+    """The coverage of the transcripts and, for imported tables, their content."""
     source = CONFIG.transcripts.source
     return [
         digest(TRANSCRIBED),
@@ -259,7 +259,7 @@ def transcript_digests(wildcards):
 
 
 def system_descriptions(wildcards):
-    """What the configuration says of each system, for the report."""
+    """The description of each system, for the report."""
     return json.dumps(
         {
             name: system.description
@@ -280,7 +280,7 @@ def ensemble_setting(key):
 
 
 def of_ensembles(key):
-    """A setting of each ensemble of the report, as scripts take it."""
+    """A setting of each ensemble of the report, in the scripts' syntax."""
     return [f"{name}={getattr(vote, key)}" for name, vote in CONFIG.ensembles.items()]
 
 
@@ -293,7 +293,7 @@ def table_scores(wildcards):
 
 
 def table_votes(wildcards):
-    """The members of the ensembles in a table, as its script takes them."""
+    """The members of the ensembles in a table, in the script's syntax."""
     return [
         f"{run}={','.join(VOTES[run].members)}"
         for run in TABLES[wildcards.table]

@@ -1,4 +1,4 @@
-"""Snakemake on a private SLURM, and what SLURM tells of its jobs."""
+"""Snakemake on a private SLURM, and SLURM's records of its jobs."""
 
 import os
 import re
@@ -24,7 +24,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
 
 @dataclass
 class Job:
-    """One job of SLURM's, as `scontrol show job` tells it."""
+    """One job of SLURM's, as `scontrol show job` prints it."""
 
     fields: dict[str, str]
 

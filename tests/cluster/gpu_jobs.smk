@@ -21,7 +21,7 @@ rule train:
     resources:
         gpu=1,
         gpu_jobs=1,
-        # The profile has a training told two minutes before its end: one that has less is told at once, and ends.
+        # The profile warns a training job two minutes before its end; a job with less time is warned at once, and ends.
         runtime=5,
     shell:
         NOTE

@@ -64,7 +64,7 @@ SlurmctldPort=$1
 SlurmUser=$user
 SlurmdUser=$user
 AuthType=auth/munge
-# A job that is queued again waits until its credential has expired: two minutes, unless told otherwise.
+# A job that is queued again waits until its credential has expired: two minutes by default.
 AuthInfo=socket=$folder/run/munge.socket,cred_expire=5
 CredType=cred/munge
 StateSaveLocation=$folder/state
@@ -89,7 +89,7 @@ SelectTypeParameters=CR_CPU_Memory
 SchedulerParameters=bf_interval=1,sched_interval=1
 # A job that no node could ever hold is refused, not queued for ever.
 EnforcePartLimits=ALL
-# squeue tells of finished jobs for this long.
+# squeue lists finished jobs for this long.
 MinJobAge=600
 KillWait=30
 # The sizes below count, not those of the machine.
@@ -152,7 +152,7 @@ down() {
         "$folder/bin/scancel" --user="$(id -un)" --quiet || true
         wait_for 30 no_jobs || "$folder/bin/scancel" --user="$(id -un)" --quiet --signal=KILL || true
     fi
-    # The controller last but one, for the nodes tell it that they leave; munged last, for all need it.
+    # The nodes first, as they sign off at the controller; munged last, as all need it.
     for daemon in slurmd.cpu slurmd.gpu slurmctld munged; do
         pidfile=$folder/run/$daemon.pid
         daemon_of "$pidfile" || continue

@@ -69,11 +69,11 @@ def test_all_runs_through_slurm(undisturbed: tuple[Path, Run]) -> None:
         + ["vote vote", "vote two"]
     )
     assert {job.JobState for job in jobs.values()} == {"COMPLETED"}
-    assert {job.Partition for job in jobs.values()} == {"cpu"}  # none asked for a GPU
-    asked = {did: (job.TimeLimit, job.MinMemoryNode, job.NumCPUs) for did, job in jobs.items()}
-    assert asked["train s1"] == ("00:05:00", "2000M", "2")
-    assert asked["shards_transcribe"] == ("00:20:00", "2000M", "2")  # two shards, one after the other
-    assert asked["vote vote"] == ("00:30:00", "4000M", "1")
+    assert {job.Partition for job in jobs.values()} == {"cpu"}  # no job requests a GPU
+    requested = {did: (job.TimeLimit, job.MinMemoryNode, job.NumCPUs) for did, job in jobs.items()}
+    assert requested["train s1"] == ("00:05:00", "2000M", "2")
+    assert requested["shards_transcribe"] == ("00:20:00", "2000M", "2")  # two shards, one after the other
+    assert requested["vote vote"] == ("00:30:00", "4000M", "1")
     assert (checkout / "results/report/report.html").stat().st_size
     logs = {path.relative_to(checkout / "logs/slurm").parts[0] for path in (checkout / "logs/slurm").rglob("*.log")}
     assert {"rule_train", "group_shards_transcribe", "rule_label_zero_shot", "rule_report"} <= logs
@@ -243,7 +243,7 @@ def test_a_preempted_job_saves_a_checkpoint_and_resumes(
 def test_a_job_goes_on_after_its_node_failed(
     cluster: Cluster, undisturbed: tuple[Path, Run], untrained: Path, training: Run
 ) -> None:
-    """Nobody is told and nothing is left; SLURM queues the job again, and the node comes back."""
+    """No signal is sent and nothing is left behind; SLURM queues the job again, and the node comes back."""
     crash(cluster, "cpu", untrained)
     cluster("scontrol", "update", "nodename=cpu", "state=down", "reason=test")  # as SLURM notes after SlurmdTimeout
     assert [job.JobState for job in training.jobs()] == ["PENDING"]

@@ -77,8 +77,10 @@ def test_a_site_is_told_in_one_place(options: object, tmp_path: Path) -> None:
         assert text.count(f'{key}: ""') == 1
         text = text.replace(f'{key}: ""', f"{key}: {value}")
     (tmp_path / "slurm" / Path(PROFILE).name).write_text(text)
-    told = options(tmp_path, "--profile", "slurm")
-    assert "slurm_account=speech" in told.default_resources.args
-    assert (told.slurm_qos, told.precommand) == ("long", "module load CUDA")
-    models = {rule: asked["gpu_model"].raw for rule, asked in told.set_resources.items() if "gpu_model" in asked}
+    parsed = options(tmp_path, "--profile", "slurm")
+    assert "slurm_account=speech" in parsed.default_resources.args
+    assert (parsed.slurm_qos, parsed.precommand) == ("long", "module load CUDA")
+    models = {
+        rule: resources["gpu_model"].raw for rule, resources in parsed.set_resources.items() if "gpu_model" in resources
+    }
     assert USES_GPUS and models == dict.fromkeys(USES_GPUS, "a100")

@@ -1,4 +1,4 @@
-"""Small evaluations for the tests of abhinaya.evaluation.analysis: utterances, labels and whoever predicted them."""
+"""Small evaluations for the tests of abhinaya.evaluation.analysis: utterances, labels and predictions."""
 
 from pathlib import Path
 

@@ -48,7 +48,7 @@ class ReceivedRequest:
 
 
 class ChatServer:
-    """Serves on a free port of loopback while its block runs; `asked` holds all requests in the order of arrival."""
+    """Serves on a free port of loopback while its block runs; `received` holds all requests in the order of arrival."""
 
     def __init__(self, rule: Callable[[ReceivedRequest], Reply]) -> None:
         self.rule = rule
@@ -94,15 +94,15 @@ class ChatServer:
 
     @property
     def texts(self) -> list[str]:
-        return [asked.text for asked in self.received]
+        return [request.text for request in self.received]
 
-    def _answer(self, handler: BaseHTTPRequestHandler, asked: ReceivedRequest) -> None:
+    def _answer(self, handler: BaseHTTPRequestHandler, request: ReceivedRequest) -> None:
         with self.lock:
-            self.received.append(asked)
+            self.received.append(request)
             self.open += 1
             self.most_open = max(self.most_open, self.open)
         try:
-            reply = self.rule(asked)
+            reply = self.rule(request)
             time.sleep(reply.delay)
         finally:
             with self.lock:
@@ -111,7 +111,7 @@ class ChatServer:
             handler.close_connection = True
             handler.connection.close()
             return
-        content = reply.raw if reply.raw is not None else json.dumps(_completion(asked, reply))
+        content = reply.raw if reply.raw is not None else json.dumps(_completion(request, reply))
         handler.send_response(reply.status)
         handler.send_header("content-type", "application/json" if reply.raw is None else "text/html")
         handler.send_header("content-length", str(len(content.encode())))
@@ -127,13 +127,13 @@ def letters(probabilities: dict[str, float]) -> Reply:
     return Reply(max(probabilities, key=probabilities.get), logprobs)
 
 
-def _completion(asked: ReceivedRequest, reply: Reply) -> dict[str, Any]:
+def _completion(request: ReceivedRequest, reply: Reply) -> dict[str, Any]:
     if reply.status != 200:
         return {"error": {"message": reply.message, "type": "error", "code": reply.status}}
     listed = None
     if reply.logprobs is not None:
         top = [{"token": token, "logprob": value, "bytes": None} for token, value in reply.logprobs.items()]
-        top = sorted(top, key=lambda each: -each["logprob"])[: asked.body["top_logprobs"]]
+        top = sorted(top, key=lambda each: -each["logprob"])[: request.body["top_logprobs"]]
         listed = {"content": [{"token": reply.content, "logprob": 0.0, "bytes": None, "top_logprobs": top}]}
     message = {"role": "assistant", "content": reply.content}
     return {
@@ -142,5 +142,5 @@ def _completion(asked: ReceivedRequest, reply: Reply) -> dict[str, Any]:
         "created": 0,
         "model": "tested",
         "choices": [{"index": 0, "message": message, "logprobs": listed, "finish_reason": reply.finish_reason}],
-        "usage": {"prompt_tokens": len(asked.user.split()), "completion_tokens": 2, "total_tokens": 0},
+        "usage": {"prompt_tokens": len(request.user.split()), "completion_tokens": 2, "total_tokens": 0},
     }

@@ -1,4 +1,4 @@
-"""A small server that answers as the Hugging Face hub does, as far as the tests need it."""
+"""A small server with the parts of the Hugging Face hub's API that the tests need."""
 
 import http.server
 
@@ -7,7 +7,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """The hub's answers, as far as they matter here."""
+    """The hub's responses to these requests."""
 
     def do_GET(self) -> None:
         self.server.tokens.add(self.headers["Authorization"])

@@ -77,7 +77,7 @@ def system(
     head: dict | None = None,
     **training: object,
 ) -> SpeechSystem:
-    """A tiny WavLM with dropout, layer drop and SpecAugment, unless told otherwise."""
+    """A tiny WavLM with dropout, layer drop and SpecAugment, by default."""
     encoder = {"model": "random:wavlm", "min_seconds": 0.3, "max_seconds": 0.5} | (encoder or {})
     if encoder["model"].startswith("random:"):
         encoder["config"] = (WHISPER if encoder["model"] == "random:whisper" else WAVLM) | (config or {})

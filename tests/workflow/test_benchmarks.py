@@ -1,4 +1,4 @@
-"""The benchmarks still run and compare like with like; how fast they find us is not tested here."""
+"""The benchmarks still run and compare like with like; no speed is asserted here."""
 
 import importlib
 import json
@@ -60,7 +60,7 @@ def test_training_step(tmp_path: Path) -> None:
 def test_a_manifest_needs_its_references(tmp_path: Path) -> None:
     done = run("transcription.py", "--manifest", tmp_path / "manifest.parquet")
     assert done.returncode == 1
-    assert done.stderr == "error: --manifest: give --references too, or the word error rate cannot be told\n"
+    assert done.stderr == "error: --manifest: add --references, which the word error rate needs\n"
 
 
 def test_labelling(tmp_path: Path) -> None:
@@ -75,9 +75,9 @@ def test_labelling(tmp_path: Path) -> None:
 
 
 def test_labelling_by_an_endpoint(tmp_path: Path) -> None:
-    """With the prompt of the configuration; there is no start of a server to tell of."""
+    """With the prompt of the configuration; no server is started, so no start-up time is printed."""
     settings = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
-    with ChatServer(lambda asked: Reply("happy")) as server:
+    with ChatServer(lambda request: Reply("happy")) as server:
         settings["systems"]["t1"] = {
             "family": "zero_shot",
             "model": "tested",
@@ -88,18 +88,18 @@ def test_labelling_by_an_endpoint(tmp_path: Path) -> None:
         options = ("--config", tmp_path / "config.yaml", "--transcripts", "4", "--repeats", "1")
         done = run("labelling.py", *options, "--output", tmp_path / "found.json")
     assert done.returncode == 0, done.stderr
-    assert {asked.body["messages"][0]["content"] for asked in server.received} == {"MY OWN"}
+    assert {request.body["messages"][0]["content"] for request in server.received} == {"MY OWN"}
     assert "2.00 tokens generated per label" in done.stdout and "server:" not in done.stdout
 
 
-def test_a_system_that_is_not_there(tmp_path: Path) -> None:
+def test_an_unknown_zero_shot_system(tmp_path: Path) -> None:
     done = run("labelling.py", "--system", "s1")
     assert done.returncode == 1
     assert done.stderr.endswith("config.yaml: no zero-shot system 's1'; name one with --system\n")
 
 
 def test_systems(tmp_path: Path) -> None:
-    """Two of the demo's, one by the four ways of a speech LLM."""
+    """Two systems of the demo, one of them with the four settings of a speech LLM."""
     output = tmp_path / "found.json"
     small = ("--clips", "8", "--epochs", "1", "--shortest", "1", "--longest", "2")
     done = run("systems.py", "--systems", "baseline", "st1", *small, "--output", output)
@@ -112,11 +112,11 @@ def test_systems(tmp_path: Path) -> None:
         assert values["utterances_per_second"] == pytest.approx(8 / values["seconds_per_step"])  # one step of eight
         assert ("stored_mb_per_clip" in values) == ("cached" in way)
     full, clip = (found[f"st1 {window}, cached"]["stored_mb_per_clip"] for window in ("full", "clip"))
-    assert full == pytest.approx(88 * 17 * 384 * 2 / 1e6, rel=0.05)  # fp16, Whisper's vectors all but alone
+    assert full == pytest.approx(88 * 17 * 384 * 2 / 1e6, rel=0.05)  # fp16, almost all of it Whisper's vectors
     assert clip < full / 10
 
 
-def test_hearing_is_measured_without_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_extraction_time_excludes_the_start_of_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that takes 100 s to start and 2 s a clip."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     systems = importlib.import_module("systems")
@@ -125,19 +125,19 @@ def test_hearing_is_measured_without_the_start(tmp_path: Path, monkeypatch: pyte
     def extract_features(name: str, corpus: Path, options: SimpleNamespace, *more: object) -> None:
         assert name == "extract_features.py"
         given = dict(zip(more[::2], more[1::2], strict=True))
-        features = options.clips + len(systems.CLASSES)
-        assert int(given.get("--shard", 0)) == 0 and int(given.get("--shards", 1)) in (1, features)
-        clock[0] += 100 + 2 * features / int(given.get("--shards", 1))
-        Path(given["--output"]).with_suffix(".bin").write_bytes(bytes(1000 * features))
+        clips = options.clips + len(systems.CLASSES)
+        assert int(given.get("--shard", 0)) == 0 and int(given.get("--shards", 1)) in (1, clips)
+        clock[0] += 100 + 2 * clips / int(given.get("--shards", 1))
+        Path(given["--output"]).with_suffix(".bin").write_bytes(bytes(1000 * clips))
 
     monkeypatch.setattr(systems, "script", extract_features)
     monkeypatch.setattr(systems.time, "perf_counter", lambda: clock[0])
     settings = SalmonnFeatures(family="salmonn", encoder=AudioEncoder(whisper="w", beats="b.pt"))
     found = systems.extract_features(settings, tmp_path, tmp_path / "features.parquet", SimpleNamespace(clips=8))
-    assert found == {"hearing_seconds_per_clip": 2.0, "stored_mb_per_clip": 0.001}
+    assert found == {"extraction_seconds_per_clip": 2.0, "stored_mb_per_clip": 0.001}
 
 
-def test_a_system_that_is_not_trained(tmp_path: Path) -> None:
+def test_a_system_without_training(tmp_path: Path) -> None:
     done = run("systems.py", "--systems", "t1")
     assert done.returncode == 1
     assert done.stderr.endswith("config.yaml: no trained system 't1'; choose from baseline, s1, t2, s2, st1\n")

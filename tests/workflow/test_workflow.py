@@ -28,7 +28,7 @@ SYSTEMS = ("baseline", "s1", "t1", "t2")
 GPU_JOBS = ("transcribe.py", "train.py", "predict.py", "label_zero_shot.py")
 
 
-def test_every_file_of_the_contract_is_there_and_well_formed(finished: Path) -> None:
+def test_every_output_file_exists_and_is_well_formed(finished: Path) -> None:
     results = finished / "results"
     manifest = schemas.read_manifest(results / "corpus/manifest.parquet")
     assert manifest["split"].value_counts().to_dict() == {"train": 34, "validation": 16, "test": 16}
@@ -55,7 +55,7 @@ def test_every_file_of_the_contract_is_there_and_well_formed(finished: Path) -> 
     assert submission["FileName"].tolist() == sorted(manifest[manifest["split"] == "test"]["FileName"])
     for name in ("report.html", "scores.csv", "scores.md", "per_class.csv", "per_class.md"):
         assert (results / "report" / name).stat().st_size
-    # Of the tables alone: nothing that `all` does not need anyway.
+    # No folder that only the tables need.
     assert {path.name for path in results.iterdir() if path.is_dir()} == {
         *SYSTEMS,
         *("vote", "two"),
@@ -64,7 +64,7 @@ def test_every_file_of_the_contract_is_there_and_well_formed(finished: Path) -> 
 
 
 def test_transcripts_are_what_was_said(finished: Path) -> None:
-    """Real Whisper on real (synthetic) speech: at least half of the words are right even greedily."""
+    """Whisper on synthetic speech: with greedy decoding at least half of the words are right."""
     import jiwer
 
     corpus = finished / "results/corpus"
@@ -81,7 +81,7 @@ def test_nothing_runs_again_and_only_what_a_change_needs(finished: Path, tmp_pat
     unchanged = tmp_path / "unchanged.yaml"
     unchanged.write_text(yaml.safe_dump(settings))  # its keys in another order, too
     assert planned(snakemake(finished, "-n", configfile=unchanged)) == {}
-    settings["systems"]["s1"]["description"] = "told otherwise"
+    settings["systems"]["s1"]["description"] = "another description"
     renamed = tmp_path / "renamed.yaml"
     renamed.write_text(yaml.safe_dump(settings))
     assert planned(snakemake(finished, "-n", configfile=renamed)) == {"report": 1, "all": 1, "total": 2}
@@ -103,7 +103,7 @@ def test_nothing_runs_again_and_only_what_a_change_needs(finished: Path, tmp_pat
 
 
 @pytest.mark.parametrize("lost", ["000.bin", "001.bin", "001.parquet"])
-def test_a_file_of_the_cache_that_is_gone_is_made_again(lost: str, tmp_path: Path) -> None:
+def test_a_missing_file_of_the_cache_is_extracted_again(lost: str, tmp_path: Path) -> None:
     settings = yaml.safe_load(TEST_CONFIG.read_text())
     salmonn = {"family": "salmonn", "encoder": SMALL_SALMONN, "loss": {"name": "wfl"}}
     settings |= {"systems": {"s2": salmonn}, "ensembles": {}, "tables": {}}
@@ -128,7 +128,7 @@ def test_a_file_of_the_cache_that_is_gone_is_made_again(lost: str, tmp_path: Pat
 
 
 def test_losses_seeds_and_systems_share_the_features_of_a_frozen_encoder(tmp_path: Path) -> None:
-    """Of two losses and two seeds each, once; those of a text encoder come after the transcripts."""
+    """With two losses and two seeds each, features are extracted once; a text encoder's after the transcripts."""
     settings = yaml.safe_load(TEST_CONFIG.read_text())
     systems = {name: settings["systems"][name] for name in ("s1", "t2")}
     systems["t2"]["encoder"] |= {"freeze": "all", "feature_shards": 2}
@@ -157,27 +157,27 @@ def test_a_single_target_plans_only_what_it_needs(tmp_path: Path) -> None:
     assert planned(run) == {**transcribed, "label_zero_shot": 1, "total": 5}
 
 
-def test_the_papers_text_systems_are_planned_with_their_machines(tmp_path: Path) -> None:
-    """Snakemake prints what a job asks for only where its rule has no message."""
+def test_the_papers_text_systems_request_their_resources(tmp_path: Path) -> None:
+    """Snakemake prints the resources of a job only if its rule has no message."""
     for part in ("rules", "workflow_scripts", "envs", "profiles"):
         shutil.copytree(ROOT / part, tmp_path / part)
     shutil.copy(ROOT / "Snakefile", tmp_path)
     for rules in (tmp_path / "rules").glob("*.smk"):
         rules.write_text(re.sub(r"\n    message:\n        .*", "", rules.read_text()))
     targets = ("results/t1/preds.csv", "results/t2/preds.csv")
-    # Without the profile of one machine, beyond whose memory no job is planned.
+    # Without the profile for one machine, which limits the memory of a job to its own.
     options = ("--snakefile", str(tmp_path / "Snakefile"), "--workflow-profile", "none", "--cores", "1")
     run = snakemake(tmp_path / "run", "-n", *targets, *options, configfile=ROOT / "config/paper.yaml")
     assert planned(run)["label_zero_shot"] == planned(run)["train"] == planned(run)["predict"] == 1
     jobs = re.findall(r"^rule (\w+):\n(?:    .*\n)*?    resources: (.*)$", run.stdout + run.stderr, re.MULTILINE)
-    asked = {rule: dict(pair.split("=") for pair in resources.split(", ")) for rule, resources in jobs}
+    requested = {rule: dict(pair.split("=") for pair in resources.split(", ")) for rule, resources in jobs}
     keys = ("gpu", "mem_mb", "runtime")
-    assert [asked["label_zero_shot"][key] for key in keys] == ["4", "200000", "240"]
-    assert [asked["train"][key] for key in keys] == ["1", "64000", "1440"]
-    assert [asked["predict"][key] for key in keys] == ["1", "64000", "60"]
+    assert [requested["label_zero_shot"][key] for key in keys] == ["4", "200000", "240"]
+    assert [requested["train"][key] for key in keys] == ["1", "64000", "1440"]
+    assert [requested["predict"][key] for key in keys] == ["1", "64000", "60"]
 
 
-def test_voting_and_scoring_by_hand_give_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+def test_vote_and_score_scripts_give_the_same_bytes(finished: Path, tmp_path: Path) -> None:
     results = finished / "results"
     out, scores = tmp_path / "out.csv", tmp_path / "scores.json"
     script = [sys.executable, str(ROOT / "workflow_scripts/vote.py"), "--members", *SYSTEMS, "--tie-break", "s1"]
@@ -199,13 +199,13 @@ def test_predicting_again_gives_the_same_bytes(finished: Path) -> None:
     assert target.read_bytes() == before
 
 
-def test_snakemake_report_carries_tables_and_report(finished: Path) -> None:
+def test_snakemakes_report_contains_tables_and_report(finished: Path) -> None:
     run = snakemake(finished, "--report", "workflow-report.html")
     assert run.returncode == 0, run.stdout + run.stderr
     page = (finished / "workflow-report.html").read_text()
     categories = json.loads(re.search(r"var categories = (.*?);?\n", page)[1])
-    carried = {category: sorted(Path(path).name for path in paths["Other"]) for category, paths in categories.items()}
-    assert carried == {
+    contained = {category: sorted(Path(path).name for path in paths["Other"]) for category, paths in categories.items()}
+    assert contained == {
         "Report": ["report.html"],
         "Tables": ["per_class.csv", "scores.csv"],
         "Analysis": sorted(path.name for path in (finished / "results/analysis").iterdir()),
@@ -248,7 +248,7 @@ def test_a_killed_training_job_resumes_to_the_same_weights(finished: Path, tmp_p
 
 @pytest.fixture
 def own_corpus(tmp_path: Path) -> tuple[Path, Path]:
-    """A table of the user's own with odd names, odd audio and one unreadable file, and a configuration for it."""
+    """A user's table with unusual file names, other sampling rates and one unreadable file, and its configuration."""
     generator = np.random.default_rng(0)
     folder = tmp_path / "data"
     (folder / "sub folder").mkdir(parents=True)
@@ -261,8 +261,8 @@ def own_corpus(tmp_path: Path) -> tuple[Path, Path]:
             rate = 48_000 if stereo else 16_000
             soundfile.write(folder / name, generator.normal(0, 0.1, (rate, 2) if stereo else rate), rate)
             rows.append({"path": name, "EmoClass": "AHN"[index % 3], "split": split, "text": f"sentence {index}"})
-    (folder / "spoilt.wav").write_bytes(b"RIFF not audio at all")
-    rows.append({"path": "spoilt.wav", "EmoClass": "A", "split": "train", "text": "never read"})
+    (folder / "corrupt.wav").write_bytes(b"RIFF not audio at all")
+    rows.append({"path": "corrupt.wav", "EmoClass": "A", "split": "train", "text": "never read"})
     pd.DataFrame(rows).to_csv(folder / "table.csv", index=False)
     settings = yaml.safe_load(TEST_CONFIG.read_text())
     settings["corpus"] = {
@@ -286,7 +286,7 @@ def test_a_corpus_of_ones_own_runs_and_bad_audio_is_quarantined(own_corpus: tupl
     assert run.returncode == 0, run.stdout + run.stderr
     results = directory / "results"
     rejected = pd.read_csv(results / "corpus/rejected.csv")
-    assert rejected["FileName"].tolist() == ["spoilt.wav"]
+    assert rejected["FileName"].tolist() == ["corrupt.wav"]
     predictions = schemas.read_predictions(results / "vote/preds.csv")
     assert len(predictions) == 24
     assert (predictions[["p_C", "p_D", "p_F", "p_S", "p_U"]] == 0).all(axis=None)  # training had none of these
@@ -313,9 +313,9 @@ def test_the_configurations_that_come_along_can_be_planned(name: str, tmp_path: 
     jobs = planned(snakemake(tmp_path, "-n", configfile=ROOT / name))
     settings = yaml.safe_load((ROOT / name).read_text())
     families = [system["family"] for system in settings["systems"].values()]
-    asked, by_ear = families.count("zero_shot"), families.count("salmonn_zero_shot")
-    assert jobs["train"] == jobs["predict"] == len(families) - asked - by_ear
-    assert jobs.get("label_zero_shot", 0) == asked + by_ear
+    zero_shot = families.count("zero_shot") + families.count("salmonn_zero_shot")
+    assert jobs["train"] == jobs["predict"] == len(families) - zero_shot
+    assert jobs.get("label_zero_shot", 0) == zero_shot
     assert jobs["transcribe"] == settings["transcripts"].get("shards", 1)
     assert jobs["report"] == 1
 
@@ -365,7 +365,7 @@ def test_every_script_prints_its_help_without_heavy_imports() -> None:
     assert {script: heavy for script, (_, heavy) in found.items() if heavy} == {}
 
 
-def test_a_change_of_the_users_table_prepares_the_corpus_again(own_corpus: tuple[Path, Path]) -> None:
+def test_a_changed_table_prepares_the_corpus_again(own_corpus: tuple[Path, Path]) -> None:
     directory, config = own_corpus
     target = "results/corpus/manifest.parquet"
     assert snakemake(directory, target, configfile=config).returncode == 0
@@ -375,7 +375,7 @@ def test_a_change_of_the_users_table_prepares_the_corpus_again(own_corpus: tuple
     assert planned(snakemake(directory, "-n", target, configfile=config)) == {"prepare_corpus": 1, "total": 1}
 
 
-def test_a_table_that_is_absent_is_told_in_a_line(own_corpus: tuple[Path, Path]) -> None:
+def test_a_missing_table_is_reported_in_one_line(own_corpus: tuple[Path, Path]) -> None:
     directory, config = own_corpus
     (config.parent / "data/table.csv").unlink()
     run = snakemake(directory, "results/corpus/manifest.parquet", configfile=config)
@@ -384,7 +384,7 @@ def test_a_table_that_is_absent_is_told_in_a_line(own_corpus: tuple[Path, Path])
     assert "Traceback" not in run.stdout + run.stderr
 
 
-def test_braces_and_shell_characters_in_the_users_words_do_no_harm(own_corpus: tuple[Path, Path]) -> None:
+def test_braces_and_shell_characters_in_the_configuration_are_harmless(own_corpus: tuple[Path, Path]) -> None:
     directory, config = own_corpus
     data = config.parent / "data"
     data.rename(config.parent / "{my} $(touch harm) 'data'")
@@ -413,7 +413,7 @@ def test_a_clone_in_a_folder_with_a_space_works(own_corpus: tuple[Path, Path], t
     assert (directory / target).is_file()
 
 
-def test_transcripts_that_are_absent_are_told_in_a_line(own_corpus: tuple[Path, Path]) -> None:
+def test_missing_transcripts_are_reported_in_one_line(own_corpus: tuple[Path, Path]) -> None:
     directory, config = own_corpus
     settings = yaml.safe_load(config.read_text())
     settings["transcripts"] = {"source": "parquet", "path": "none.parquet"}
@@ -424,8 +424,8 @@ def test_transcripts_that_are_absent_are_told_in_a_line(own_corpus: tuple[Path, 
     assert "Traceback" not in run.stdout + run.stderr
 
 
-def test_gpu_jobs_take_turns_on_one_machine_but_keep_their_gpus(tmp_path: Path) -> None:
-    """A limit on `gpu` itself would let Snakemake hand a job fewer GPUs than its configuration says, without a word."""
+def test_gpu_jobs_run_one_at_a_time_on_one_machine_with_all_their_gpus(tmp_path: Path) -> None:
+    """A limit on `gpu` itself would let Snakemake silently give a job fewer GPUs than its configuration says."""
     settings = yaml.safe_load(TEST_CONFIG.read_text())
     settings["transcripts"]["resources"]["gpu"] = 1
     for system in settings["systems"].values():
@@ -437,11 +437,11 @@ def test_gpu_jobs_take_turns_on_one_machine_but_keep_their_gpus(tmp_path: Path) 
     run = snakemake(tmp_path, "-n", "--printshellcmds", configfile=config)
     assert run.returncode == 0, run.stderr
     commands = [line for line in (run.stdout + run.stderr).splitlines() if " --gpus " in line]
-    asked = {
+    requested = {
         script: [line.split(" --gpus ")[1].split()[0] for line in commands if script in line] for script in GPU_JOBS
     }
     expected = {"transcribe.py": ["1"] * 2, "train.py": ["4"] * 3, "predict.py": ["1"] * 3}
-    assert asked == {**expected, "label_zero_shot.py": ["4"]}
+    assert requested == {**expected, "label_zero_shot.py": ["4"]}
     with (ROOT / "profiles/default/config.v9+.yaml").open() as profile:
         assert yte.process_yaml(profile, require_use_yte=True)["resources"]["gpu_jobs"] == 1
     for rules in ("transcripts.smk", "features.smk", "training.smk", "zero_shot.smk"):

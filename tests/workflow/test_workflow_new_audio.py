@@ -1,4 +1,4 @@
-"""Recordings that are in no corpus, labelled with what a whole run left: by one system, and by an ensemble."""
+"""New recordings, labelled by one system and by an ensemble of a finished run."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from abhinaya.labels import EMOTIONS
 from support.running import ROOT
 
 COLUMNS = ["path", "start", "end", "EmoClass", "emotion", *PROBABILITIES]
-LONGEST = 10.0  # seconds that the systems of the test configuration extract_features
+LONGEST = 10.0  # seconds that the systems of the test configuration encode
 SAID = {
     "clip.wav": "The elephant forgot my birthday again.",
     "folder/music.flac": "Nobody plays the violin as badly as you.",
@@ -27,7 +27,7 @@ TALK = ("My neighbour keeps bees on the roof.", "Yesterday they followed him to 
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three clips of other rates and formats, a talk that is longer than the systems take, a file of no audio."""
+    """Three clips of other rates and formats, a talk longer than the systems' limit, a file that is not audio."""
     place = tmp_path_factory.mktemp("recordings")
     (place / "folder/deeper").mkdir(parents=True)
     voice = Prosody(pitch=50, range=50, rate=140, volume=80, word_gap=2)
@@ -48,7 +48,7 @@ def label(script: str, *options: str | Path) -> subprocess.CompletedProcess[str]
 
 @pytest.fixture(scope="module")
 def by_s1(finished: Path, recordings: Path) -> tuple[pd.DataFrame, subprocess.CompletedProcess[str]]:
-    """Everything there is, as a clip, a folder and a list; what predict.py wrote and said."""
+    """All recordings, given as a clip, a folder and a list; predict.py's table and messages."""
     output = recordings / "out" / "s1.csv"
     named = [recordings / name for name in ("clip.wav", "folder", "list.csv")]
     done = label("predict.py", "--model", finished / "results/s1/model", "--audio", *named, "--output", output)
@@ -58,7 +58,7 @@ def by_s1(finished: Path, recordings: Path) -> tuple[pd.DataFrame, subprocess.Co
 
 @pytest.fixture(scope="module")
 def by_vote(finished: Path, recordings: Path) -> tuple[pd.DataFrame, subprocess.CompletedProcess[str]]:
-    """A clip and the talk; with four members, of which one is a server's."""
+    """A clip and the talk, labelled by four members, one of them served by vLLM."""
     output = recordings / "out" / "vote.csv"
     named = [recordings / name for name in ("clip.wav", "talk.wav")]
     done = label("predict_ensemble.py", "--ensemble", finished / "results/vote", "--audio", *named, "--output", output)
@@ -66,12 +66,12 @@ def by_vote(finished: Path, recordings: Path) -> tuple[pd.DataFrame, subprocess.
     return pd.read_csv(output), done
 
 
-def test_they_are_in_no_corpus(finished: Path, recordings: Path) -> None:
+def test_the_recordings_are_not_in_the_corpus(finished: Path, recordings: Path) -> None:
     said = pd.read_parquet(finished / "results/corpus/references.parquet")["text"].str.lower()
     assert len(said) == 66 and not said.isin([text.lower().strip(".") for text in (*SAID.values(), *TALK)]).any()
     prepared = {
         path.name for path in (finished / "results").rglob("*.wav")
-    }  # other tests lay recordings beside results
+    }  # other tests put recordings beside the results
     assert len(prepared) == 66 and not prepared & {path.name for path in recordings.rglob("*")}
 
 
@@ -102,15 +102,15 @@ def test_a_long_recording_is_cut_into_segments_with_times(by_s1, recordings: Pat
         assert path.endswith("talk.wav") or len(rows) == 1
 
 
-def test_a_file_that_cannot_be_read_is_told_and_listed(by_s1, by_vote, recordings: Path) -> None:
+def test_an_unreadable_file_is_reported_and_listed(by_s1, by_vote, recordings: Path) -> None:
     broken = str(recordings / "folder/broken.wav")
     rejected = pd.read_csv(recordings / "out/s1.rejected.csv")
     assert rejected["path"].tolist() == [broken]
     assert f"rejected: {broken}: {rejected['reason'].item()}\n" in by_s1[1].stderr
-    assert pd.read_csv(recordings / "out/vote.rejected.csv").empty  # it was not asked for that file
+    assert pd.read_csv(recordings / "out/vote.rejected.csv").empty  # that file was not among its inputs
 
 
-def test_the_members_of_an_ensemble_hear_read_and_vote(by_vote, by_s1, recordings: Path) -> None:
+def test_an_ensemble_predicts_and_votes(by_vote, by_s1, recordings: Path) -> None:
     found, done = by_vote
     members = ["baseline", "s1", "t1", "t2"]
     assert found.columns.tolist() == [*COLUMNS, "text", *[f"vote_{name}" for name in members], "tie"]
@@ -121,21 +121,21 @@ def test_the_members_of_an_ensemble_hear_read_and_vote(by_vote, by_s1, recording
         votes = Counter(row[f"vote_{name}"] for name in members)
         most = {letter for letter, count in votes.items() if count == max(votes.values())}
         assert row["EmoClass"] in most and row["tie"] == (len(most) > 1)
-        if row["tie"]:  # the configuration's rule: which of the tied the tie-breaker holds likeliest
+        if row["tie"]:  # the configuration's rule: the tied label that the tie-breaker gives the highest probability
             assert row["EmoClass"] == max(most, key=lambda letter: s1[f"p_{letter}"])
         probability = row[f"p_{row['EmoClass']}"]
         assert f"{row['emotion']} {probability:.2f}" in done.stdout
     np.testing.assert_allclose(found[list(PROBABILITIES)].sum(axis=1), 1)
 
 
-def test_what_was_said_is_transcribed_as_in_the_run(by_vote, recordings: Path) -> None:
-    features = by_vote[0].groupby("path")["text"].agg(" ".join).str.lower()
-    assert "birthday" in features[str(recordings / "clip.wav")]
-    assert "roof" in features[str(recordings / "talk.wav")] and "dentist" in features[str(recordings / "talk.wav")]
+def test_recordings_are_transcribed(by_vote, recordings: Path) -> None:
+    texts = by_vote[0].groupby("path")["text"].agg(" ".join).str.lower()
+    assert "birthday" in texts[str(recordings / "clip.wav")]
+    assert "roof" in texts[str(recordings / "talk.wav")] and "dentist" in texts[str(recordings / "talk.wav")]
 
 
-def test_nothing_else_is_left_behind(by_s1, by_vote, recordings: Path) -> None:
-    """No cut audio beside the recordings, no log of a server that did its work."""
+def test_no_other_files_remain(by_s1, by_vote, recordings: Path) -> None:
+    """No segments of audio beside the recordings, no log of a server that succeeded."""
     left = {path.name for path in (recordings / "out").iterdir()}
     assert left == {"s1.csv", "s1.rejected.csv", "vote.csv", "vote.rejected.csv"}
     assert len(list(recordings.rglob("*.wav"))) == 3

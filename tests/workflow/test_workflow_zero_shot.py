@@ -1,4 +1,4 @@
-"""T1 by a real vLLM with a real, small LLaMA on the CPU: what does not change a label, and a job that is killed."""
+"""T1 by a real vLLM with a real, small LLaMA on the CPU: a label depends on one transcript only; a killed job."""
 
 import json
 import os
@@ -73,10 +73,10 @@ def test_concurrency_and_order_do_not_change_a_label(server: Backend, prompt: di
     np.testing.assert_allclose(alone[probabilities].sum(axis=1), 1.0, atol=1e-9)
     if prompt is SCORED:
         letters = ResponseStore(tmp_path / "1").read()["letters"].map(json.loads)
-        assert all(sorted(each) == list("ABCDEFGH") for each in letters)  # none is filled in by the floor
+        assert all(sorted(each) == list("ABCDEFGH") for each in letters)  # no probability is missing
 
 
-def test_a_transcript_that_gives_orders_changes_nothing_but_its_own_row(server: Backend, tmp_path: Path) -> None:
+def test_a_transcript_with_instructions_changes_only_its_own_row(server: Backend, tmp_path: Path) -> None:
     before = label(server, TEXTS, tmp_path / "before", WORD)
     after = label(server, [*TEXTS[:3], INJECTED, *TEXTS[3:]], tmp_path / "after", WORD)
     assert after["EmoClass"].drop(index=3).tolist() == before["EmoClass"].tolist()
@@ -85,7 +85,7 @@ def test_a_transcript_that_gives_orders_changes_nothing_but_its_own_row(server: 
     assert not sent.str.contains(r"[<>|]", regex=True).any()
 
 
-def test_only_the_key_opens_it_and_only_from_this_machine(server: Backend) -> None:
+def test_the_server_needs_the_key_and_listens_on_loopback(server: Backend) -> None:
     import httpx2
 
     url = f"{server.url}/chat/completions"
@@ -103,7 +103,7 @@ def test_only_the_key_opens_it_and_only_from_this_machine(server: Backend) -> No
 def test_the_papers_configuration_runs_on_a_small_corpus_in_the_real_layout(
     server: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """config/paper.yaml with its models and machines made small: hidden test labels, O and X, given transcripts.
+    """config/paper.yaml with small models: hidden test labels, O and X, given transcripts.
 
     T1 takes the server of this module as its endpoint; with a server of its own it runs in every other whole run.
     """
@@ -172,8 +172,8 @@ def test_the_papers_configuration_runs_on_a_small_corpus_in_the_real_layout(
     assert jobs == {**added, "paper_table": 1, "paper_figure": 1, "total": 29}  # Table 2 and Figure 2
 
 
-def test_a_killed_job_asks_nothing_twice_and_leaves_no_server(finished: Path, tmp_path: Path) -> None:
-    """SIGKILL to the whole job while it asks; the rerun ends with the undisturbed run's labels."""
+def test_a_killed_job_sends_no_request_twice_and_leaves_no_server(finished: Path, tmp_path: Path) -> None:
+    """SIGKILL to the whole job while it labels; the rerun gives the undisturbed run's labels."""
     directory, results = tmp_path / "run", tmp_path / "run/results/t1"
     shutil.copytree(finished, directory)
     undisturbed = schemas.read_predictions(results / "preds.csv")
@@ -182,7 +182,7 @@ def test_a_killed_job_asks_nothing_twice_and_leaves_no_server(finished: Path, tm
         path.unlink()
     shutil.rmtree(results / "responses")
     settings = yaml.safe_load(TEST_CONFIG.read_text())
-    settings["systems"]["t1"]["resources"]["concurrency"] = 1  # slow enough to be caught
+    settings["systems"]["t1"]["resources"]["concurrency"] = 1  # slow enough to be killed in time
     config = tmp_path / "slow.yaml"
     config.write_text(yaml.safe_dump(settings))
     command = [sys.executable, "-m", "snakemake", "results/t1/preds.csv", "--nolock", "--cores", "2"]
