@@ -52,14 +52,15 @@ demo: $(BUILT) ## run the embedded default and show its scores (CORES=all)
 preflight: $(BUILT) ## look before a long run: corpus, models, disk, SLURM (CONFIG, PROFILE, FETCH=--fetch)
 	@$(IN_ENV) python workflow_scripts/preflight.py --config $(CONFIG) $(if $(PROFILE),--profile $(PROFILE)) $(FETCH)
 
-# Jobs on SLURM mostly wait, so their tests run beside the others.
-test: test-unit ## run every test; where SLURM is missing and cannot be installed, all but those that need it
+# Jobs on SLURM mostly wait, so one test process more than cores. Each file stays in one process, which shares its fixtures.
+test: $(BUILT) ## run every test; where SLURM is missing and cannot be installed, all but those that need it
 	@sh tests/cluster/install.sh; case $$? in \
-		0) set -- 3 tests/cluster ;; \
-		3) set -- 2; echo "left out: the tests in tests/cluster; reason above" ;; \
+		0) set -- tests/cluster ;; \
+		3) set --; echo "left out: the tests in tests/cluster; reason above" ;; \
 		*) exit 1 ;; esac; \
-	workers=$$1; shift; \
-	$(IN_ENV) python -m pytest --numprocesses $$workers --dist loadfile -m slow tests/unit tests/workflow "$$@"
+	cores=$$(nproc); processes=$$((cores < 8 ? cores + 1 : 8)); \
+	$(IN_ENV) python -m pytest --numprocesses $$processes --dist loadfile --no-loadscope-reorder \
+		"$$@" tests/workflow tests/unit
 
 test-unit: $(BUILT) ## run the unit tests
 	$(IN_ENV) python -m pytest --numprocesses auto --maxprocesses 8 -m 'not slow' tests/unit

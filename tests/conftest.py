@@ -1,6 +1,7 @@
-"""Hypothesis draws the same examples on every machine, and a slow machine fails no test; no preflight unasked."""
+"""Settings of all tests: the same Hypothesis examples on every machine, no preflight by default, slow files first."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,13 @@ from hypothesis import settings
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
-os.environ.setdefault("ABHINAYA_PREFLIGHT", "off")  # for runs on a private cluster; its own tests ask for it
+os.environ.setdefault("ABHINAYA_PREFLIGHT", "off")  # for runs on a private cluster; tests of preflight turn it on
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole runs of the workflow are slow, here and on a cluster."""
+    """Mark whole runs as slow, and start with the slowest files, so that no process is alone with one at the end."""
     for item in items:
         if item.path.relative_to(Path(__file__).parent).parts[0] != "unit":
             item.add_marker(pytest.mark.slow)
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
