@@ -14,7 +14,7 @@ from abhinaya.data import schemas
 from abhinaya.data.schemas import PROBABILITIES
 from abhinaya.evaluation import metrics, voting
 from abhinaya.labels import CLASSES
-from abhinaya.reporting import report
+from abhinaya.reporting.report.inputs import REFERENCES
 from abhinaya.runtime import files
 from abhinaya.runtime.files import write_json
 
@@ -97,7 +97,7 @@ def make_inputs(root: Path) -> dict[str, Path]:
     metadata = {"model": EVIL, "counts": {"redecoded": 4321}}
     files.write_parquet(features, schemas.TRANSCRIPTS, root / "transcripts.parquet", metadata)
     known = pd.DataFrame({"FileName": names, "text": "hello world"})
-    files.write_parquet(known, report.REFERENCES, root / "references.parquet")
+    files.write_parquet(known, REFERENCES, root / "references.parquet")
     return {"root": root, **{path.stem: path for path in root.glob("*.*")}}
 
 

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -75,7 +76,7 @@ def analysed(inputs, tmp_path_factory) -> Path:
         files.write_csv(pd.DataFrame(rows, columns=columns), folder / "analysis" / f"{name}.csv")
     paper = Table(["system", "ours", "paper"], [[Cell("s1"), Cell("12.34", "[1, 2]", best=True), Cell("33.00")]])
     described = {"name": "table1", "title": f"Table 1 {EVIL}", "caption": "All systems.", "notes": [EVIL]}
-    write_json(described | {"table": paper.to_dict(), "figure": None}, folder / "table1.json")
+    write_json(described | {"table": asdict(paper), "figure": None}, folder / "table1.json")
     bad = pd.DataFrame({"FileName": [f"bad{i}<b>.wav" for i in range(12)], "path": "x", "reason": "too short"})
     files.write_csv(bad, folder / "rejected.csv")
     manifest = pd.DataFrame({"FileName": ["u041.wav", "u042.wav"], "path": "x", "duration": 1.0, "votes_H": [3, 5]})
@@ -115,8 +116,8 @@ def test_the_analysis_has_its_sections(analysed):
         assert key in page.ids and f'href="#{key}"' in html
     assert len(page.ids) == len(set(page.ids))
     significance = text_of(section(html, "significance"))
-    assert "Of 3 pairs, 2 differ by more than chance explains, after Holm" in significance
-    assert "correction; with whole speakers drawn, 1." in significance
+    assert "2 of 3 pairs differ significantly after Holm" in significance
+    assert "correction; with resampled speakers, 1." in significance
     assert "speakers drawn" in significance and "31.0 to 72.0" in significance and "1 speaker known" in significance
     assert "clips of one speaker are drawn as if they were independent" in text_of(section(html, "scores"))
     assert "emotions that are true of an utterance of the group" in text_of(section(html, "subgroups"))
@@ -139,7 +140,7 @@ def test_of_few_speakers_the_page_says_that_none_are_drawn(inputs, analysed):
     html = report.render(found)
     assert "nor that in the choice of speakers, of whom fewer than 10 are known." in text_of(html)
     assert "speakers drawn" not in html and 'href="#significance"' not in section(html, "scores")
-    assert "Of 3 pairs, 2 differ by more than chance explains, after Holm" in html
+    assert "2 of 3 pairs differ significantly after Holm" in html
 
 
 def test_of_one_system_the_page_has_its_interval_by_speakers(inputs, analysed):
@@ -155,17 +156,17 @@ def test_of_one_system_the_page_has_its_interval_by_speakers(inputs, analysed):
 @pytest.mark.parametrize(
     ("p", "of_speakers", "said"),
     [
-        (0.01, np.nan, "more than chance explains."),
-        (0.01, 0.02, "more than chance explains, also with whole speakers drawn."),
-        (0.01, 0.06, "more than chance explains, but not with whole speakers drawn."),
-        (0.2, 0.3, "no more than chance explains, also with whole speakers drawn."),
-        (0.2, 0.01, "no more than chance explains, but by more with whole speakers drawn."),
+        (0.01, np.nan, "significant."),
+        (0.01, 0.02, "significant; with resampled speakers it is significant."),
+        (0.01, 0.06, "significant; with resampled speakers it is not significant."),
+        (0.2, 0.3, "not significant; with resampled speakers it is not significant."),
+        (0.2, 0.01, "not significant; with resampled speakers it is significant."),
     ],
 )
 def test_difference_of_two_systems_is_a_sentence(inputs, analysed, p, of_speakers, said):
     found = compared(inputs, analysed, p_bootstrap_holm=p, p_speakers_holm=of_speakers)
     found.analysis["significance"] = found.analysis["significance"].iloc[:1]
-    assert findings.significance(found)[0]["sentence"] == f"The two differ by {said}"
+    assert findings.significance(found)[0]["sentence"] == f"The difference is {said}"
 
 
 def test_the_map_of_differences_colours_the_significant_by_who_is_better(inputs, analysed):

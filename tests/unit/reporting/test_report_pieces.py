@@ -8,27 +8,29 @@ import pytest
 
 from abhinaya.reporting import report
 from abhinaya.reporting.report import figures, wording
+from abhinaya.reporting.report.ensembles import agreement
+from abhinaya.reporting.report.transcription import word_errors
 from abhinaya.reporting.table import Cell, Table, number
 
 
 def test_agreement_is_the_share_of_equal_labels():
     voted = pd.DataFrame({"EmoClass": list("AACH"), "vote_s1": list("AACH"), "vote_s2": list("ANNN")})
-    assert report.agreement(voted) == {"s1": 1.0, "s2": 0.25}
+    assert agreement(voted) == {"s1": 1.0, "s2": 0.25}
 
 
 def test_word_errors_ignore_case_punctuation_and_empty_references():
     known = pd.DataFrame({"FileName": list("abcd"), "text": ["Well, I know.", "one two", "...", "unheard"]})
     heard = pd.DataFrame({"FileName": list("abc"), "text": ["well i  know", "One 2 three", "noise"]})
-    errors = report.word_errors(heard, known)
+    errors = word_errors(heard, known)
     assert (errors["utterances"], errors["words"]) == (2, 5)
     assert (errors["substitutions"], errors["deletions"], errors["insertions"]) == (1, 0, 1)
     assert errors["wer"] == pytest.approx(2 / 5)
-    assert report.word_errors(heard.iloc[:0], known) == {}
+    assert word_errors(heard.iloc[:0], known) == {}
 
 
 def test_empty_hypothesis_counts_as_deletions():
     known = pd.DataFrame({"FileName": ["a"], "text": ["hello world"]})
-    assert report.word_errors(known.assign(text=""), known)["deletions"] == 2
+    assert word_errors(known.assign(text=""), known)["deletions"] == 2
 
 
 @pytest.mark.parametrize(

@@ -36,50 +36,49 @@ GAIN = "The vote of a and b reaches 55.0 %, 5.0 points above its best member, a"
 @pytest.mark.parametrize(
     ("analysis", "expected"),
     [
-        ({}, f"{GAIN}; whether that is more than chance was not tested."),
+        ({}, f"{GAIN}; the significance of the difference was not tested."),
         (
             compared("vote", "a", 0.05, 0.01, 0.09, 0.001, 0.002, pairs=3),
             f"{GAIN} (95 % interval of the difference +1.0 to +9.0). "
-            "That is more than chance explains (p = 0.002 after Holm's correction for 3 comparisons).",
+            "The difference is significant (p = 0.002 after Holm's correction for 3 comparisons).",
         ),
         (
             compared("vote", "a", 0.05, 0.01, 0.09, 0.001, 0.001, speakers=0.03),
-            "That is more than chance explains (p = 0.001), also with whole speakers drawn (p = 0.030).",
+            "The difference is significant (p = 0.001); with resampled speakers it is significant (p = 0.030).",
         ),
         (
             compared("vote", "a", 0.05, 0.01, 0.09, 0.001, 0.001, speakers=0.05),
-            "That is more than chance explains (p = 0.001), but not with whole speakers drawn (p = 0.050).",
+            "The difference is significant (p = 0.001); with resampled speakers it is not significant (p = 0.050).",
         ),
         (
             compared("vote", "a", 0.05, -0.01, 0.09, 0.2, 0.2, speakers=0.01),
-            "That is no more than chance explains (p = 0.20).",
+            "The difference is not significant (p = 0.20).",
         ),
-        (compared("vote", "a", 0.05, 0.01, 0.09, 0.0002, 0.0002), "That is more than chance explains (p < 0.001)."),
+        (compared("vote", "a", 0.05, 0.01, 0.09, 0.0002, 0.0002), "The difference is significant (p < 0.001)."),
         (
             compared("a", "vote", -0.05, -0.09, 0.02, 0.31, 0.31),
-            "(95 % interval of the difference −2.0 to +9.0). That is no more than chance explains (p = 0.31).",
+            "(95 % interval of the difference −2.0 to +9.0). The difference is not significant (p = 0.31).",
         ),
         (  # 0 may lie just outside of the interval
             compared("vote", "a", 0.05, 0.0005, 0.09, 0.0519, 0.0519),
-            "(95 % interval of the difference +0.1 to +9.0). That is no more than chance explains (p = 0.052).",
+            "(95 % interval of the difference +0.1 to +9.0). The difference is not significant (p = 0.052).",
         ),
         (
             compared("vote", "a", 0.05, 0.0, 0.09, 0.05, 0.05),
-            "That is no more than chance explains (p = 0.050).",
+            "The difference is not significant (p = 0.050).",
         ),
         (
             compared("a", "vote", -0.05, -0.09, 0.02, 0.31, 0.93, pairs=3),
             "(95 % interval of the difference −2.0 to +9.0). "
-            "That is within chance (p = 0.93 after Holm's correction for 3 comparisons).",
+            "The difference is not significant (p = 0.93 after Holm's correction for 3 comparisons).",
         ),
         (
             compared("vote", "a", 0.05, 0.0005, 0.09, 0.0519, 0.156, pairs=3),
-            "That is within chance (p = 0.16 after Holm's correction for 3 comparisons).",
+            "The difference is not significant (p = 0.16 after Holm's correction for 3 comparisons).",
         ),
         (
             compared("vote", "a", 0.05, 0.01, 0.09, 0.008, 0.08, pairs=21),
-            "That is not beyond what chance brings forth in so many comparisons "
-            "(p = 0.080 after Holm's correction for 21 comparisons).",
+            "The difference is not significant (p = 0.080 after Holm's correction for 21 comparisons).",
         ),
         (
             compared("vote", "a", 0.05, 0.01, 0.09, np.nan, np.nan),
@@ -101,8 +100,8 @@ def test_summary_gives_the_gain_of_the_vote_and_its_significance(analysis, expec
             {},
             "On test (1 utterance), a reaches a macro-F1 of 50.0 % (95 % interval 40.0 to 60.0).",
         ),
-        (TWO, {}, "of 2 systems: 50.0 % (95 % interval 10.0 to 90.0). That is 10.0 points above the next, b; whether"),
-        ({"a": scored(0.5), "b": scored(0.49)}, {}, "That is 1.0 point above the next, b; whether"),
+        (TWO, {}, "of 2 systems: 50.0 % (95 % interval 10.0 to 90.0). That is 10.0 points above the next, b; the significance"),
+        ({"a": scored(0.5), "b": scored(0.49)}, {}, "That is 1.0 point above the next, b; the significance"),
         ({"a": scored(0.5), "b": scored(0.5)}, {}, "That is as much as the next, b."),
         (TWO | {"vote": scored(0.45)}, VOTED, "reaches 45.0 %, 5.0 points below its best member, a;"),
         (TWO | {"vote": scored(0.5)}, VOTED, "reaches 50.0 %, as much as its best member, a."),

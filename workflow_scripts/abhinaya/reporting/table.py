@@ -2,8 +2,9 @@
 
 import re
 import textwrap
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
 
 import pandas as pd
 
@@ -59,17 +60,11 @@ class Table:
 
     def markdown(self) -> str:
         """The table in Markdown; the best cells are bold."""
-
-        def line(texts: list[str]) -> str:
-            escaped = (text.replace("\\", "\\\\").replace("|", "\\|") for text in texts)
-            return "| " + " | ".join(" ".join(text.split()) for text in escaped) + " |\n"
-
-        def plain(cell: Cell) -> str:
-            text = f"**{cell.text}**" if cell.best else cell.text
-            return f"{text} {cell.detail}".strip()
-
-        rule = line(["---", *["---:"] * (len(self.columns) - 1)])
-        return line(self.headings()) + rule + "".join(line([plain(cell) for cell in row]) for row in self.rows)
+        body = [
+            [f"{f'**{cell.text}**' if cell.best else cell.text} {cell.detail}" for cell in row] for row in self.rows
+        ]
+        lines = [self.headings(), ["---", *["---:"] * (len(self.columns) - 1)], *body]
+        return "".join(f"| {' | '.join(map(_markdown, line))} |\n" for line in lines)
 
     def latex(self, caption: str, label: str, notes: Sequence[str] = ()) -> str:
         """The table as a LaTeX float, as wide as the page; its document needs the package booktabs.
@@ -77,84 +72,67 @@ class Table:
         The best cells are bold. A row's details stand below it, small. `notes` follow the table. All text is escaped,
         `label` is not.
         """
-
-        def line(text: str) -> str:
-            """What may follow a line break, which would take [ and * for its own."""
-            return f"{{}}{text}" if text.startswith(("[", "*")) else text
-
-        def row(texts: list[str]) -> str:
-            first, *others = texts
-            return " & ".join([line(first), *others]) + r" \\"
-
-        def heading(text: str) -> str:
-            first, *others = textwrap.wrap(text, NARROW) or [""]
-            lines = r" \\ ".join([latex(first), *[line(latex(part)) for part in others]])
-            return rf"\shortstack[r]{{{lines}}}" if others else lines
-
-        def bold(cell: Cell) -> str:
-            return rf"\textbf{{{latex(cell.text)}}}" if cell.best else latex(cell.text)
-
         body = []
-        for cells in self.rows:
-            body.append(row([bold(cell) for cell in cells]))
-            if any(cell.detail for cell in cells):
-                body.append(row([rf"{{\scriptsize {latex(cell.detail)}}}" if cell.detail else "" for cell in cells]))
-        return "\n".join(
-            [
-                r"% \usepackage{booktabs}",
-                r"\begin{table*}",
-                r"\centering",
-                rf"\caption{{{latex(caption)}}}",
-                rf"\label{{{label}}}\par\smallskip",
-                r"\footnotesize\setlength{\tabcolsep}{3pt}",
-                rf"\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}",
-                r"\toprule",
-                *self._latex_groups(),
-                row([heading(column) for column in self.columns]),
-                r"\midrule",
-                *body,
-                r"\bottomrule",
-                r"\end{tabular}",
-                *[rf"\par\smallskip {latex(note)}" for note in notes],
-                r"\end{table*}",
-                "",
-            ]
-        )
+        for row in self.rows:
+            body.append([rf"\textbf{{{latex(cell.text)}}}" if cell.best else latex(cell.text) for cell in row])
+            if any(cell.detail for cell in row):
+                body.append([rf"{{\scriptsize {latex(cell.detail)}}}" if cell.detail else "" for cell in row])
+        lines = [
+            r"% \usepackage{booktabs}",
+            r"\begin{table*}",
+            r"\centering",
+            rf"\caption{{{latex(caption)}}}",
+            rf"\label{{{label}}}\par\smallskip",
+            r"\footnotesize\setlength{\tabcolsep}{3pt}",
+            rf"\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}",
+            r"\toprule",
+            *_latex_groups(self.groups),
+            _latex_row(map(_latex_heading, self.columns)),
+            r"\midrule",
+            *map(_latex_row, body),
+            r"\bottomrule",
+            r"\end{tabular}",
+            *[rf"\par\smallskip {latex(note)}" for note in notes],
+            r"\end{table*}",
+        ]
+        return "\n".join(lines) + "\n"
 
-    def _latex_groups(self) -> list[str]:
-        """The line of the groups' headings, and the rules beneath those that have one."""
-        if not self.groups:
-            return []
-        rules, column = [], 1
-        for heading, width in self.groups:
-            if heading:
-                rules.append(rf"\cmidrule(lr){{{column}-{column + width - 1}}}")
-            column += width
-        headings = [rf"\multicolumn{{{width}}}{{c}}{{{latex(heading)}}}" for heading, width in self.groups]
-        return [" & ".join(headings) + r" \\", *([" ".join(rules)] if rules else [])]
 
-    def to_dict(self) -> dict:
-        """The table in JSON's own types; `from_dict` gives it back."""
-        return asdict(self) | {"groups": [list(group) for group in self.groups]}
-
-    @classmethod
-    def from_dict(cls, values: dict) -> "Table":
-        """The table that `to_dict` described.
-
-        Raises:
-            KeyError, TypeError: `values` are not such a description.
-        """
-        return cls(
-            columns=list(values["columns"]),
-            rows=[[Cell(**cell) for cell in row] for row in values["rows"]],
-            groups=[(heading, width) for heading, width in values["groups"]],
-        )
+def _markdown(text: str) -> str:
+    """`text` as a cell of a Markdown table, on one line."""
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
 
 
 def latex(text: str) -> str:
     """`text` with what LaTeX would take for commands escaped, on one line, without control characters."""
     line = "".join(character for character in " ".join(text.split()) if character.isprintable())
     return SPECIAL.sub(lambda match: LATEX.get(match[0], match[0]), line)
+
+
+def _latex_groups(groups: list[tuple[str, int]]) -> list[str]:
+    """The line of the groups' headings, and the rules below those that have one."""
+    if not groups:
+        return []
+    starts = accumulate((width for _, width in groups), initial=1)
+    spans = [(start, start + width - 1) for start, (heading, width) in zip(starts, groups, strict=False) if heading]
+    rules = " ".join(rf"\cmidrule(lr){{{first}-{last}}}" for first, last in spans)
+    headings = [rf"\multicolumn{{{width}}}{{c}}{{{latex(heading)}}}" for heading, width in groups]
+    return [" & ".join(headings) + r" \\", *([rules] if rules else [])]
+
+
+def _latex_heading(text: str) -> str:
+    """A column's heading, on several lines if it is long."""
+    lines = [_after_break(latex(part)) for part in textwrap.wrap(text, NARROW)]
+    return r"\shortstack[r]{" + r" \\ ".join(lines) + "}" if len(lines) > 1 else "".join(lines)
+
+
+def _latex_row(cells: Iterable[str]) -> str:
+    return _after_break(" & ".join(cells)) + r" \\"
+
+
+def _after_break(text: str) -> str:
+    """`text` after a line break; without the braces, LaTeX would read [ and * as arguments of the break."""
+    return f"{{}}{text}" if text.startswith(("[", "*")) else text
 
 
 def percent(value: float | None) -> str:
@@ -167,6 +145,11 @@ def number(value: float | None) -> str:
     if value is None:
         return NOTHING
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+
+
+def emotion(letter: str) -> str:
+    """A as ``angry (A)``; letters of no class unchanged."""
+    return f"{EMOTIONS[letter]} ({letter})" if letter in EMOTIONS else letter
 
 
 def scored_splits(scores: dict[str, dict]) -> list[str]:
@@ -183,11 +166,8 @@ def scores_csv(scores: dict[str, dict]) -> pd.DataFrame:
     """A row for each system and scored split: `n`, each measure (0 to 1) and its interval's ends."""
     rows = []
     for system, split, found in scored(scores):
-        row = {"system": system, "split": split, "n": found["n"]}
-        for measure in MEASURES:
-            row[measure] = found[measure]
-            row[f"{measure}_low"], row[f"{measure}_high"] = found[f"{measure}_interval"]
-        rows.append(row)
+        values = [value for measure in MEASURES for value in (found[measure], *found[f"{measure}_interval"])]
+        rows.append([system, split, found["n"], *values])
     ends = [f"{measure}{end}" for measure in MEASURES for end in ("", "_low", "_high")]
     return pd.DataFrame(rows, columns=["system", "split", "n", *ends])
 
@@ -197,19 +177,20 @@ def per_class_csv(scores: dict[str, dict]) -> pd.DataFrame:
 
     A measure that is undefined (its denominator is 0) is empty.
     """
+    measures = ["f1", "precision", "recall"]
     rows = [
-        {
-            "system": system,
-            "split": split,
-            "class": letter,
-            "emotion": EMOTIONS[letter],
-            **{name: found[f"per_class_{name}"][letter] for name in ("f1", "precision", "recall")},
-            "support": found["support"][letter],
-        }
+        [
+            system,
+            split,
+            letter,
+            name,
+            *[found[f"per_class_{measure}"][letter] for measure in measures],
+            found["support"][letter],
+        ]
         for system, split, found in scored(scores)
-        for letter in CLASSES
+        for letter, name in EMOTIONS.items()
     ]
-    return pd.DataFrame(rows, columns=["system", "split", "class", "emotion", "f1", "precision", "recall", "support"])
+    return pd.DataFrame(rows, columns=["system", "split", "class", "emotion", *measures, "support"])
 
 
 def score_table(scores: dict[str, dict], about: dict[str, str]) -> Table:
@@ -235,7 +216,7 @@ def per_class_table(scores: dict[str, dict], split: str) -> Table:
     supports = {tuple(system["support"].values()) for system in found.values()}
     if len(supports) == 1:
         rows.append([Cell("utterances"), *[Cell(number(count)) for count in supports.pop()]])
-    return Table(["system", *[f"{EMOTIONS[letter]} ({letter})" for letter in CLASSES]], rows)
+    return Table(["system", *map(emotion, CLASSES)], rows)
 
 
 def vote_table(counts: dict[str, int], agreement: dict[str, float]) -> Table:
@@ -254,21 +235,15 @@ def corpus_tables(summary: dict) -> list[Table]:
     """Splits by size, speakers, gender and imbalance; and splits by class. Missing numbers show as a dash."""
     splits = summary.get("splits", {})
     genders = sorted({gender for split in splits.values() for gender in split.get("gender") or {}})
+    others = {letter for split in splits.values() for letter in split.get("classes", {})} - set(CLASSES)
+    letters = [*CLASSES, *sorted(others)]
     columns = ["utterances", "hours", "speakers", "imbalance"]
     sizes = [
-        [Cell(name), *[Cell(number(split.get(key))) for key in columns]]
-        + [Cell(number((split.get("gender") or {}).get(gender))) for gender in genders]
+        [Cell(name), *_numbers(split, columns), *_numbers(split.get("gender") or {}, genders)]
         for name, split in splits.items()
     ]
-    letters = list(CLASSES) + sorted(
-        {letter for split in splits.values() for letter in split.get("classes", {})} - set(CLASSES)
-    )
-    classes = [
-        [Cell(name), *[Cell(number(split.get("classes", {}).get(letter))) for letter in letters]]
-        for name, split in splits.items()
-    ]
-    names = [f"{EMOTIONS[letter]} ({letter})" if letter in EMOTIONS else letter for letter in letters]
-    return [Table(["split", *columns, *genders], sizes), Table(["split", *names], classes)]
+    classes = [[Cell(name), *_numbers(split.get("classes", {}), letters)] for name, split in splits.items()]
+    return [Table(["split", *columns, *genders], sizes), Table(["split", *map(emotion, letters)], classes)]
 
 
 def facts(pairs: dict[str, object]) -> Table:
@@ -278,23 +253,17 @@ def facts(pairs: dict[str, object]) -> Table:
 
 def labelling_table(labellings: dict[str, dict]) -> Table:
     """A row for each system that was asked: whom, what became of its utterances, and what it cost."""
-    columns = ["system", "utterances", "labelled", "empty", "unparsable", "refused", "labels / s", "tokens / label"]
+    statuses = ["labelled", "empty", "unparsable", "refused"]
     rows = []
     for name, found in labellings.items():
-        counts, settings = found.get("counts", {}), found.get("settings", {})
-        encoder = settings.get("encoder", {})  # of a model that hears
-        model = ", ".join(
-            filter(None, (settings.get("model"), encoder.get("language_model"), encoder.get("checkpoint")))
-        )
-        told = ", ".join(text for text in (model, f"prompt {found.get('prompt')}", f"mode {found.get('mode')}") if text)
-        numbers = [
-            found.get("utterances"),
-            *[counts.get(status) for status in columns[2:6]],
-            found.get("labels_per_second"),
-            found.get("tokens", {}).get("generated_per_label"),
-        ]
-        rows.append([Cell(name, told), *[Cell(number(value)) for value in numbers]])
-    return Table(columns, rows)
+        settings = found.get("settings", {})
+        encoder = settings.get("encoder", {})  # of a speech LLM
+        models = [settings.get("model"), encoder.get("language_model"), encoder.get("checkpoint")]
+        description = [*filter(None, models), f"prompt {found.get('prompt')}", f"mode {found.get('mode')}"]
+        cost = [found.get("labels_per_second"), found.get("tokens", {}).get("generated_per_label")]
+        counts = [Cell(number(found.get("utterances"))), *_numbers(found.get("counts", {}), statuses)]
+        rows.append([Cell(name, ", ".join(description)), *counts, *[Cell(number(value)) for value in cost]])
+    return Table(["system", "utterances", *statuses, "labels / s", "tokens / label"], rows)
 
 
 def versions_table(models: dict[str, dict]) -> Table:
@@ -310,6 +279,10 @@ def versions_table(models: dict[str, dict]) -> Table:
         text = ", ".join(version if same else f"{version} ({' '.join(names)})" for version, names in users.items())
         rows.append([Cell(package), Cell(text)])
     return Table(["package", "version"], rows)
+
+
+def _numbers(values: dict, keys: Iterable[str]) -> list[Cell]:
+    return [Cell(number(values.get(key))) for key in keys]
 
 
 def _heading(scores: dict[str, dict], split: str) -> str:

@@ -1,6 +1,7 @@
 """The tables and figures of the paper (Dutta et al., Interspeech 2025, arXiv 2505.18217), ours beside the published."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from abhinaya.reporting.paper.class_table import table3
@@ -41,16 +42,15 @@ def make(name: str, inputs: Inputs) -> Made:
 def write(name: str, made: Made, folder: Path) -> list[Path]:
     """Write `{name}.csv`, `.md`, `.tex`, `.json` and, of a figure, `.svg` into `folder`; their paths.
 
-    The JSON holds `name`, `title`, `caption`, `notes`, `table` (as `Table.to_dict`) and `figure` (an inline SVG in the
+    The JSON contains `name`, `title`, `caption`, `notes`, `table` (a `Table`) and `figure` (an inline SVG with the
     colours of the report's page, or null).
     """
     paths = {kind: folder / f"{name}.{kind}" for kind in ("csv", "md", "tex", "json", *(["svg"] if made.svg else []))}
     write_csv(made.records, paths["csv"])
     write_text(markdown(made), paths["md"])
-    caption = f"{made.title}. {made.caption}"
-    write_text(made.table.latex(caption, f"tab:{name}", made.notes), paths["tex"])
+    write_text(made.table.latex(f"{made.title}. {made.caption}", f"tab:{name}", made.notes), paths["tex"])
     described = {"name": name, "title": made.title, "caption": made.caption, "notes": made.notes}
-    write_json(described | {"table": made.table.to_dict(), "figure": made.figure}, paths["json"])
+    write_json(described | {"table": asdict(made.table), "figure": made.figure}, paths["json"])
     if made.svg:
         write_text(made.svg, paths["svg"])
     return list(paths.values())

@@ -1,12 +1,12 @@
 """F1 of each emotion (the paper's Table 3)."""
 
 from abhinaya.evaluation.metrics import SCORED
-from abhinaya.labels import CLASSES, EMOTIONS
+from abhinaya.labels import CLASSES
 from abhinaya.reporting.paper import published
 from abhinaya.reporting.paper.compare import MATCHED, VALUES, Made, Value, best_of, corpus_note, frame, how_drawn, size
 from abhinaya.reporting.paper.inputs import Inputs, needs
 from abhinaya.reporting.paper.system_tables import published_macro_f1
-from abhinaya.reporting.table import Cell, Table, percent
+from abhinaya.reporting.table import Cell, Table, emotion, percent
 from abhinaya.runtime.errors import UserError
 
 MEAN = "macro-F1"
@@ -45,11 +45,10 @@ def table3(inputs: Inputs) -> Made:
         "F1 (%) of each emotion and, last, their mean, the macro-F1. Where the paper has F1 of emotions, its values "
         "and whether they lie in our intervals stand below ours."
     )
-    headings = [f"{EMOTIONS[letter]} ({letter})" for letter in CLASSES]
     return Made(
         "The paper's Table 3: F1 of each emotion",
         f"{caption} {how_drawn(list(systems.values()))}",
-        Table(["system", *headings, MEAN], lines),
+        Table(["system", *map(emotion, CLASSES), MEAN], lines),
         frame(records, ["system", "split", "measure", "class", "n", *VALUES]),
         [MATCHED, *notes, corpus_note(inputs.summary)],
     )

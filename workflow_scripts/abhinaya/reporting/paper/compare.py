@@ -1,5 +1,6 @@
 """Our scores beside the published ones: what people read, and its records for programs."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -90,20 +91,15 @@ class Value:
         return Cell("no", "(above it)" if self.paper > self.interval[1] else "(below it)")
 
     def record(self) -> dict[str, object]:
-        low, high = self.interval or (None, None)
+        """The columns VALUES; the published value is rounded, since it is a percentage divided by 100."""
+        paper = None if self.paper is None else round(self.paper, 6)
         inside = {None: None, True: "yes", False: "no"}[self.inside]
-        return {
-            "value": self.value,
-            "low": low,
-            "high": high,
-            "paper": fraction(self.paper),
-            "paper_in_interval": inside,
-        }
+        return dict(zip(VALUES, (self.value, *(self.interval or (None, None)), paper, inside), strict=True))
 
 
 def macro_f1(row: Row, split: str) -> Value:
-    found = row.scores.get(split)
-    return Value(found["macro_f1"] if found else None, found["macro_f1_interval"] if found else None, row.paper(split))
+    found = row.scores.get(split) or {}
+    return Value(found.get("macro_f1"), found.get("macro_f1_interval"), row.paper(split))
 
 
 def beside(rows: list[Row]) -> tuple[Table, pd.DataFrame]:
@@ -133,11 +129,6 @@ def beside(rows: list[Row]) -> tuple[Table, pd.DataFrame]:
     return table, frame(records, ["system", *keys, "split", "measure", "n", *VALUES])
 
 
-def fraction(published: float | None) -> float | None:
-    """A published value (0 to 1) without what dividing per cent by 100 leaves in the last places."""
-    return None if published is None else round(published, 6)
-
-
 def frame(records: list[dict[str, object]], columns: Sequence[str]) -> pd.DataFrame:
     """The records for a CSV, with its header even if there are none; counts stay integers where some are missing."""
     return pd.DataFrame(records, columns=list(columns), dtype=object)
@@ -145,13 +136,11 @@ def frame(records: list[dict[str, object]], columns: Sequence[str]) -> pd.DataFr
 
 def best_of(values: Sequence[tuple[str, float | None]]) -> list[bool]:
     """Which of (rivals, value) are the best of their rivals; none where a value stands alone or all are 0."""
-    known: dict[str, list[float]] = {}
+    known = defaultdict(list)
     for rivals, value in values:
         if value is not None:
-            known.setdefault(rivals, []).append(value)
-    return [
-        value is not None and len(known[rivals]) > 1 and value == max(known[rivals]) > 0 for rivals, value in values
-    ]
+            known[rivals].append(value)
+    return [len(known[rivals]) > 1 and value == max(known[rivals]) > 0 for rivals, value in values]
 
 
 def size(scores: dict, split: str) -> int | None:

@@ -1,6 +1,5 @@
 """Figure 2 as an SVG: bars with their intervals, a line for the baseline, marks where the paper has a value."""
 
-import io
 from dataclasses import dataclass
 
 import matplotlib as mpl
@@ -9,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from abhinaya.reporting.paper.compare import Value
-from abhinaya.reporting.report.figures import BLUE, FAINT, GREY, INK, ORANGE, STYLE, svg
+from abhinaya.reporting.report.figures import BLUE, FAINT, GREY, INK, ORANGE, STYLE, save, svg
 from abhinaya.reporting.table import NOTHING, percent
 
 # Of a file of its own: the page's light colours (report.html, `:root`), on white.
@@ -25,6 +24,7 @@ class Panel:
     line: tuple[str, Value] | None
 
 
+@mpl.rc_context(STYLE)
 def draw(panels: dict[str, Panel], title: str) -> tuple[Markup, str]:
     """The figure, a panel a split: inline, in the page's colours; and as a file of its own, on white.
 
@@ -33,21 +33,18 @@ def draw(panels: dict[str, Panel], title: str) -> tuple[Markup, str]:
         title: what is read aloud.
     """
     names = list(next(iter(panels.values())).values)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(2.2 + 2.2 * len(panels), 1.1 + 0.34 * len(names)))
-        figure.get_layout_engine().set(wspace=0.08)
-        row = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
-        for axes, (split, panel) in zip(row, panels.items(), strict=True):
-            _bars(axes, panel)
-            axes.set_title(split, fontsize=9)
-        row[0].set_yticks(range(len(names)), names)
-        row[0].set_ylim(len(names) - 0.5, -0.5)
-        row[0].set_xlim(0, min(115, 1.3 * max(_farthest(panel) for panel in panels.values()) + 3))
-        handles = {
-            label: handle for axes in row for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-        }
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, fontsize=8)
-        return svg(figure, title), _alone(figure, title)
+    figure = Figure(figsize=(2.2 + 2.2 * len(panels), 1.1 + 0.34 * len(names)))
+    figure.get_layout_engine().set(wspace=0.08)
+    row = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, (split, panel) in zip(row, panels.items(), strict=True):
+        _bars(axes, panel)
+        axes.set_title(split, fontsize=9)
+    row[0].set_yticks(range(len(names)), names)
+    row[0].set_ylim(len(names) - 0.5, -0.5)
+    row[0].set_xlim(0, min(115, 1.3 * max(_farthest(panel) for panel in panels.values()) + 3))
+    handles = {label: handle for axes in row for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, fontsize=8)
+    return svg(figure, title), _alone(figure, title)
 
 
 def _bars(axes: Axes, panel: Panel) -> None:
@@ -79,10 +76,7 @@ def _farthest(panel: Panel) -> float:
 
 
 def _alone(figure: Figure, title: str) -> str:
-    buffer = io.StringIO()
-    metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(buffer, format="svg", facecolor="white", metadata=metadata | {"Title": title})
-    text = buffer.getvalue()
+    text = save(figure, title, facecolor="white")
     for placeholder, colour in LIGHT.items():
         text = text.replace(placeholder, colour)
     return text

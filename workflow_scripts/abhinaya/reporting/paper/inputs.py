@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from abhinaya.data.corpora.summary import read_summary
+from abhinaya.evaluation.arguments import files_by_name
 from abhinaya.evaluation.metrics import read_scores
 from abhinaya.runtime.errors import UserError
 
@@ -113,14 +114,10 @@ def read(
         UserError: not one name for each file; a vote that is not written so; a file that is absent or not what it
             should be.
     """
-    if len(names) != len(scores) or len(set(names)) != len(names):
-        raise UserError(
-            f"--names: {len(names)} names ({len(set(names))} different) for {len(scores)} files of --scores; "
-            "give one name, each once, for every file, in the same order"
-        )
+    files = files_by_name(names, scores, ("--names", "--scores"))
     return Inputs(
         settings=settings,
-        scores={name: read_scores(path) for name, path in zip(names, scores, strict=True)},
+        scores={name: read_scores(path) for name, path in files.items()},
         votes=dict(map(_vote, votes)),
         summary=read_summary(summary) if summary else {},
     )

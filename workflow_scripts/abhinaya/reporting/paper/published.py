@@ -12,6 +12,7 @@ so these are incomplete:
 - Figure 2 (zero-shot LLMs): its values are unread; two LLMs' scores stand in the text.
 """
 
+import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -130,16 +131,9 @@ def _problem(table: str, row: str, column: str, split: str, percent: str) -> str
     names = LEARNING if table == "table2" else NAMES
     if table not in ("table4", "zero_shot") and row not in names:
         return f"no system {row!r} in {table}; write one of {', '.join(sorted(names))}"
-    if not _is_percent(percent):
+    if not re.fullmatch(r"\d+(\.\d*)?", percent) or float(percent) > 100:
         return f"{percent!r} is not per cent; write a number from 0 to 100, like 34.43"
     return None
-
-
-def _is_percent(text: str) -> bool:
-    try:
-        return 0 <= float(text) <= 100
-    except ValueError:
-        return False
 
 
 def _row(table: str, row: str) -> str:

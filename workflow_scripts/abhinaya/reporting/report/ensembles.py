@@ -10,8 +10,7 @@ from abhinaya.evaluation.voting import VOTE, count_ties, voters
 from abhinaya.reporting.report import figures
 from abhinaya.reporting.report.findings import Figures, by_split, in_order, square
 from abhinaya.reporting.report.inputs import Inputs
-from abhinaya.reporting.report.wording import between, signed_points
-from abhinaya.reporting.report.wording import percent as in_words
+from abhinaya.reporting.report.wording import between, percentage, signed_points
 from abhinaya.reporting.table import Cell, Table, percent, vote_table
 
 
@@ -52,8 +51,8 @@ def _oracle(row: pd.Series) -> str:
     gap = row["oracle"] - row["vote"]
     return (
         f"On {row['split']}, an oracle that takes the correct label wherever a member predicts it would reach "
-        f"{in_words(row['oracle'])}, {signed_points(gap).lstrip('+')} points above the vote. All members agree on "
-        f"{in_words(row['unanimous'])} of the utterances; all are wrong on {in_words(row['all_wrong'])}."
+        f"{percentage(row['oracle'])}, {signed_points(gap).lstrip('+')} points above the vote. All members agree on "
+        f"{percentage(row['unanimous'])} of the utterances; all are wrong on {percentage(row['all_wrong'])}."
     )
 
 
@@ -75,17 +74,12 @@ def _ensemble_figures(inputs: Inputs, name: str) -> Figures:
 
 
 def _members(rows: pd.DataFrame) -> Table:
-    body = [
-        [
-            Cell(row["member"]),
-            *[Cell(percent(row[column])) for column in ("macro_f1", "agrees", "changed", "without")],
-            Cell(signed_points(row["effect"]), between(row["low"], row["high"])),
-        ]
-        for _, row in rows.iterrows()
-    ]
-    return Table(
-        ["member", "macro-F1", "agrees with the vote", "vote changed by it", "vote without it", "effect"], body
-    )
+    body = []
+    for row in rows.itertuples():
+        shares = [Cell(percent(value)) for value in (row.macro_f1, row.agrees, row.changed, row.without)]
+        body.append([Cell(row.member), *shares, Cell(signed_points(row.effect), between(row.low, row.high))])
+    columns = ["member", "macro-F1", "agrees with the vote", "vote changed by it", "vote without it", "effect"]
+    return Table(columns, body)
 
 
 def _kappa_map(inputs: Inputs, rows: pd.DataFrame, split: str) -> Markup:

@@ -14,7 +14,7 @@ from abhinaya.evaluation.metrics import read_scores
 from abhinaya.evaluation.voting import VOTE, voters
 from abhinaya.reporting.report.paper_tables import PaperTable, read_paper_tables
 from abhinaya.runtime.errors import UserError
-from abhinaya.runtime.files import read_json, read_metadata
+from abhinaya.runtime.files import existing, read_json, read_metadata
 
 REFERENCES = pa.schema([pa.field(KEY, pa.string(), nullable=False), pa.field("text", pa.string(), nullable=False)])
 REJECTED = "results/corpus/rejected.csv"  # default path in the workflow
@@ -166,10 +166,8 @@ def read_analysis(folder: Path) -> dict[str, pd.DataFrame]:
 def _read_csv(
     path: Path, texts: list[str] | tuple[str, ...], numbers: list[str] | tuple[str, ...] = ()
 ) -> pd.DataFrame:
-    if not path.is_file():
-        raise UserError(f"{path}: file not found; create it or correct the path")
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(existing(path), dtype=str, keep_default_na=False)
     except (ValueError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a readable CSV ({str(error).splitlines()[0]}); recreate it") from None
     if missing := [column for column in (*texts, *numbers) if column not in table]:

@@ -1,54 +1,15 @@
 """The summary of the report: best system, gain of the vote and its significance, as sentences."""
 
-from dataclasses import dataclass
-
+import numpy as np
 from markupsafe import Markup
 
 from abhinaya.evaluation.metrics import LEVEL, SCORED
 from abhinaya.reporting.report import figures
 from abhinaya.reporting.report.inputs import Inputs
-from abhinaya.reporting.report.wording import NBSP, between, count, listing, percent, probability
+from abhinaya.reporting.report.wording import NBSP, between, count, listing, percentage, probability
 from abhinaya.reporting.table import number, scored_splits
 
 ALPHA = (100 - LEVEL) / 100  # significance level
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The difference of two macro-F1 (fractions), its interval, its p-value, also after Holm's for all `pairs`.
-
-    `p_speakers_holm` is that with resampled speakers, NaN if speakers are unknown.
-    """
-
-    difference: float
-    low: float
-    high: float
-    p: float
-    p_holm: float
-    p_speakers_holm: float
-    pairs: int
-
-    def verdict(self) -> str:
-        """A sentence on significance; empty if it was not tested."""
-        if self.p_holm != self.p_holm:
-            return ""
-        corrected = f" after Holm's correction for {number(self.pairs)} comparisons" if self.pairs > 1 else ""
-        in_brackets = f"({_equals(self.p_holm)}{corrected})"
-        if self.p_holm < ALPHA:
-            return f"That is more than chance explains {in_brackets}{self._among_speakers()}."
-        if self.pairs == 1:
-            return f"That is no more than chance explains {in_brackets}."
-        if self.p < ALPHA:
-            return f"That is not beyond what chance brings forth in so many comparisons {in_brackets}."
-        return f"That is within chance {in_brackets}."
-
-    def _among_speakers(self) -> str:
-        """The end of the sentence: significance over resampled speakers."""
-        if self.p_speakers_holm != self.p_speakers_holm:
-            return ""
-        if self.p_speakers_holm < ALPHA:
-            return f", also with whole speakers drawn ({_equals(self.p_speakers_holm)})"
-        return f", but not with whole speakers drawn ({_equals(self.p_speakers_holm)})"
 
 
 def headline(scores: dict[str, dict]) -> str | None:
@@ -61,19 +22,6 @@ def best(scores: dict[str, dict], split: str) -> str:
     """The system or ensemble with the highest macro-F1 on `split`; the first one if equal."""
     found = {name: system[split]["macro_f1"] for name, system in scores.items() if system.get(split)}
     return max(found, key=found.__getitem__)
-
-
-def compare(inputs: Inputs, split: str, a: str, b: str) -> Comparison | None:
-    """The comparison of `a` and `b` on `split` in the analysis; None if missing."""
-    rows = inputs.analysed("significance", split=split)
-    for first, second, sign in ((a, b, 1), (b, a, -1)):
-        found = rows[(rows["a"] == first) & (rows["b"] == second)]
-        if len(found):
-            row = found.iloc[0]
-            low, high = sorted((sign * float(row["low"]), sign * float(row["high"])))
-            tests = (float(row[test]) for test in ("p_bootstrap", "p_bootstrap_holm", "p_speakers_holm"))
-            return Comparison(sign * float(row["difference"]), low, high, *tests, len(rows))
-    return None
 
 
 def results(inputs: Inputs) -> list[str]:
@@ -95,11 +43,13 @@ def figure(inputs: Inputs) -> Markup | None:
     if not splits:
         return None
 
-    def measured(split: str) -> list[figures.Interval | None]:
-        found = [system.get(split) for system in inputs.scores.values()]
-        return [(part["macro_f1"], *part["macro_f1_interval"]) if part else None for part in found]
-
-    series = {split: measured(split) for split in reversed(splits)}
+    series = {
+        split: [
+            (found["macro_f1"], *found["macro_f1_interval"]) if (found := system.get(split)) else None
+            for system in inputs.scores.values()
+        ]
+        for split in reversed(splits)
+    }
     return figures.dots(list(inputs.scores), series, "macro-F1 (%)", f"macro-F1 by system on {listing(splits)}")
 
 
@@ -114,14 +64,14 @@ def left_out(scores: dict[str, dict]) -> dict[str, int]:
 
 def notes(inputs: Inputs) -> list[tuple[str, str]]:
     """What to keep in mind when reading the scores: (the system or the corpus, a sentence)."""
-    told = [(name, line) for name, config in inputs.made.items() for line in config.get("notes") or []]
+    notes = [(name, line) for name, config in inputs.made.items() for line in config.get("notes") or []]
     if rejected := inputs.summary.get("rejected"):
         line = (
             f"{count(rejected, 'utterance')} rejected as unreadable or too short: in no split, so neither trained on, "
             f"predicted nor scored; a submission lacks those of the test split. {inputs.rejected_file} lists them."
         )
-        told.append(("corpus", line))
-    return told
+        notes.append(("corpus", line))
+    return notes
 
 
 def _equals(p: float) -> str:
@@ -134,7 +84,7 @@ def _best(inputs: Inputs, split: str) -> str:
     found = {name: system[split] for name, system in inputs.scores.items() if system.get(split)}
     name = best(inputs.scores, split)
     low, high = found[name]["macro_f1_interval"]
-    score = f"{percent(found[name]['macro_f1'])} ({LEVEL} % interval {100 * low:.1f} to {100 * high:.1f})"
+    score = f"{percentage(found[name]['macro_f1'])} ({LEVEL} % interval {100 * low:.1f} to {100 * high:.1f})"
     where = f"On {split} ({count(found[name]['n'], 'utterance')}), {name}"
     if len(found) == 1:
         return f"{where} reaches a macro-F1 of {score}."
@@ -150,7 +100,7 @@ def _gain(inputs: Inputs, split: str) -> list[str]:
         vote = max(members, key=scored.__getitem__)
         rival = max(members[vote], key=scored.__getitem__)
         name = f" ({vote})" if len(members) > 1 else ""
-        subject = f"The vote of {listing(inputs.members()[vote])}{name} reaches {percent(scored[vote])},"
+        subject = f"The vote of {listing(inputs.members()[vote])}{name} reaches {percentage(scored[vote])},"
         return _compared(inputs, split, vote, rival, subject, f"its best member, {rival}")
     first = best(inputs.scores, split)
     others = [name for name in scored if name != first]
@@ -161,18 +111,37 @@ def _gain(inputs: Inputs, split: str) -> list[str]:
 
 
 def _compared(inputs: Inputs, split: str, a: str, b: str, subject: str, role: str) -> list[str]:
-    """How `a` stands to `b` and whether that is more than chance; `subject` and `role` tell of them in words."""
-    found = compare(inputs, split, a, b)
+    """Sentences on the difference of `a` (in words: `subject`) and `b` (in words: `role`), and its significance."""
     ours, theirs = (inputs.scores[name][split]["macro_f1"] for name in (a, b))
-    difference = found.difference if found else ours - theirs
+    pairs = inputs.analysed("significance", split=split)
+    found = pairs[pairs["a"].isin([a, b]) & pairs["b"].isin([a, b])].to_dict("records")
+    sign = 1 if not found or found[0]["a"] == a else -1
+    difference = sign * found[0]["difference"] if found else ours - theirs
     points = f"{100 * abs(difference):.1f}"
     if points == "0.0":
         return [f"{subject} as much as {role}."]
     place = f"{points} point{'' if points == '1.0' else 's'} {'above' if difference > 0 else 'below'}"
-    if found is None:
-        return [f"{subject} {place} {role}; whether that is more than chance was not tested."]
-    interval = f"({LEVEL} % interval of the difference {between(found.low, found.high)})"
-    return [f"{subject} {place} {role} {interval}.", found.verdict()]
+    if not found:
+        return [f"{subject} {place} {role}; the significance of the difference was not tested."]
+    low, high = sorted(sign * found[0][end] for end in ("low", "high"))
+    interval = f"({LEVEL} % interval of the difference {between(low, high)})"
+    return [f"{subject} {place} {role} {interval}.", _verdict(found[0], len(pairs))]
+
+
+def _verdict(comparison: dict, pairs: int) -> str:
+    """A sentence on the significance of one of `pairs` comparisons; empty if it was not tested."""
+    p, p_speakers = comparison["p_bootstrap_holm"], comparison["p_speakers_holm"]
+    if np.isnan(p):
+        return ""
+    corrected = f" after Holm's correction for {number(pairs)} comparisons" if pairs > 1 else ""
+    verdict = f"The difference is {significant(p)} ({_equals(p)}{corrected})"
+    if p >= ALPHA or np.isnan(p_speakers):
+        return f"{verdict}."
+    return f"{verdict}; with resampled speakers it is {significant(p_speakers)} ({_equals(p_speakers)})."
+
+
+def significant(p: float) -> str:
+    return "significant" if p < ALPHA else "not significant"
 
 
 def _caution(inputs: Inputs, split: str | None) -> str:
@@ -194,12 +163,11 @@ def _corpus(summary: dict) -> str:
 
 def _care(inputs: Inputs) -> str:
     """How much there is to keep in mind; what it is, stands in the notes."""
-    systems = [(name, line) for name, config in inputs.made.items() for line in config.get("notes") or []]
-    rejected = inputs.summary.get("rejected") or 0
-    parts = []
-    if systems:
-        parts.append(f"{count(len(systems), 'note')} on how systems were made")
-    if rejected:
-        parts.append(f"{count(rejected, 'utterance')} rejected")
-    parts += [f"{count(n, f'{split} utterance')} without a label" for split, n in left_out(inputs.scores).items()]
+    systems = [line for config in inputs.made.values() for line in config.get("notes") or []]
+    rejected = inputs.summary.get("rejected")
+    parts = [
+        *([f"{count(len(systems), 'note')} on how systems were made"] if systems else []),
+        *([f"{count(rejected, 'utterance')} rejected"] if rejected else []),
+        *[f"{count(n, f'{split} utterance')} without a label" for split, n in left_out(inputs.scores).items()],
+    ]
     return f"To keep in mind: {listing(parts)}." if parts else ""

@@ -18,7 +18,7 @@ def listing(words: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def percent(value: float) -> str:
+def percentage(value: float) -> str:
     """0.6326 as ``63.3 %``, in one piece."""
     return f"{100 * value:.1f}{NBSP}%"
 
