@@ -164,7 +164,7 @@ def score_confusion(confusion: np.ndarray, occurs: np.ndarray | None = None) -> 
 
 
 def resample(confusion: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Confusion matrices of utterances drawn with replacement within each true class.
+    """Confusion matrices of utterances resampled with replacement within each true class.
 
     The predicted labels of n resampled utterances of a class are multinomial with the row's shares, so each row is one
     draw.
@@ -216,14 +216,14 @@ def _score_split(pairs: pd.DataFrame, resamples: int, seed: tuple[int, int]) -> 
     confusion = confusion_matrix(pairs["truth"], pairs["predicted"], labels=list(CLASSES))
     point = score_confusion(confusion)
     occurs = ~np.isnan(point["f1"])
-    drawn = score_confusion(resample(confusion, resamples, np.random.default_rng(seed)), occurs)
+    resampled = score_confusion(resample(confusion, resamples, np.random.default_rng(seed)), occurs)
     scores: dict = {"n": len(pairs)}
     for name in ("macro_f1", "uar", "accuracy"):
         scores[name] = float(point[name])
-        scores[f"{name}_interval"] = np.percentile(drawn[name], BOUNDS).tolist()
+        scores[f"{name}_interval"] = np.percentile(resampled[name], BOUNDS).tolist()
     for name in ("f1", "precision", "recall"):
         scores[f"per_class_{name}"] = dict(zip(CLASSES, point[name].tolist(), strict=True))
-    ends = np.percentile(np.nan_to_num(drawn["f1"]), BOUNDS, axis=0).T.tolist()
+    ends = np.percentile(np.nan_to_num(resampled["f1"]), BOUNDS, axis=0).T.tolist()
     scores["per_class_f1_interval"] = {
         letter: interval if defined else None for letter, interval, defined in zip(CLASSES, ends, occurs, strict=True)
     }

@@ -1,4 +1,4 @@
-"""The report's tables, each once: for the page, Markdown, LaTeX, CSV and the terminal."""
+"""The tables of the report and of the paper, and their Markdown, LaTeX and CSV."""
 
 import re
 import textwrap
@@ -12,8 +12,8 @@ from abhinaya.evaluation.metrics import SCORED
 from abhinaya.labels import CLASSES, EMOTIONS
 
 MEASURES = {"macro_f1": "macro-F1", "uar": "UAR", "accuracy": "accuracy"}
-NOTHING = "–"
-NARROW = 12  # characters of a heading on one line of a LaTeX table
+MISSING = "–"  # for a missing value
+HEADING_WIDTH = 12  # characters of a heading on one line of a LaTeX table
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -24,7 +24,7 @@ LATEX = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "`": r"\textasciigrave{}",
-    "-": "-{}",  # only before another hyphen, with which it would make a dash
+    "-": "-{}",  # only before another hyphen; two of them would be a dash
     "–": r"\textendash{}",
     "—": r"\textemdash{}",
     "−": "$-$",
@@ -35,7 +35,7 @@ SPECIAL = re.compile(r"-(?=-)|[^\w\s\-]|_")
 
 @dataclass
 class Cell:
-    """What a table shows in one place; `detail` is smaller, `best` is bold."""
+    """A cell of a table: `text`, bold if `best`, and `detail` in small print."""
 
     text: str
     detail: str = ""
@@ -44,9 +44,10 @@ class Cell:
 
 @dataclass
 class Table:
-    """Rows of cells; the first column holds the rows' names.
+    """Rows of cells; the first column has the names of the rows.
 
-    `groups` are (heading, number of columns) above `columns`.
+    Args:
+        groups: (heading, number of columns) of the groups of `columns`, if there are any.
     """
 
     columns: list[str]
@@ -54,7 +55,7 @@ class Table:
     groups: list[tuple[str, int]] = field(default_factory=list)
 
     def headings(self) -> list[str]:
-        """The columns' names with their group's in front."""
+        """The names of the columns, each after the name of its group."""
         groups = [name for name, width in self.groups for _ in range(width)] or [""] * len(self.columns)
         return [f"{group} {column}".strip() for group, column in zip(groups, self.columns, strict=True)]
 
@@ -69,8 +70,8 @@ class Table:
     def latex(self, caption: str, label: str, notes: Sequence[str] = ()) -> str:
         """The table as a LaTeX float, as wide as the page; its document needs the package booktabs.
 
-        The best cells are bold. A row's details stand below it, small. `notes` follow the table. All text is escaped,
-        `label` is not.
+        The best cells are bold. Details are in small print in a line below their row. `notes` follow the table. All
+        text is escaped, `label` is not.
         """
         body = []
         for row in self.rows:
@@ -104,7 +105,7 @@ def _markdown(text: str) -> str:
 
 
 def latex(text: str) -> str:
-    """`text` with what LaTeX would take for commands escaped, on one line, without control characters."""
+    """`text` for LaTeX: special characters are escaped, control characters and line breaks removed."""
     line = "".join(character for character in " ".join(text.split()) if character.isprintable())
     return SPECIAL.sub(lambda match: LATEX.get(match[0], match[0]), line)
 
@@ -122,7 +123,7 @@ def _latex_groups(groups: list[tuple[str, int]]) -> list[str]:
 
 def _latex_heading(text: str) -> str:
     """A column's heading, on several lines if it is long."""
-    lines = [_after_break(latex(part)) for part in textwrap.wrap(text, NARROW)]
+    lines = [_after_break(latex(part)) for part in textwrap.wrap(text, HEADING_WIDTH)]
     return r"\shortstack[r]{" + r" \\ ".join(lines) + "}" if len(lines) > 1 else "".join(lines)
 
 
@@ -136,14 +137,14 @@ def _after_break(text: str) -> str:
 
 
 def percent(value: float | None) -> str:
-    """0.4402 as 44.02, the way papers print it."""
-    return NOTHING if value is None else f"{100 * value:.2f}"
+    """0.4402 as ``44.02``; a dash for None."""
+    return MISSING if value is None else f"{100 * value:.2f}"
 
 
 def number(value: float | None) -> str:
-    """An integer with thousands apart, anything else with two decimals."""
+    """An integer with separated thousands, any other number with two decimals; a dash for None."""
     if value is None:
-        return NOTHING
+        return MISSING
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
 
 
@@ -157,17 +158,22 @@ def scored_splits(scores: dict[str, dict]) -> list[str]:
     return [split for split in SCORED if any(system.get(split) for system in scores.values())]
 
 
+def scores_on(scores: dict[str, dict], split: str) -> dict[str, dict]:
+    """The scores of each system that has scores on `split`."""
+    return {name: system[split] for name, system in scores.items() if system.get(split)}
+
+
 def scored(scores: dict[str, dict]) -> list[tuple[str, str, dict]]:
     """(system, split, its scores) for each split that a system has scores on."""
     return [(name, split, system[split]) for name, system in scores.items() for split in SCORED if system.get(split)]
 
 
 def scores_csv(scores: dict[str, dict]) -> pd.DataFrame:
-    """A row for each system and scored split: `n`, each measure (0 to 1) and its interval's ends."""
+    """A row for each system and scored split: `n`, each measure (0 to 1) and the ends of its interval."""
     rows = []
-    for system, split, found in scored(scores):
-        values = [value for measure in MEASURES for value in (found[measure], *found[f"{measure}_interval"])]
-        rows.append([system, split, found["n"], *values])
+    for system, split, on_split in scored(scores):
+        values = [value for measure in MEASURES for value in (on_split[measure], *on_split[f"{measure}_interval"])]
+        rows.append([system, split, on_split["n"], *values])
     ends = [f"{measure}{end}" for measure in MEASURES for end in ("", "_low", "_high")]
     return pd.DataFrame(rows, columns=["system", "split", "n", *ends])
 
@@ -184,19 +190,19 @@ def per_class_csv(scores: dict[str, dict]) -> pd.DataFrame:
             split,
             letter,
             name,
-            *[found[f"per_class_{measure}"][letter] for measure in measures],
-            found["support"][letter],
+            *[on_split[f"per_class_{measure}"][letter] for measure in measures],
+            on_split["support"][letter],
         ]
-        for system, split, found in scored(scores)
+        for system, split, on_split in scored(scores)
         for letter, name in EMOTIONS.items()
     ]
     return pd.DataFrame(rows, columns=["system", "split", "class", "emotion", *measures, "support"])
 
 
-def score_table(scores: dict[str, dict], about: dict[str, str]) -> Table:
-    """Systems by measures, in per cent, with the interval as detail; `about` says what a system is."""
+def score_table(scores: dict[str, dict], descriptions: dict[str, str]) -> Table:
+    """Systems by measures, in per cent, with the interval as detail; `descriptions` are of the systems."""
     splits = scored_splits(scores)
-    rows = [[Cell(system, about.get(system, ""))] for system in scores]
+    rows = [[Cell(system, descriptions.get(system, ""))] for system in scores]
     for split in splits:
         for measure in MEASURES:
             _add_column(rows, [_measured(system.get(split), measure) for system in scores.values()])
@@ -208,12 +214,12 @@ def score_table(scores: dict[str, dict], about: dict[str, str]) -> Table:
 
 
 def per_class_table(scores: dict[str, dict], split: str) -> Table:
-    """Systems by classes: F1 in per cent on `split`; the last row counts the utterances."""
-    found = {name: system[split] for name, system in scores.items() if system.get(split)}
-    rows = [[Cell(name)] for name in found]
+    """Systems by classes: F1 in per cent on `split`; the last row has the number of utterances."""
+    on_split = scores_on(scores, split)
+    rows = [[Cell(name)] for name in on_split]
     for letter in CLASSES:
-        _add_column(rows, [(system["per_class_f1"][letter], "") for system in found.values()])
-    supports = {tuple(system["support"].values()) for system in found.values()}
+        _add_column(rows, [(values["per_class_f1"][letter], "") for values in on_split.values()])
+    supports = {tuple(values["support"].values()) for values in on_split.values()}
     if len(supports) == 1:
         rows.append([Cell("utterances"), *[Cell(number(count)) for count in supports.pop()]])
     return Table(["system", *map(emotion, CLASSES)], rows)
@@ -247,27 +253,27 @@ def corpus_tables(summary: dict) -> list[Table]:
 
 
 def facts(pairs: dict[str, object]) -> Table:
-    """Two columns: what, and how much."""
+    """Two columns without headings: names and values."""
     return Table(["", ""], [[Cell(name), Cell(str(value))] for name, value in pairs.items()])
 
 
 def labelling_table(labellings: dict[str, dict]) -> Table:
-    """A row for each system that was asked: whom, what became of its utterances, and what it cost."""
+    """A row for each zero-shot system: model and prompt, utterances by status, speed and generated tokens."""
     statuses = ["labelled", "empty", "unparsable", "refused"]
     rows = []
-    for name, found in labellings.items():
-        settings = found.get("settings", {})
+    for name, labelling in labellings.items():
+        settings = labelling.get("settings", {})
         encoder = settings.get("encoder", {})  # of a speech LLM
         models = [settings.get("model"), encoder.get("language_model"), encoder.get("checkpoint")]
-        description = [*filter(None, models), f"prompt {found.get('prompt')}", f"mode {found.get('mode')}"]
-        cost = [found.get("labels_per_second"), found.get("tokens", {}).get("generated_per_label")]
-        counts = [Cell(number(found.get("utterances"))), *_numbers(found.get("counts", {}), statuses)]
+        description = [*filter(None, models), f"prompt {labelling.get('prompt')}", f"mode {labelling.get('mode')}"]
+        cost = [labelling.get("labels_per_second"), labelling.get("tokens", {}).get("generated_per_label")]
+        counts = [Cell(number(labelling.get("utterances"))), *_numbers(labelling.get("counts", {}), statuses)]
         rows.append([Cell(name, ", ".join(description)), *counts, *[Cell(number(value)) for value in cost]])
     return Table(["system", "utterances", *statuses, "labels / s", "tokens / label"], rows)
 
 
 def versions_table(models: dict[str, dict]) -> Table:
-    """Packages and the version that each system was made with; one entry where all agree that have the package."""
+    """Packages and their versions; with the systems' names only if systems with the package have different ones."""
     packages = sorted({package for config in models.values() for package in config.get("versions", {})})
     rows = []
     for package in packages:
@@ -286,19 +292,20 @@ def _numbers(values: dict, keys: Iterable[str]) -> list[Cell]:
 
 
 def _heading(scores: dict[str, dict], split: str) -> str:
-    sizes = {system[split]["n"] for system in scores.values() if system.get(split)}
+    sizes = {values["n"] for values in scores_on(scores, split).values()}
     return f"{split} (n = {number(sizes.pop())})" if len(sizes) == 1 else split
 
 
-def _measured(found: dict | None, measure: str) -> tuple[float | None, str]:
-    if not found:
+def _measured(scores: dict | None, measure: str) -> tuple[float | None, str]:
+    """A value and its interval as text."""
+    if not scores:
         return None, ""
-    low, high = found[f"{measure}_interval"]
-    return found[measure], f"[{100 * low:.1f}, {100 * high:.1f}]"
+    low, high = scores[f"{measure}_interval"]
+    return scores[measure], f"[{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def _add_column(rows: list[list[Cell]], column: list[tuple[float | None, str]]) -> None:
-    """Append values and their details to `rows`; the best value is marked, all of them if several are equal."""
+    """Append a column of values and their details to `rows`; the best values are marked."""
     best = max((value for value, _ in column if value is not None), default=None)
     for row, (value, detail) in zip(rows, column, strict=True):
         row.append(Cell(percent(value), detail, best=len(rows) > 1 and value is not None and value == best > 0))

@@ -63,12 +63,12 @@ class Bootstrap:
             the truth or in that system's predictions, so the difference equals that of the two scores.json.
         """
         joint = confusion(truth, a, b)
-        drawn = resample(joint.reshape(len(CLASSES), -1), self.resamples, self.generator(*names))
-        drawn = drawn.reshape(-1, *joint.shape)
+        resampled = resample(joint.reshape(len(CLASSES), -1), self.resamples, self.generator(*names))
+        resampled = resampled.reshape(-1, *joint.shape)
         of_a, of_b = joint.sum(axis=2), joint.sum(axis=1)
         observed = score_confusion(of_a)["macro_f1"] - score_confusion(of_b)["macro_f1"]
-        resampled_a = score_confusion(drawn.sum(axis=3), _occurring(of_a))["macro_f1"]
-        resampled_b = score_confusion(drawn.sum(axis=2), _occurring(of_b))["macro_f1"]
+        resampled_a = score_confusion(resampled.sum(axis=3), _occurring(of_a))["macro_f1"]
+        resampled_b = score_confusion(resampled.sum(axis=2), _occurring(of_b))["macro_f1"]
         return float(observed), resampled_a - resampled_b
 
     def by_speaker(
@@ -76,7 +76,7 @@ class Bootstrap:
     ) -> dict[str, np.ndarray]:
         """Macro-F1 of systems on the utterances of resampled speakers.
 
-        Speakers are drawn with replacement, as many as there are, each with all utterances: the cluster bootstrap
+        Speakers are resampled with replacement, as many as there are, each with all utterances: the cluster bootstrap
         (Davison & Hinkley, Bootstrap Methods and their Application, 1997, section 3.8). It accounts for
         the dependence of utterances of one speaker. All systems are scored on the same draws, so
         their differences are paired. With few speakers its intervals are far too narrow (`predictions.MIN_SPEAKERS`).
@@ -107,13 +107,13 @@ class Bootstrap:
         return {name: np.concatenate(parts) for name, parts in scores.items()}
 
 
-def interval(drawn: np.ndarray) -> tuple[float, float]:
+def interval(resampled: np.ndarray) -> tuple[float, float]:
     """The percentile interval of (resamples,) values, with the level of scores.json."""
-    low, high = np.percentile(drawn, BOUNDS)
+    low, high = np.percentile(resampled, BOUNDS)
     return float(low), float(high)
 
 
-def p_value(drawn: np.ndarray) -> float:
+def p_value(resampled: np.ndarray) -> float:
     """Two-sided p-value of a difference under the hypothesis that there is none.
 
     ``min(1, 2 (1 + min(#{d* <= 0}, #{d* >= 0})) / (B + 1))`` for the B resampled differences d*: twice the
@@ -123,10 +123,10 @@ def p_value(drawn: np.ndarray) -> float:
     few utterances: of 800 pairs of equally good systems 7.1 % had p <= 0.05 on 150 utterances, 5.0 % on 600.
 
     Args:
-        drawn: (resamples,)
+        resampled: (resamples,)
     """
-    beyond = min((drawn <= 0).sum(), (drawn >= 0).sum())
-    return min(1.0, float(2 * (1 + beyond) / (1 + len(drawn))))
+    beyond = min((resampled <= 0).sum(), (resampled >= 0).sum())
+    return min(1.0, float(2 * (1 + beyond) / (1 + len(resampled))))
 
 
 def _occurring(counts: np.ndarray) -> np.ndarray:

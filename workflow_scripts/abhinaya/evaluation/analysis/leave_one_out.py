@@ -38,10 +38,10 @@ def _row(split: Split, name: str, member: str, others: Ensemble, bootstrap: Boot
     """The values of COLUMNS."""
     vote, own = split.predicted[name], split.predicted[member]
     without = encode(others.vote(split.predictions)["EmoClass"])
-    effect, drawn = bootstrap.difference(split.truth, vote, without, "member", split.name, name, member)
+    effect, resampled = bootstrap.difference(split.truth, vote, without, "member", split.name, name, member)
     agrees, changed = np.mean(own == vote), np.mean(without != vote)
     scores = [split.macro_f1(own), agrees, changed, split.macro_f1(without)]
-    return [name, member, split.name, len(vote), *scores, effect, *interval(drawn)]
+    return [name, member, split.name, len(vote), *scores, effect, *interval(resampled)]
 
 
 def _without(ensemble: Ensemble, member: str, quality: dict[str, float]) -> Ensemble:

@@ -26,7 +26,7 @@ class Ensemble:
     tie_rule: voting.TieRule = "label"
 
     def vote(self, predictions: dict[str, pd.DataFrame]) -> pd.DataFrame:
-        """The members' vote (`voting.vote`) on aligned `predictions`, which may include other systems."""
+        """The vote of the members on aligned `predictions`, which may include other systems."""
         return voting.vote({name: predictions[name] for name in self.members}, self.tie_break, self.tie_rule)
 
 
@@ -101,7 +101,7 @@ def read(
 
     Raises:
         UserError: a file is invalid; predictions do not match the manifest or each other; an ensemble's file has no
-            votes, its members are not given or do not reproduce its vote.
+            votes, its members are missing or do not give the same vote.
     """
     rows = read_manifest(manifest)
     texts = read_transcripts(transcripts).set_index(KEY)["text"] if transcripts else pd.Series(dtype=object)

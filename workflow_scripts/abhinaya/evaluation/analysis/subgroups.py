@@ -40,16 +40,16 @@ def subgroups(evaluation: Evaluation, bootstrap: Bootstrap) -> pd.DataFrame:
                     if members.any():
                         counts = confusion(split.truth[members], predicted[members])
                         occurs = counts.any(axis=1)
-                        drawn = bootstrap.macro_f1(counts, occurs, "subgroup", split.name, name, variable, chosen)
+                        resampled = bootstrap.macro_f1(counts, occurs, "subgroup", split.name, name, variable, chosen)
                         scores = score_confusion(counts, occurs)
-                        macro_f1 = [scores["macro_f1"], *interval(drawn)]
+                        macro_f1 = [scores["macro_f1"], *interval(resampled)]
                         place = [name, split.name, variable, chosen, members.sum()]
                         rows.append([*place, *macro_f1, scores["uar"], scores["accuracy"]])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def group(split: Split) -> pd.DataFrame:
-    """The group of each utterance by each variable: ordered categories, null where the variable is not known."""
+    """The group of each utterance by each variable: ordered categories, null if the value is unknown."""
     rows = split.utterances
     words = rows["text"].map(lambda text: len(text.split()), na_action="ignore")
     return pd.DataFrame(

@@ -1,10 +1,10 @@
-"""What the corpus holds (the paper's § 4.1)."""
+"""Statistics of the corpus (the paper's § 4.1)."""
 
 from abhinaya.data.schemas import SPLITS
 from abhinaya.labels import CLASSES, NO_AGREEMENT, OTHER
 from abhinaya.reporting.paper import published
-from abhinaya.reporting.paper.compare import MSP_PODCAST, Made, frame
-from abhinaya.reporting.paper.inputs import Inputs, needs
+from abhinaya.reporting.paper.compare import MSP_PODCAST, ComparisonTable, records_frame
+from abhinaya.reporting.paper.inputs import Inputs, require
 from abhinaya.reporting.table import Cell, Table, emotion, number, percent
 
 FILES = {"train": "Train", "test": "Test3"}  # splits that are a whole partition of the paper's corpus
@@ -13,34 +13,34 @@ OTHERS = {OTHER: "another emotion", NO_AGREEMENT: "no agreement"}
 LABELLED = ("labelled", None)
 
 
-def section_4_1(inputs: Inputs) -> Made:
+def section_4_1(inputs: Inputs) -> ComparisonTable:
     """Utterances by split and class, imbalance, speakers and hours, beside the published counts."""
-    needs(inputs.summary, "--summary", "the corpus's summary.json")
+    require(inputs.summary, "--summary", "the corpus's summary.json")
     ours = {split: _values(inputs.summary["splits"].get(split) or {}) for split in SPLITS}
-    theirs = {split: _values(_published(split)) for split in SPLITS}
+    paper = {split: _values(_published(split)) for split in SPLITS}
     keys = list(dict.fromkeys(key for values in ours.values() for key in values))
     rows = [
-        [Cell(_name(*key)), *[_cell(key, values[split]) for split in SPLITS for values in (ours, theirs)]]
+        [Cell(_name(*key)), *[_cell(key, values[split]) for split in SPLITS for values in (ours, paper)]]
         for key in keys
     ]
-    records = [[split, *key, values.get(key), theirs[split].get(key)] for split, values in ours.items() for key in keys]
+    records = [[split, *key, values.get(key), paper[split].get(key)] for split, values in ours.items() for key in keys]
     kind = inputs.summary.get("kind")
-    corpus = "the paper's corpus" if kind == MSP_PODCAST else "MSP-Podcast, whatever the corpus here is"
-    return Made(
+    corpus = "the paper's corpus" if kind == MSP_PODCAST else "MSP-Podcast, not of the corpus here"
+    return ComparisonTable(
         "The paper's § 4.1: the corpus",
         f"Utterances by split and emotion, with their share {NAMES['labelled']}; speakers, hours and imbalance.",
         Table(["", *["ours", "paper"] * len(SPLITS)], rows, [("", 1), *[(split, 2) for split in SPLITS]]),
-        frame(records, ["split", "measure", "class", "value", "paper"]),
+        records_frame(records, ["split", "measure", "class", "value", "paper"]),
         [
-            f"The published counts are of {corpus}. Those of train by emotion are from the authors' code; those of "
-            "test are unpublished.",
+            f"The published counts are of {corpus}. The counts of train by emotion are from the authors' code; those "
+            "of test are unpublished.",
             "Imbalance is over the emotions that occur in the split.",
         ],
     )
 
 
 def _values(part: dict) -> dict[tuple[str, str | None], float | int | None]:
-    """A split's numbers by (measure, class); None where `part`, as in the corpus's summary, has none."""
+    """The numbers of a split by (measure, class), None if missing; `part` is its part of the corpus's summary."""
     classes = part.get("classes") or {}
     eight = {letter: classes.get(letter, 0) for letter in CLASSES} if classes else {}
     totals = {(measure, None): part.get(measure) for measure in ("utterances", "hours", "speakers")}
@@ -51,7 +51,7 @@ def _values(part: dict) -> dict[tuple[str, str | None], float | int | None]:
 
 
 def _published(split: str) -> dict:
-    """The paper's numbers of a split, as in a corpus's summary."""
+    """The paper's numbers of a split, in the format of a corpus's summary."""
     return {"utterances": published.FILES.get(FILES.get(split, "")), "classes": published.counts(split)}
 
 
@@ -62,7 +62,7 @@ def _name(measure: str, letter: str | None) -> str:
 
 
 def _cell(key: tuple[str, str | None], values: dict) -> Cell:
-    """A number; that of one of the eight emotions with its share of all eight."""
+    """A number; for one of the eight emotions with its share of all eight."""
     has_share = key[1] in CLASSES and values.get(LABELLED)
     return Cell(number(values.get(key)), f"({percent(values[key] / values[LABELLED])} %)" if has_share else "")
 

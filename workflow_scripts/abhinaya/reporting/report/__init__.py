@@ -4,7 +4,6 @@ from pathlib import Path
 
 import jinja2
 import yaml
-from markupsafe import Markup
 
 from abhinaya import __version__
 from abhinaya.evaluation.analysis.predictions import MIN_SPEAKERS
@@ -13,7 +12,7 @@ from abhinaya.evaluation.voting import voters
 from abhinaya.labels import EMOTIONS
 from abhinaya.reporting import table
 from abhinaya.reporting.report import figures, findings, summary
-from abhinaya.reporting.report.ensembles import alike, ensembles
+from abhinaya.reporting.report.ensembles import agreement_maps, ensembles
 from abhinaya.reporting.report.inputs import Inputs, read
 from abhinaya.reporting.report.transcription import transcription
 from abhinaya.reporting.report.wording import count, percentage
@@ -78,12 +77,12 @@ def render(inputs: Inputs, audio: dict[str, str] | None = None) -> str:
         version=__version__,
         title=inputs.title,
         contents=[(key, heading) for key, (heading, content) in sections.items() if content],
-        circumstances=summary.circumstances(inputs),
+        context=summary.context(inputs),
         overview=summary.figure(inputs),
-        alike=alike(inputs),
+        agreement=agreement_maps(inputs),
         bootstrap=next((system["bootstrap"] for system in inputs.scores.values() if "bootstrap" in system), None),
-        unlabelled=summary.left_out(inputs.scores),
-        notes=summary.notes(inputs),
+        unlabelled=summary.unlabelled(inputs.scores),
+        limitations=summary.limitations(inputs),
         playable=bool(audio),
         members_vote=bool(inputs.members()),
         corpus_summary=inputs.summary,
@@ -121,7 +120,7 @@ def _classes(scores: dict[str, dict]) -> list[tuple[str, findings.Figures, table
     """For each split with scores, the test split first: bars of each emotion, and the table."""
     classes = []
     for split in reversed(table.scored_splits(scores)):
-        f1_of = {name: system[split]["per_class_f1"] for name, system in scores.items() if system.get(split)}
+        f1_of = {name: values["per_class_f1"] for name, values in table.scores_on(scores, split).items()}
         bars = [
             (
                 table.emotion(letter),
@@ -138,19 +137,20 @@ def _confusions(scores: dict[str, dict], members: dict[str, list[str]]) -> dict[
     main_split = summary.headline(scores)
     if main_split is None:
         return {}
-    chosen = {summary.best(scores, main_split), *members}
-    drawn: dict[str, findings.Figures] = {"first": [], "others": []}
+    shown_first = {summary.best(scores, main_split), *members}
+    matrices: dict[str, findings.Figures] = {"first": [], "others": []}
     for name, split, values in table.scored(scores):
-        picture: Markup = figures.confusion(values["confusion"], f"confusion matrix of {name} on {split}")
-        drawn["first" if split == main_split and name in chosen else "others"].append((f"{name}, {split}", picture))
-    return drawn
+        place = "first" if split == main_split and name in shown_first else "others"
+        figure = figures.confusion(values["confusion"], f"confusion matrix of {name} on {split}")
+        matrices[place].append((f"{name}, {split}", figure))
+    return matrices
 
 
 def _training(metrics: dict[str, dict]) -> findings.Figures:
     return [
-        (name, figures.training_curves(found["epochs"], found.get("best_epoch"), f"training of {name}"))
-        for name, found in metrics.items()
-        if found.get("epochs")
+        (name, figures.training_curves(training["epochs"], training.get("best_epoch"), f"training of {name}"))
+        for name, training in metrics.items()
+        if training.get("epochs")
     ]
 
 

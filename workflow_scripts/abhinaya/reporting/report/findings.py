@@ -9,15 +9,15 @@ from abhinaya.reporting.report import figures
 from abhinaya.reporting.report.inputs import Inputs
 from abhinaya.reporting.report.summary import ALPHA, best, headline, significant
 from abhinaya.reporting.report.wording import between, count, probability, signed_points
-from abhinaya.reporting.table import NOTHING, Cell, Table, number, percent
+from abhinaya.reporting.table import MISSING, Cell, Table, number, percent
 
-Figures = list[tuple[str, Markup]]  # caption, drawing
+Figures = list[tuple[str, Markup]]  # caption, SVG
 
 
 def significance(inputs: Inputs) -> list[dict]:
-    """For each split, the test split first: a sentence, a heat map of the differences, all pairs and intervals.
+    """For each split, the test split first: a sentence, a heat map of the differences, a table of all pairs, intervals.
 
-    None for the pairs of a single system and for the speaker intervals of few speakers.
+    The first three are None for a single system, the intervals over resampled speakers for few speakers.
     """
     pairs, speakers = dict(by_split(inputs, "significance")), dict(by_split(inputs, "speakers"))
     return [
@@ -50,17 +50,16 @@ def subgroups(inputs: Inputs) -> list[dict]:
     split = headline(inputs.scores)
     if split is None:
         return []
-    shown = best(inputs.scores, split)
-    rows = inputs.analysed("subgroups")
+    system = best(inputs.scores, split)
     return [
         {
             "variable": variable,
-            "system": shown,
+            "system": system,
             "split": split,
-            "figure": _groups_figure(found[(found["system"] == shown) & (found["split"] == split)], shown, variable),
-            "tables": [(part, _groups_table(inputs, of_split)) for part, of_split in splits_of(found)],
+            "figure": _groups_figure(rows[(rows["system"] == system) & (rows["split"] == split)], system, variable),
+            "tables": [(part, _groups_table(inputs, of_split)) for part, of_split in splits_of(rows)],
         }
-        for variable, found in rows.groupby("variable", sort=False)
+        for variable, rows in inputs.analysed("subgroups").groupby("variable", sort=False)
     ]
 
 
@@ -71,14 +70,14 @@ def by_split(inputs: Inputs, table: str, **where: str) -> list[tuple[str, pd.Dat
 
 def splits_of(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The rows of each split, the test split before validation; empty splits are omitted."""
-    return [(split, found) for split in reversed(SCORED) if len(found := rows[rows["split"] == split])]
+    groups = dict(list(rows.groupby("split")))
+    return [(split, groups[split]) for split in reversed(SCORED) if split in groups]
 
 
 def in_order(inputs: Inputs, names: pd.Series) -> list[str]:
     """The distinct `names` in the order of the scores; unknown names come last."""
-    different = list(dict.fromkeys(names))
-    known = [name for name in inputs.scores if name in different]
-    return known + [name for name in different if name not in known]
+    known = [name for name in inputs.scores if name in set(names)]
+    return list(dict.fromkeys([*known, *names]))
 
 
 def square(names: list[str], pairs: pd.DataFrame, column: str, mirrored: int) -> np.ndarray:
@@ -110,7 +109,7 @@ def _speakers(inputs: Inputs, rows: pd.DataFrame) -> dict:
     split, body = rows["split"].iloc[0], []
     for row in rows.itertuples():
         scores = inputs.scores.get(row.system, {}).get(split)
-        of_utterances = _range(*scores["macro_f1_interval"]) if scores else NOTHING
+        of_utterances = _range(*scores["macro_f1_interval"]) if scores else MISSING
         body.append([*map(Cell, (row.system, percent(row.macro_f1), of_utterances, _range(row.low, row.high)))])
     columns = ["system", "macro-F1", "resampled utterances", "resampled speakers"]
     return {"known": count(int(rows["speakers"].iloc[0]), "speaker"), "table": Table(columns, body)}
@@ -123,11 +122,11 @@ def _range(low: float, high: float) -> str:
 def _difference_map(inputs: Inputs, rows: pd.DataFrame, split: str) -> Markup:
     names = in_order(inputs, pd.concat([rows["a"], rows["b"]]))
     differences = square(names, rows, "difference", -1)
-    significant = square(names, rows, "p_bootstrap_holm", 1) < ALPHA
+    is_significant = square(names, rows, "p_bootstrap_holm", 1) < ALPHA
     texts = [["" if np.isnan(value) else signed_points(value) for value in line] for line in differences]
     largest = max(np.nanmax(np.abs(differences)), 1e-9)
     title = f"differences of macro-F1 on {split}, row minus column, in points"
-    return figures.heat_map(np.where(significant, differences, np.nan), names, texts, title, largest)
+    return figures.heat_map(np.where(is_significant, differences, np.nan), names, texts, title, largest)
 
 
 def _pairs(rows: pd.DataFrame) -> Table:
@@ -135,19 +134,19 @@ def _pairs(rows: pd.DataFrame) -> Table:
     body = []
     for row in rows.itertuples():
         difference = Cell(signed_points(row.difference), between(row.low, row.high), row.p_bootstrap_holm < ALPHA)
-        right = [Cell(number(int(n))) for n in (row.only_a_right, row.only_b_right)]
+        correct = [Cell(number(int(n))) for n in (row.only_a_right, row.only_b_right)]
         body.append(
             [
                 Cell(f"{row.a} – {row.b}"),
                 difference,
                 *_p_values(row.p_bootstrap, row.p_bootstrap_holm),
                 *(_p_values(row.p_speakers, row.p_speakers_holm) if has_speakers else []),
-                *right,
+                *correct,
                 *_p_values(row.p_mcnemar, row.p_mcnemar_holm),
             ]
         )
     tests = ["p", "p, Holm"]
-    columns = ["pair", "difference", *tests * (1 + has_speakers), "only first right", "only second right", *tests]
+    columns = ["pair", "difference", *tests * (1 + has_speakers), "only first correct", "only second correct", *tests]
     speakers = [("resampled speakers", 2)] if has_speakers else []
     groups = [("", 1), ("macro-F1, resampled utterances", 3), *speakers, ("accuracy, McNemar", 4)]
     return Table(columns, body, groups)
@@ -158,11 +157,8 @@ def _p_values(p: float, p_holm: float) -> list[Cell]:
 
 
 def _overconfident(split: str, rows: pd.DataFrame) -> str:
-    over, all_of_them = int((rows["confidence"] > rows["accuracy"]).sum()), len(rows)
-    if all_of_them == 1:
-        return f"On {split}, {rows['system'].iloc[0]} is {'more' if over else 'no more'} confident than right."
-    who = {0: f"none of {all_of_them} is", 1: f"1 of {all_of_them} is", all_of_them: f"all {all_of_them} are"}
-    return f"On {split}, {who.get(over, f'{over} of {all_of_them} are')} more confident than right."
+    over = int((rows["confidence"] > rows["accuracy"]).sum())
+    return f"On {split}, {over} of {count(len(rows), 'system')} {'is' if over == 1 else 'are'} overconfident."
 
 
 def _calibration_table(inputs: Inputs, splits: dict[str, pd.DataFrame]) -> Table:
@@ -173,7 +169,7 @@ def _calibration_table(inputs: Inputs, splits: dict[str, pd.DataFrame]) -> Table
         lowest = by_system["ece"].min()
         for line, name in zip(body, names, strict=True):
             if name not in by_system.index:
-                line += [Cell(NOTHING)] * 3
+                line += [Cell(MISSING)] * 3
                 continue
             row = by_system.loc[name]
             line.append(Cell(percent(row["ece"]), best=len(by_system) > 1 and row["ece"] == lowest))
@@ -205,7 +201,7 @@ def _groups_table(inputs: Inputs, rows: pd.DataFrame) -> Table:
         for row in rows.itertuples()
     }
     body = [
-        [Cell(group, count(int(n), "utterance")), *[cells.get((group, system), Cell(NOTHING)) for system in systems]]
+        [Cell(group, count(int(n), "utterance")), *[cells.get((group, system), Cell(MISSING)) for system in systems]]
         for group, n in dict(zip(rows["group"], rows["n"], strict=True)).items()
     ]
     return Table(["group", *systems], body)

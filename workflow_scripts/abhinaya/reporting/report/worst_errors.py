@@ -1,4 +1,4 @@
-"""The worst errors, with audio players for files on this machine."""
+"""The worst errors, with audio players for the files on this machine."""
 
 import os
 from pathlib import Path
@@ -13,27 +13,27 @@ from abhinaya.reporting.report.inputs import Inputs
 
 
 def worst_errors(inputs: Inputs, audio: dict[str, str]) -> dict[str, list[dict]]:
-    """The worst errors of each system, most confident first: rows of the analysis, as the page shows them.
+    """The worst errors of each system, the most confident first.
 
     Args:
         audio: addresses from `links`.
 
     Returns:
-        By system, the columns of worst_errors.csv, with `votes` as (member, label, whether it is correct). Further
-        keys: `audio`, the player's address or None without an audio file; `seconds`; `annotators`.
+        By system, rows with the columns of worst_errors.csv; `votes` are (member, label, whether it is correct).
+        Further keys: `audio` (address, or None without an audio file), `seconds`, `annotators` (as ``N 3, H 1``).
     """
     rows = inputs.analysed("worst_errors")
     annotators = _annotators(inputs.manifest, rows[KEY])
     errors: dict[str, list[dict]] = {}
     for row in rows.to_dict("records"):
         votes = [vote.rpartition(":") for vote in row["votes"].split()]
-        shown = {
+        formatted = {
             "audio": audio.get(row["path"]),
             "seconds": "" if np.isnan(row["duration"]) else f"{row['duration']:.1f} s",
             "annotators": annotators.get(row[KEY], ""),
             "votes": [(member, letter, letter == row["truth"]) for member, _, letter in votes],
         }
-        errors.setdefault(row["system"], []).append(row | shown)
+        errors.setdefault(row["system"], []).append(row | formatted)
     return errors
 
 
@@ -47,7 +47,7 @@ def links(inputs: Inputs, folder: Path) -> dict[str, str]:
 
 
 def _annotators(manifest: pd.DataFrame | None, names: pd.Series) -> dict[str, str]:
-    """The annotators' votes on each of `names`, most frequent first, such as ``N 3, H 1``."""
+    """The annotators' votes on each of the utterances `names`, the most frequent first, as ``N 3, H 1``."""
     if manifest is None:
         return {}
     rows = manifest[manifest[KEY].isin(names)].set_index(KEY)[list(VOTES)].fillna(0).astype(int)
