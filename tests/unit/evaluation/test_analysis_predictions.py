@@ -131,7 +131,7 @@ def test_outdated_vote_is_reported(files, tmp_path):
         evaluation.read(**files, ties={"vote": ("s2", "label")})
 
 
-def test_all_voters_must_be_given(files):
+def test_all_voters_are_required(files):
     preds = {name: path for name, path in files["preds"].items() if name != "t1"}
     with pytest.raises(UserError, match=r"--names: .*vote.*t1"):
         evaluation.read(files["manifest"], files["transcripts"], preds, {"vote": ("s2", "label")})

@@ -33,7 +33,7 @@ def five(n: int = 200, split: str = "validation", seed: int = 0):
 
 
 def ballot(labels: list[str], decider: str) -> str:
-    """The vote on one utterance, by hand."""
+    """The vote on one utterance, computed independently."""
     counts = Counter(labels)
     most = [label for label, count in counts.items() if count == max(counts.values())]
     return most[0] if len(most) == 1 else decider
@@ -108,8 +108,8 @@ def test_an_effect_has_the_paired_interval():
     assert (table["effect"] <= table["high"]).all()
     others = Ensemble([name for name in names if name != "t1"], "s2")
     without = encode(others.vote(split.predictions)["EmoClass"])
-    _, drawn = Bootstrap(4000, 7).difference(split.truth, split.predicted["vote"], without, "again")
-    np.testing.assert_allclose(table.loc["t1", ["low", "high"]].astype(float), interval(drawn), atol=0.005)
+    _, resampled = Bootstrap(4000, 7).difference(split.truth, split.predicted["vote"], without, "again")
+    np.testing.assert_allclose(table.loc["t1", ["low", "high"]].astype(float), interval(resampled), atol=0.005)
     assert table.loc["s2", "effect"] > table.loc["t1", "effect"]  # the best adds more than the worst
 
 

@@ -14,7 +14,7 @@ ROUNDING = 0.01  # per cent, of two printed numbers
 
 
 def look_up(table: str, row: str, column: str, split: str) -> float | None:
-    """The number by the function that tables ask."""
+    """The number from the function that the tables use."""
     if table == "table2":
         return published.loss_f1(row, column, split)
     if table == "table3":
@@ -76,7 +76,7 @@ def test_the_paper_s_own_configuration_has_every_system():
         (published.counts, ("test",)),
     ],
 )
-def test_what_is_unpublished_is_none(function, arguments):
+def test_unpublished_numbers_are_none(function, arguments):
     assert function(*arguments) is None
 
 
@@ -105,7 +105,7 @@ def written(folder: Path, *lines: str, header: str = HEADER) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("line", "ask"),
+    ("line", "look_up"),
     [
         ('table4,t2+s1+s2,macro_f1,test,39.74,"paper, Table 4"', lambda: published.vote_f1(["s1", "s2", "t2"], "test")),
         (
@@ -119,10 +119,10 @@ def written(folder: Path, *lines: str, header: str = HEADER) -> Path:
         ("table3,s1,C,validation,39.74,p", lambda: published.class_f1("s1", "C", "validation")),
     ],
 )
-def test_what_somebody_adds_is_found_in_each_spelling(tmp_path, monkeypatch, line, ask):
+def test_added_numbers_are_found_in_each_spelling(tmp_path, monkeypatch, line, look_up):
     added = published.read(written(tmp_path, line))
     monkeypatch.setattr(published, "_published", lambda: added)
-    assert ask() == pytest.approx(0.3974)
+    assert look_up() == pytest.approx(0.3974)
 
 
 @pytest.mark.parametrize(
@@ -180,11 +180,11 @@ def test_each_system_has_its_best_loss_in_table_1(system, best):
 
 @pytest.mark.parametrize("system", sorted(set(PUBLISHED.loc[PUBLISHED["table"] == "table3", "row"])))
 def test_class_wise_f1_can_average_to_table_1(system):
-    """Equal to rounding where all eight classes are known; else the unknown ones need an F1 within 0..100."""
+    """With all eight F1 the mean equals the macro-F1, up to rounding; else unknown F1 from 0 to 100 must suffice."""
     known = [score for letter in CLASSES if (score := published.class_f1(system, letter, "validation")) is not None]
-    least = 100 * sum(known) / len(CLASSES)
-    most = least + 100 * (len(CLASSES) - len(known)) / len(CLASSES)
-    assert least - ROUNDING <= 100 * published.macro_f1(system, "validation") <= most + ROUNDING
+    lowest = 100 * sum(known) / len(CLASSES)
+    highest = lowest + 100 * (len(CLASSES) - len(known)) / len(CLASSES)
+    assert lowest - ROUNDING <= 100 * published.macro_f1(system, "validation") <= highest + ROUNDING
 
 
 def test_counts_are_those_of_the_challenge():
