@@ -76,7 +76,7 @@ def run_script(monkeypatch: pytest.MonkeyPatch, given: list[str]) -> None:
 
 
 def record(folder: Path, table: str, **where: str) -> pd.Series:
-    """The one row of a CSV where columns have these values."""
+    """The only row of a CSV with these values."""
     rows = pd.read_csv(folder / f"{table}.csv", float_precision="round_trip")
     for column, value in where.items():
         rows = rows[rows[column] == value]
@@ -86,7 +86,7 @@ def record(folder: Path, table: str, **where: str) -> pd.Series:
 
 
 def shown(folder: Path, table: str, name: str) -> list[dict]:
-    """The cells after the name, of the one row of a table that has it."""
+    """The cells after the name in the row of a table with this name."""
     (row,) = [row for row in read_json(folder / f"{table}.json")["table"]["rows"] if row[0]["text"] == name]
     return row[1:]
 
@@ -99,7 +99,7 @@ def inputs_of(score_files: dict[str, Path], **settings: object) -> tables.Inputs
 
 
 def check_latex(text: str, columns: int) -> list[list[str]]:
-    """Parse a table as far as TeX would; the cells of its body, a list a line."""
+    """Check the syntax of a table; return the cells of its body, a list for each line."""
     assert text.startswith("% \\usepackage{booktabs}\n")
     text = text.partition("\n")[2]
     open_environments = []

@@ -26,7 +26,7 @@ def test_ece_equals_torchmetrics():
         expected = multiclass_calibration_error(probabilities, torch.tensor(split.truth), len(CLASSES), n_bins=15)
         chosen = split.predictions[row.system]["EmoClass"].map(CLASSES.index)
         assert (probabilities.argmax(dim=1).numpy() == chosen.to_numpy()).all()
-        assert row.ece == pytest.approx(float(expected), abs=1e-6)  # it computes in single precision
+        assert row.ece == pytest.approx(float(expected), abs=1e-6)  # computed in single precision
         assert row.accuracy == pytest.approx(np.mean(split.predicted[row.system] == split.truth))
         assert row.confidence == pytest.approx(probabilities.max(dim=1).values.mean().item())
         assert row.n == 500

@@ -50,7 +50,7 @@ def naive(truth, a, b, resamples: int, seed: int) -> np.ndarray:
 def test_paired_bootstrap_agrees_with_resampling_utterances():
     split = three()
     a, b = split.predicted["s1"], split.predicted["t1"]
-    b = np.where(np.arange(len(b)) % 3, a, b)  # they agree on most utterances, as systems do
+    b = np.where(np.arange(len(b)) % 3, a, b)  # they agree on most utterances
     observed, resampled = Bootstrap(4000).difference(split.truth, a, b, "x")
     expected = naive(split.truth, a, b, 800, seed=5)
     assert observed == pytest.approx(split.macro_f1(a) - split.macro_f1(b), abs=1e-12)
@@ -121,7 +121,7 @@ def test_p_value_in_closed_form():
     assert p_value(-np.array([-0.5, 1, 2, 3, 4, 5, 6])) == 2 * (1 + 1) / 8
     assert p_value(np.ones(999)) == 2 / 1000  # the smallest
     assert p_value(np.array([-1.0, 1.0])) == 1
-    assert p_value(np.array([0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0])) == 1  # 0 itself speaks against neither sign
+    assert p_value(np.array([0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0])) == 1  # 0 counts for both signs
 
 
 @given(
@@ -140,9 +140,7 @@ def test_p_value_and_interval_agree_on_whether_there_is_a_difference(resamples, 
     if p < 0.05:
         assert low > 0 or high < 0
     if low > 0 or high < 0:
-        assert (
-            p < 0.05 + 2 * draw
-        )  # the interval's end may lie between two draws, and p counts one that was not resampled
+        assert p < 0.05 + 2 * draw  # an end of the interval may lie between two resamples, and p counts one more
 
 
 def test_p_values_of_equal_systems_are_uniform():
@@ -210,7 +208,7 @@ def test_mcnemar_is_exact(only_a, only_b):
 
 
 def holm(values: list[float]) -> list[float]:
-    """Holm (1979), step by step."""
+    """Holm's correction (1979), computed independently."""
     order = np.argsort(values)
     adjusted, worst = np.empty(len(values)), 0.0
     for rank, position in enumerate(order):

@@ -172,7 +172,7 @@ def test_interval_of_a_group_is_independent_of_other_groups():
     assert again["low"].tolist() != alone["low"].tolist()
     twin = both.query("system == 's1' and split == 'test'")
     assert twin["macro_f1"].tolist() == alone["macro_f1"].tolist()
-    assert twin["low"].tolist() != alone["low"].tolist()  # draws of its own
+    assert twin["low"].tolist() != alone["low"].tolist()  # other resamples
 
 
 def test_without_labels_the_table_is_empty():

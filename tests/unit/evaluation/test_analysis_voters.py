@@ -110,12 +110,12 @@ def test_an_effect_has_the_paired_interval():
     without = encode(others.vote(split.predictions)["EmoClass"])
     _, resampled = Bootstrap(4000, 7).difference(split.truth, split.predicted["vote"], without, "again")
     np.testing.assert_allclose(table.loc["t1", ["low", "high"]].astype(float), interval(resampled), atol=0.005)
-    assert table.loc["s2", "effect"] > table.loc["t1", "effect"]  # the best adds more than the worst
+    assert table.loc["s2", "effect"] > table.loc["t1", "effect"]  # the best member has a larger effect than the worst
 
 
 def test_best_member_on_validation_replaces_the_tie_breaker():
-    validation = panel([("A", "A", "C", "A"), ("C", "C", "A", "H")])  # s1 knows all, t1 half
-    test = panel([("A", "C", "U", "A"), ("C", "A", "U", "C")], "test")  # here t1 does; s1 and t1 tie without s2
+    validation = panel([("A", "A", "C", "A"), ("C", "C", "A", "H")])  # s1 is correct on all, t1 on half
+    test = panel([("A", "C", "U", "A"), ("C", "A", "U", "C")], "test")  # here t1 is; s1 and t1 tie without s2
     table = leave_one_out.leave_one_out(with_vote([validation, test], THREE, "s2"), few)
     without = table.query("member == 's2' and split == 'test'")["without"].item()
     assert without == 0  # s1's labels

@@ -56,7 +56,7 @@ def test_scores_equal_scikit_learn(examples):
 
 
 def test_class_intervals_agree_with_resampled_utterances():
-    """A class that is only ever predicted wrongly has [0, 0], one that never occurs none."""
+    """A class without correct predictions has [0, 0], one that does not occur has no interval."""
     truth, predicted = list("AAAANNNN"), list("AAANNNNC")
     found = metrics.score(manifest(truth), predictions(predicted), resamples=600)["test"]["per_class_f1_interval"]
     assert found["C"] == [0, 0]

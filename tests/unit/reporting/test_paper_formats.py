@@ -29,7 +29,7 @@ def unescape(text: str) -> str:
 
 
 def markdown_cells(line: str) -> list[str]:
-    """The cells of a line, as GitHub splits it: a backslash takes the meaning from what follows it."""
+    """The cells of a line, as on GitHub: a backslash escapes the next character."""
     cells = re.findall(r"\|((?:\\.|[^\\|])*)(?=\|)", line)
     return [re.sub(r"\\(.)", r"\1", cell).strip() for cell in cells]
 
@@ -63,7 +63,7 @@ def test_best_value_is_bold_in_each_format(tables_folder):
     text = best[0][1]["text"]
     assert f"**{text}** [" in (tables_folder / "table1.md").read_text()
     assert rf"\textbf{{{text}}}" in (tables_folder / "table1.tex").read_text()
-    assert not any(cell["best"] for cell in shown(tables_folder, "zero_shot_speech", "t1"))  # no rival
+    assert not any(cell["best"] for cell in shown(tables_folder, "zero_shot_speech", "t1"))  # the only value
     assert not any(
         cell["best"] for row in read_json(tables_folder / "table1.json")["table"]["rows"] for cell in row[2:4]
     )
@@ -90,7 +90,7 @@ TEXT = st.text() | st.text(alphabet="\\&%$#_{}~^<>|`-–—−± []*\n", max_siz
 def test_latex_escapes_every_text(text):
     line = "".join(character for character in " ".join(text.split()) if character.isprintable())
     assert unescape(latex(text)) == line
-    assert "--" not in latex(text)  # two hyphens would make a dash
+    assert "--" not in latex(text)  # two hyphens are a dash
 
 
 @given(st.data())

@@ -60,13 +60,13 @@ def test_captions_describe_the_bootstrap(tables_folder):
     ("value", "interval", "paper_value", "inside", "text", "detail"),
     [
         (0.40, [0.35, 0.4402], 0.4402, True, "yes", ""),
-        (0.40, [0.35, 0.440249], 44.02 / 100, True, "yes", ""),  # all are shown as 44.02
+        (0.40, [0.35, 0.440249], 44.02 / 100, True, "yes", ""),  # all are displayed as 44.02
         (0.40, [0.35, 0.440151], 44.02 / 100, True, "yes", ""),
         (0.40, [0.35, 0.440149], 44.02 / 100, False, "no", "(above it)"),
         (0.46, [0.4402, 0.48], 0.4402, True, "yes", ""),
         (0.46, [0.440251, 0.48], 0.4402, False, "no", "(below it)"),
-        (0.46, [0.46, 0.46], 0.46, None, MISSING, ""),  # resampling cannot tell how sure it is
-        (0.30, [0.35, 0.40], 0.33, False, "no", "(below it)"),  # an interval need not hold our own value
+        (0.46, [0.46, 0.46], 0.46, None, MISSING, ""),  # the bootstrap has no variation
+        (0.30, [0.35, 0.40], 0.33, False, "no", "(below it)"),  # an interval may exclude our value
         (0.46, [0.44, 0.48], None, None, MISSING, ""),
         (0.46, None, 0.46, None, MISSING, ""),
         (None, None, 0.46, None, MISSING, ""),
@@ -206,7 +206,7 @@ def test_table4_compares_votes_by_their_members(score_files, tables_folder):
     assert (row["members"], row["tie-breaker"]) == ("st1 t2 s2 s1", "st1")
     assert row["paper"] == pytest.approx(paper.vote_f1(["s1", "s2", "t2", "st1"], "validation"))
     assert row["value"] == read_json(score_files["four"])["validation"]["macro_f1"]
-    row = record(tables_folder, "table4", system="vote", split="test")  # all five, though no combination
+    row = record(tables_folder, "table4", system="vote", split="test")  # all five, not a combination
     assert (row["members"], row["tie-breaker"]) == (" ".join(FIVE), "s2")
     assert row["paper"] == pytest.approx(paper.vote_f1(FIVE, "test"))
     assert shown(tables_folder, "table4", "four")[0]["text"] == "st1 t2 s2 s1"
@@ -223,7 +223,7 @@ def test_figure2_compares_systems_by_their_llm(score_files, tables_folder):
     made = tables.make("figure2", inputs_of(score_files, zero_shot_models={}))
     assert f"{100 * paper.macro_f1('t1', 'validation'):.2f}" in [cell.text for cell in made.table.rows[0]]
     made = tables.make("figure2", inputs_of(score_files, zero_shot={"models": ["t1", "s1_1"], "line": "t2"}))
-    assert [row[1].best for row in made.table.rows] == [False, True, False]  # the line is no rival of the models
+    assert [row[1].best for row in made.table.rows] == [False, True, False]  # the line is not compared with the models
 
 
 def test_figure2_is_inline_and_a_file(tables_folder):
@@ -235,7 +235,7 @@ def test_figure2_is_inline_and_a_file(tables_folder):
         assert {"t1", "t2", "validation", "test", "macro-F1 (%)", "baseline, ours", "the paper"} <= words
         assert {cell["text"] for row in ("t1", "t2") for cell in shown(tables_folder, "figure2", row)[::3]} <= words
     assert "var(--" not in alone and "#0072b2" in alone
-    assert re.search(r'id="patch_1">\s*<path d="[^"]*" style="fill: #ffffff"', alone)  # its ground
+    assert re.search(r'id="patch_1">\s*<path d="[^"]*" style="fill: #ffffff"', alone)  # the background
     assert not re.search(r"#0[1-5]0[1-5]0[1-5]", alone + inline)  # no placeholder is left
     assert "var(--blue)" in inline and "#ffffff" not in inline
 
@@ -259,7 +259,7 @@ def test_section_4_1_counts_the_corpus(score_files, tables_folder):
     train = table["train"]
     assert train["utterances", np.nan] == 9
     assert (train["labelled", np.nan], train["utterances", "A"], train["utterances", "D"]) == (7, 5, 0)
-    assert train["imbalance", np.nan] == 2.5  # X is no emotion of the eight
+    assert train["imbalance", np.nan] == 2.5  # X is not one of the eight emotions
     assert train["utterances", "X"] == 1
     assert train["hours", np.nan] == pytest.approx(9 / 60)
     assert train["speakers", np.nan] == 7
@@ -292,7 +292,7 @@ def test_section_4_6_contains_the_difference(score_files, tables_folder):
     row = record(tables_folder, "section_4_6", system="st1 − s2", split="validation")
     assert row["paper"] == pytest.approx(paper_value)
     assert shown(tables_folder, "section_4_6", "st1 − s2")[1]["text"] == f"{100 * paper_value:+.2f}"
-    # The roles are the paper's whatever our systems are called.
+    # Compared by their roles, not by their names.
     assert record(tables_folder, "section_4_6", system="s2", split="validation")["paper"] == paper.macro_f1(
         "s2_7b", "validation"
     )
@@ -318,7 +318,7 @@ def test_seeds_contain_mean_and_deviation(score_files, tables_folder):
 
 
 def test_seeds_compare_an_ensemble_by_its_members(score_files):
-    runs = {"vote": {"1": "four", "2": "s1_1"}}  # none of them the ensemble's own run
+    runs = {"vote": {"1": "four", "2": "s1_1"}}  # not the run of the ensemble
     inputs = tables.read(
         tables.Settings.model_validate(SETTINGS | {"seed_runs": runs}),
         ["four", "s1_1"],

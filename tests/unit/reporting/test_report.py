@@ -22,7 +22,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def written(inputs, tmp_path_factory) -> Path:
-    """The folder of a report on everything in `inputs`, made by the script."""
+    """The folder of a report with all `inputs`, written by the script."""
     root, folder = inputs["root"], tmp_path_factory.mktemp("report")
     with pytest.MonkeyPatch.context() as monkeypatch:
         run_script(

@@ -1,4 +1,4 @@
-"""The page with an analysis and tables of the paper."""
+"""The report with an analysis and tables of the paper."""
 
 import re
 import shutil
@@ -87,7 +87,7 @@ def analysed(inputs, tmp_path_factory) -> Path:
 
 
 def of_analysis(inputs, folder: Path) -> list:
-    """The arguments of a report with everything in `folder`."""
+    """The arguments of a report with all files in `folder`."""
     root, systems = inputs["root"], ("s1", "s2", "both")
     return [
         *("--names", *systems, "--scores", *[root / name / "test.json" for name in systems]),
@@ -128,7 +128,7 @@ def test_the_analysis_has_its_sections(analysed):
 
 
 def compared(inputs, analysed, **columns: float) -> report.Inputs:
-    """Scores and comparisons alone, with these `columns` of the comparisons."""
+    """Only scores and comparisons; `columns` of the comparisons are replaced."""
     found = read_analysed(inputs, analysed)
     pairs = found.analysis["significance"].query("split == 'test'").assign(**columns)
     return report.Inputs("", found.scores, analysis={"significance": pairs, "speakers": found.analysis["speakers"]})
