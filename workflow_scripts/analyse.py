@@ -16,6 +16,7 @@ from abhinaya.evaluation.analysis import (
     worst_errors,
 )
 from abhinaya.evaluation.analysis.bootstrap import Bootstrap
+from abhinaya.evaluation.arguments import files_by_name
 from abhinaya.evaluation.voting import TieRule
 from abhinaya.runtime.errors import UserError, run
 from abhinaya.runtime.files import write_csv
@@ -23,9 +24,7 @@ from abhinaya.runtime.files import write_csv
 
 def main() -> None:
     args = parse_args()
-    if len(args.names) != len(args.preds) or len(set(args.names)) != len(args.names):
-        raise UserError("--names: needs one unique name per file of --preds, in the same order")
-    preds = dict(zip(args.names, args.preds, strict=True))
+    preds = files_by_name(args.names, args.preds, ("--names", "--preds"))
     bootstrap = Bootstrap(args.bootstrap, args.seed)
     evaluation = predictions.read(args.manifest, args.transcripts, preds, ties(args))
     summary, reliability = calibration.calibration(evaluation)

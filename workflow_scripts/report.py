@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from abhinaya.evaluation.arguments import files_by_name
 from abhinaya.reporting import report
 from abhinaya.reporting.report.console import show
 from abhinaya.runtime.errors import UserError, run
@@ -11,11 +12,9 @@ from abhinaya.runtime.errors import UserError, run
 
 def main() -> None:
     args = parse_args()
-    if len(args.names) != len(args.scores) or len(set(args.names)) != len(args.names):
-        raise UserError("--names: needs one unique name per file of --scores, in the same order")
     inputs = report.read(
         args.title,
-        dict(zip(args.names, args.scores, strict=True)),
+        files_by_name(args.names, args.scores, ("--names", "--scores")),
         args.models,
         args.labellings,
         args.votes,

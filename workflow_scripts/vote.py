@@ -9,24 +9,24 @@ import pandas as pd
 
 from abhinaya.data.schemas import read_manifest, write_predictions
 from abhinaya.evaluation import submission, voting
+from abhinaya.evaluation.arguments import files_by_name
 from abhinaya.runtime.errors import UserError, print_line, run
 from abhinaya.runtime.files import check_targets, write_csv, write_json
 
 
 def main() -> None:
     args = parse_args()
-    if len(args.members) != len(args.preds) or len(set(args.members)) != len(args.members):
-        raise UserError("--members: needs one unique name per file of --preds, in the same order")
+    preds = files_by_name(args.members, args.preds, ("--members", "--preds"))
     outputs, inputs = (args.output, args.submission, args.description), (*args.preds, args.manifest, args.rejected)
     check_targets(filter(None, outputs), filter(None, inputs))
     try:
-        members = voting.read_members(dict(zip(args.members, args.preds, strict=True)))
+        members = voting.read_members(preds)
     except voting.MissingPredictions as error:
         for member, name in error.missing:  # may be too many for one line
             print(f"missing: {member} {name}", file=sys.stderr)
         raise
     voted = voting.vote(members, args.tie_break, args.tie_rule)
-    submitted = voting.submission(voted)
+    submitted = voted.loc[voted["Split"] == "test", list(submission.COLUMNS)]
     if args.manifest:
         check(submitted, args)
     write_predictions(voted, args.output)

@@ -11,7 +11,7 @@ from abhinaya.evaluation.voting import vote
 from abhinaya.labels import CLASSES
 from abhinaya.runtime.files import write_parquet
 
-SHARES = [0.12, 0.06, 0.05, 0.05, 0.25, 0.32, 0.1, 0.05]  # of the classes, imbalanced like life
+SHARES = [0.12, 0.06, 0.05, 0.05, 0.25, 0.32, 0.1, 0.05]  # of the classes, imbalanced as in MSP-Podcast
 
 
 def names(n: int, split: str) -> list[str]:
@@ -34,7 +34,7 @@ def predictions(labels: list[str], split: str = "validation", seed: int = 0) -> 
 
 
 def made(truth: list[str], guesses: dict[str, list[str]], split: str = "validation", **columns) -> Split:
-    """A split, each of `guesses` being a system's labels."""
+    """A split; `guesses` are the labels of each system."""
     tables = {
         name: predictions(list(given), split, seed).set_index(KEY) for seed, (name, given) in enumerate(guesses.items())
     }
@@ -56,7 +56,7 @@ def truths(n: int, seed: int = 0) -> np.ndarray:
 
 
 def guess(truth: np.ndarray, right: float, seed: int) -> np.ndarray:
-    """Labels of a system that knows the share `right` of the utterances and guesses the others."""
+    """Labels of a system that is correct on the share `right` of the utterances and guesses the others."""
     rng = np.random.default_rng(seed)
     return np.where(rng.random(len(truth)) < right, truth, rng.choice(CLASSES, len(truth), p=SHARES))
 

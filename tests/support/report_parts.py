@@ -1,4 +1,4 @@
-"""What the tests of the report share: a run's files, the script, and a page taken apart."""
+"""Inputs of the report, and helpers to run its script and to parse its page."""
 
 import re
 import sys
@@ -14,7 +14,7 @@ from abhinaya.data import schemas
 from abhinaya.data.schemas import PROBABILITIES
 from abhinaya.evaluation import metrics, voting
 from abhinaya.labels import CLASSES
-from abhinaya.reporting import report
+from abhinaya.reporting.report.inputs import REFERENCES
 from abhinaya.runtime import files
 from abhinaya.runtime.files import write_json
 
@@ -25,7 +25,7 @@ OF_ANALYSIS = ("paper", "significance", "calibration", "subgroups", "worst_error
 
 
 class Checker(HTMLParser):
-    """Balances the tags; collects ids, addresses and the text of scripts and cells."""
+    """Checks that tags are balanced; collects ids, addresses and tags."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ def parse(html: str) -> Checker:
 
 
 def make_inputs(root: Path) -> dict[str, Path]:
-    """Small files as a run leaves them: two systems, their vote, corpus, transcripts."""
+    """Small files of a run: two systems, their vote, corpus, transcripts."""
     rng = np.random.default_rng(5)
     truth = np.tile(list(CLASSES), 10)
     names = [f"u{index:03d}.wav" for index in range(len(truth))]
@@ -85,7 +85,7 @@ def make_inputs(root: Path) -> dict[str, Path]:
         guesses = schemas.read_predictions(root / system / "preds.csv")
         scores = metrics.score(manifest, guesses, resamples=50)
         write_json(scores, root / system / "scores.json")
-        write_json(scores | {"validation": None}, root / system / "test.json")  # half of the figures to draw
+        write_json(scores | {"validation": None}, root / system / "test.json")  # for half the figures
     summary = {
         "utterances": 80,
         "rejected": 1042,
@@ -97,7 +97,7 @@ def make_inputs(root: Path) -> dict[str, Path]:
     metadata = {"model": EVIL, "counts": {"redecoded": 4321}}
     files.write_parquet(features, schemas.TRANSCRIPTS, root / "transcripts.parquet", metadata)
     known = pd.DataFrame({"FileName": names, "text": "hello world"})
-    files.write_parquet(known, report.REFERENCES, root / "references.parquet")
+    files.write_parquet(known, REFERENCES, root / "references.parquet")
     return {"root": root, **{path.stem: path for path in root.glob("*.*")}}
 
 

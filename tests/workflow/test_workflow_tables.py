@@ -225,7 +225,7 @@ def test_the_seeds_table_has_mean_and_deviation_of_the_replicas(with_seeds: tupl
         assert row["value"] == pytest.approx(np.mean(both)) and row["sd"] == pytest.approx(np.std(both, ddof=1))
         assert (row["lowest"], row["highest"]) == (min(both), max(both))
         assert f"{percent(row['value'])} ± {percent(row['sd'])}" in page
-    assert "Seeds: how much a training&#39;s luck matters" in page
+    assert "Seeds: variation between trainings" in page
     shown = pd.read_csv(run / "results/report/scores.csv")["system"]
     assert shown.drop_duplicates().tolist() == NAMES  # a replica is no system of its own
 

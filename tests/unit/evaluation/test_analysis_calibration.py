@@ -26,7 +26,7 @@ def test_ece_equals_torchmetrics():
         expected = multiclass_calibration_error(probabilities, torch.tensor(split.truth), len(CLASSES), n_bins=15)
         chosen = split.predictions[row.system]["EmoClass"].map(CLASSES.index)
         assert (probabilities.argmax(dim=1).numpy() == chosen.to_numpy()).all()
-        assert row.ece == pytest.approx(float(expected), abs=1e-6)  # it computes in single precision
+        assert row.ece == pytest.approx(float(expected), abs=1e-6)  # computed in single precision
         assert row.accuracy == pytest.approx(np.mean(split.predicted[row.system] == split.truth))
         assert row.confidence == pytest.approx(probabilities.max(dim=1).values.mean().item())
         assert row.n == 500
@@ -34,8 +34,8 @@ def test_ece_equals_torchmetrics():
 
 def test_ece_in_closed_form():
     confidence = np.array([0.95, 0.95, 0.95, 0.95, 0.5, 0.5])
-    right = np.array([True, True, True, False, True, False])
-    bins = reliability(confidence, right)
+    correct = np.array([True, True, True, False, True, False])
+    bins = reliability(confidence, correct)
     assert bins["n"].tolist() == [2, 4]
     assert bins["accuracy"].tolist() == [0.5, 0.75]
     np.testing.assert_allclose(bins[["low", "high"]], [[7 / 15, 8 / 15], [14 / 15, 1]])
@@ -71,15 +71,15 @@ def test_confidence_of_an_ensemble_is_that_of_its_label():
 
 @settings(max_examples=50)
 @given(judged)
-def test_each_utterance_is_in_one_bin(drawn):
-    confidence, right = (np.array(values) for values in zip(*drawn, strict=True))
-    bins = reliability(confidence, right)
-    assert bins["n"].sum() == len(drawn)
+def test_each_utterance_is_in_one_bin(examples):
+    confidence, correct = (np.array(values) for values in zip(*examples, strict=True))
+    bins = reliability(confidence, correct)
+    assert bins["n"].sum() == len(examples)
     assert (bins["n"] > 0).all()
     inside = bins["confidence"].between(bins["low"] - 1e-9, bins["high"] + 1e-9)
     assert inside.all()
     assert bins["low"].is_monotonic_increasing
-    assert (bins["n"] * bins["accuracy"]).sum() == pytest.approx(right.sum())
+    assert (bins["n"] * bins["accuracy"]).sum() == pytest.approx(correct.sum())
     assert (bins["n"] * bins["confidence"]).sum() == pytest.approx(confidence.sum())
 
 

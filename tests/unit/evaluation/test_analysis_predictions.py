@@ -95,7 +95,7 @@ def test_confusion_counts_combinations():
 def test_probability_of_the_given_class_is_at_most_one():
     split = made(list("AC"), {"s1": list("AC")})
     table = split.predictions["s1"]
-    table[list(PROBABILITIES)] = np.eye(8)[[0, 3]] * 1.0004  # as sums may be read
+    table[list(PROBABILITIES)] = np.eye(8)[[0, 3]] * 1.0004  # sums of 1 ± 1e-3 are accepted
     assert split.probability("s1", np.array([0, 1])).tolist() == [1, 0]
     assert split.probability("s1", np.array([2, 3])).tolist() == [0, 1]
 
@@ -131,7 +131,7 @@ def test_outdated_vote_is_reported(files, tmp_path):
         evaluation.read(**files, ties={"vote": ("s2", "label")})
 
 
-def test_all_voters_must_be_given(files):
+def test_all_voters_are_required(files):
     preds = {name: path for name, path in files["preds"].items() if name != "t1"}
     with pytest.raises(UserError, match=r"--names: .*vote.*t1"):
         evaluation.read(files["manifest"], files["transcripts"], preds, {"vote": ("s2", "label")})

@@ -1,4 +1,3 @@
-import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,8 @@ from abhinaya.data.schemas import KEY
 from abhinaya.evaluation import voting
 from abhinaya.runtime.errors import UserError
 from support.analysis_parts import guess, manifest, predictions, truths, write_files
+
+pytestmark = pytest.mark.usefixtures("quick_garbage_collection")
 
 CONTRACT = {
     "significance": "split,a,b,n,difference,low,high,p_bootstrap,p_bootstrap_holm,"
@@ -25,14 +26,6 @@ CONTRACT = {
     "worst_errors": "system,split,FileName,truth,predicted,confidence,p_truth,votes,text,path,duration",
 }
 SCRIPTS = Path(analyse.__file__).parent
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_garbage_collection():
-    """Statsmodels collects garbage at each correction; what other tests have loaded need not be walked through."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ rates = st.lists(st.floats(0, 1), min_size=2, max_size=6)
 
 
 def replica(validation: float | None, test: float | None) -> dict:
-    """What `spread` needs of a scores.json."""
+    """The part of a scores.json that `spread` uses."""
     return {
         "validation": None if validation is None else {"macro_f1": validation},
         "test": None if test is None else {"macro_f1": test},
@@ -45,7 +45,7 @@ def test_mean_and_deviation_are_those_of_the_standard_library(values):
 
 
 @pytest.mark.parametrize("scores", [{}, {"s1": []}, {"s1": [replica(None, None)]}])
-def test_no_scores_have_no_spread(scores):
+def test_no_scores_give_an_empty_table(scores):
     table = spread(scores)
     assert table.empty
     assert list(table.columns) == COLUMNS

@@ -1,5 +1,3 @@
-import gc
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,21 +12,15 @@ from abhinaya.evaluation.analysis.significance import COLUMNS, compare
 from abhinaya.runtime.errors import UserError
 from support.analysis_parts import guess, made, truths
 
+pytestmark = pytest.mark.usefixtures("quick_garbage_collection")
+
 indices = st.integers(0, 7)
 triples = st.lists(st.tuples(indices, indices, indices), min_size=1, max_size=40)
 few = Bootstrap(50)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_garbage_collection():
-    """Statsmodels collects garbage at each correction; what other tests have loaded need not be walked through."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 def three(n: int = 300, split: str = "validation", seed: int = 0):
-    """Systems s1 and s2 of equal worth, and t1, a better one."""
+    """Two equally good systems, s1 and s2, and a better one, t1."""
     truth = truths(n, seed)
     rights = {"s1": 0.4, "s2": 0.4, "t1": 0.7}
     return made(
@@ -36,12 +28,12 @@ def three(n: int = 300, split: str = "validation", seed: int = 0):
     )
 
 
-def codes(drawn) -> np.ndarray:
-    return np.array(drawn).T
+def codes(examples) -> np.ndarray:
+    return np.array(examples).T
 
 
 def naive(truth, a, b, resamples: int, seed: int) -> np.ndarray:
-    """Differences of macro-F1 over utterances really drawn with replacement within each true class."""
+    """Differences of macro-F1 over utterances that are resampled with replacement within each true class."""
     rng = np.random.default_rng(seed)
     strata = [np.flatnonzero(truth == label) for label in np.unique(truth)]
     differences = []
@@ -58,14 +50,14 @@ def naive(truth, a, b, resamples: int, seed: int) -> np.ndarray:
 def test_paired_bootstrap_agrees_with_resampling_utterances():
     split = three()
     a, b = split.predicted["s1"], split.predicted["t1"]
-    b = np.where(np.arange(len(b)) % 3, a, b)  # they agree on most utterances, as systems do
-    observed, drawn = Bootstrap(4000).difference(split.truth, a, b, "x")
+    b = np.where(np.arange(len(b)) % 3, a, b)  # they agree on most utterances
+    observed, resampled = Bootstrap(4000).difference(split.truth, a, b, "x")
     expected = naive(split.truth, a, b, 800, seed=5)
     assert observed == pytest.approx(split.macro_f1(a) - split.macro_f1(b), abs=1e-12)
     spread = expected.std()
-    assert drawn.mean() == pytest.approx(expected.mean(), abs=0.15 * spread)
-    assert drawn.std() == pytest.approx(spread, rel=0.08)
-    np.testing.assert_allclose(interval(drawn), np.percentile(expected, [2.5, 97.5]), atol=0.3 * spread)
+    assert resampled.mean() == pytest.approx(expected.mean(), abs=0.15 * spread)
+    assert resampled.std() == pytest.approx(spread, rel=0.08)
+    np.testing.assert_allclose(interval(resampled), np.percentile(expected, [2.5, 97.5]), atol=0.3 * spread)
 
 
 def test_pairing_narrows_the_interval():
@@ -83,8 +75,8 @@ def test_pairing_narrows_the_interval():
 
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
 @given(triples, st.integers(0, 2**32))
-def test_differences_are_those_of_scikit_learns_scores_and_stay_in_range(drawn, seed):
-    truth, a, b = codes(drawn)
+def test_differences_equal_those_of_scikit_learn_and_stay_in_range(examples, seed):
+    truth, a, b = codes(examples)
     bootstrap = Bootstrap(20, seed)
     observed, values = bootstrap.difference(truth, a, b, "x")
     expected = f1_score(truth, a, average="macro") - f1_score(truth, b, average="macro")
@@ -98,30 +90,30 @@ def test_differences_are_those_of_scikit_learns_scores_and_stay_in_range(drawn, 
 
 def test_a_resample_is_scored_over_the_classes_of_all_utterances():
     truth, a, b = np.zeros(4, int), np.zeros(4, int), np.array([0, 0, 0, 1])
-    observed, drawn = Bootstrap(200).difference(truth, a, b, "x")
+    observed, resampled = Bootstrap(200).difference(truth, a, b, "x")
     assert observed == pytest.approx(1 - (6 / 7 + 0) / 2)
-    assert drawn.min() == 0.5  # where the only mistake was not drawn, its class still counts, and counts 0
+    assert resampled.min() == 0.5  # a resample without the only error: its class still counts, with 0
     counts = confusion(truth, b)
     assert Bootstrap(200).macro_f1(counts, counts.any(axis=0), "x").max() == 0.5
     assert Bootstrap(200).macro_f1(counts, counts.any(axis=1), "x").max() == 1
 
 
 @given(triples)
-def test_system_does_not_differ_from_itself(drawn):
-    truth, a, _ = codes(drawn)
+def test_system_does_not_differ_from_itself(examples):
+    truth, a, _ = codes(examples)
     observed, values = few.difference(truth, a, a, "x")
     assert observed == 0
     assert not values.any()
     assert p_value(values) == 1
 
 
-def test_one_system_has_the_interval_of_its_score():
+def test_interval_of_one_system_equals_that_of_its_score():
     split = three(200)
     counts = confusion(split.truth, split.predicted["s1"])
-    drawn = Bootstrap(20_000).macro_f1(counts, counts.any(axis=0) | counts.any(axis=1), "x")
+    resampled = Bootstrap(20_000).macro_f1(counts, counts.any(axis=0) | counts.any(axis=1), "x")
     rows = split.utterances.reset_index()
     scores = metrics.score(rows, split.predictions["s1"].reset_index(), 20_000)["validation"]
-    np.testing.assert_allclose(interval(drawn), scores["macro_f1_interval"], atol=0.003)
+    np.testing.assert_allclose(interval(resampled), scores["macro_f1_interval"], atol=0.003)
 
 
 def test_p_value_in_closed_form():
@@ -129,7 +121,7 @@ def test_p_value_in_closed_form():
     assert p_value(-np.array([-0.5, 1, 2, 3, 4, 5, 6])) == 2 * (1 + 1) / 8
     assert p_value(np.ones(999)) == 2 / 1000  # the smallest
     assert p_value(np.array([-1.0, 1.0])) == 1
-    assert p_value(np.array([0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0])) == 1  # 0 itself speaks against neither sign
+    assert p_value(np.array([0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0])) == 1  # 0 counts for both signs
 
 
 @given(
@@ -142,13 +134,13 @@ def test_p_value_in_closed_form():
 def test_p_value_and_interval_agree_on_whether_there_is_a_difference(resamples, seed, shift, grain, sign):
     rng = np.random.default_rng(seed)
     skewed = rng.gamma(2, 1, resamples) - 2 + shift  # a symmetric pivot would contradict its percentiles
-    drawn = sign * np.round(skewed / grain) * grain  # with ties, at 0 too
-    low, high = interval(drawn)
-    p, draw = p_value(drawn), 2 / (resamples + 1)
+    resampled = sign * np.round(skewed / grain) * grain  # with ties, at 0 too
+    low, high = interval(resampled)
+    p, draw = p_value(resampled), 2 / (resamples + 1)
     if p < 0.05:
         assert low > 0 or high < 0
     if low > 0 or high < 0:
-        assert p < 0.05 + 2 * draw  # the interval's end may lie between two draws, and p counts one that was not drawn
+        assert p < 0.05 + 2 * draw  # an end of the interval may lie between two resamples, and p counts one more
 
 
 def test_p_values_of_equal_systems_are_uniform():
@@ -216,7 +208,7 @@ def test_mcnemar_is_exact(only_a, only_b):
 
 
 def holm(values: list[float]) -> list[float]:
-    """Holm (1979), step by step."""
+    """Holm's correction (1979), computed independently."""
     order = np.argsort(values)
     adjusted, worst = np.empty(len(values)), 0.0
     for rank, position in enumerate(order):
@@ -266,9 +258,9 @@ def test_resamples_suffice_for_significance_after_holm(systems):
     truth = list("AC") * 10
     right = {"right": truth} | {f"wrong{i}": list("CA") * 10 for i in range(systems - 1)}
     pairs = systems * (systems - 1) // 2
-    for asked in (1, 2000):
-        table = compare(Evaluation([made(truth, right)], {}), Bootstrap(asked))
+    for requested in (1, 2000):
+        table = compare(Evaluation([made(truth, right)], {}), Bootstrap(requested))
         smallest = table["p_bootstrap_holm"].min()
-        drawn = max(asked, 80 * pairs - 1)
-        assert smallest == pytest.approx(pairs * 2 / (drawn + 1))
+        resampled = max(requested, 80 * pairs - 1)
+        assert smallest == pytest.approx(pairs * 2 / (resampled + 1))
         assert smallest <= 0.025 + 1e-12

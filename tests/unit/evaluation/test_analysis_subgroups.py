@@ -43,7 +43,7 @@ def test_scores_of_a_group():
         assert 0 <= row.low < row.macro_f1 < row.high <= 1
 
 
-def test_macro_f1_is_over_the_true_classes_of_the_group_whatever_a_system_predicts():
+def test_macro_f1_is_over_the_true_classes_of_the_group_for_all_predictions():
     truth, right = ["A"] * 20 + ["N"] * 20, ["A"] * 18 + ["N"] * 18
     guesses = {
         "mixes": [*right[:18], "N", "N", *right[18:], "A", "A"],
@@ -146,11 +146,11 @@ def test_variable_without_values_is_omitted():
 
 @settings(max_examples=30)
 @given(st.lists(st.tuples(st.floats(0, 100), st.text(max_size=80)), min_size=1, max_size=20))
-def test_groups_partition_the_utterances(drawn):
-    durations, texts = map(list, zip(*drawn, strict=True))
-    found = made(["A"] * len(drawn), {"s1": ["A"] * len(drawn)}, duration=durations, text=texts)
+def test_groups_partition_the_utterances(examples):
+    durations, texts = map(list, zip(*examples, strict=True))
+    found = made(["A"] * len(examples), {"s1": ["A"] * len(examples)}, duration=durations, text=texts)
     table = subgroups.subgroups(Evaluation([found], {}), Bootstrap(2))
-    assert table.groupby("variable")["n"].sum().to_dict() == {"duration": len(drawn), "words": len(drawn)}
+    assert table.groupby("variable")["n"].sum().to_dict() == {"duration": len(examples), "words": len(examples)}
 
 
 def test_groups_are_in_order():
@@ -172,7 +172,7 @@ def test_interval_of_a_group_is_independent_of_other_groups():
     assert again["low"].tolist() != alone["low"].tolist()
     twin = both.query("system == 's1' and split == 'test'")
     assert twin["macro_f1"].tolist() == alone["macro_f1"].tolist()
-    assert twin["low"].tolist() != alone["low"].tolist()  # draws of its own
+    assert twin["low"].tolist() != alone["low"].tolist()  # other resamples
 
 
 def test_without_labels_the_table_is_empty():

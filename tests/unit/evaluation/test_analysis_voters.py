@@ -33,7 +33,7 @@ def five(n: int = 200, split: str = "validation", seed: int = 0):
 
 
 def ballot(labels: list[str], decider: str) -> str:
-    """The vote on one utterance, by hand."""
+    """The vote on one utterance, computed independently."""
     counts = Counter(labels)
     most = [label for label, count in counts.items() if count == max(counts.values())]
     return most[0] if len(most) == 1 else decider
@@ -108,14 +108,14 @@ def test_an_effect_has_the_paired_interval():
     assert (table["effect"] <= table["high"]).all()
     others = Ensemble([name for name in names if name != "t1"], "s2")
     without = encode(others.vote(split.predictions)["EmoClass"])
-    _, drawn = Bootstrap(4000, 7).difference(split.truth, split.predicted["vote"], without, "again")
-    np.testing.assert_allclose(table.loc["t1", ["low", "high"]].astype(float), interval(drawn), atol=0.005)
-    assert table.loc["s2", "effect"] > table.loc["t1", "effect"]  # the best adds more than the worst
+    _, resampled = Bootstrap(4000, 7).difference(split.truth, split.predicted["vote"], without, "again")
+    np.testing.assert_allclose(table.loc["t1", ["low", "high"]].astype(float), interval(resampled), atol=0.005)
+    assert table.loc["s2", "effect"] > table.loc["t1", "effect"]  # the best member has a larger effect than the worst
 
 
 def test_best_member_on_validation_replaces_the_tie_breaker():
-    validation = panel([("A", "A", "C", "A"), ("C", "C", "A", "H")])  # s1 knows all, t1 half
-    test = panel([("A", "C", "U", "A"), ("C", "A", "U", "C")], "test")  # here t1 does; s1 and t1 tie without s2
+    validation = panel([("A", "A", "C", "A"), ("C", "C", "A", "H")])  # s1 is correct on all, t1 on half
+    test = panel([("A", "C", "U", "A"), ("C", "A", "U", "C")], "test")  # here t1 is; s1 and t1 tie without s2
     table = leave_one_out.leave_one_out(with_vote([validation, test], THREE, "s2"), few)
     without = table.query("member == 's2' and split == 'test'")["without"].item()
     assert without == 0  # s1's labels

@@ -8,7 +8,7 @@ from support.analysis_parts import guess, made, truths, with_vote
 
 
 def certain(split, name: str, label: list[int], confidence: list[float], second: int = 5) -> None:
-    """Give `name` these probabilities of its labels, and all the rest to the class `second`."""
+    """Set the probabilities of the labels of `name`; the class `second` gets the rest."""
     table = np.zeros((len(label), 8))
     table[:, second] = 1 - np.array(confidence)
     table[np.arange(len(label)), label] += confidence

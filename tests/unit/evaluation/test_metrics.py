@@ -40,8 +40,8 @@ def skewed(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
 @pytest.mark.filterwarnings("ignore:A single label was found")
 @given(pairs)
-def test_scores_equal_scikit_learn(drawn):
-    truth, predicted = map(list, zip(*drawn, strict=True))
+def test_scores_equal_scikit_learn(examples):
+    truth, predicted = map(list, zip(*examples, strict=True))
     scores = metrics.score(manifest(truth), predictions(predicted), resamples=2)["test"]
     assert scores["macro_f1"] == pytest.approx(f1_score(truth, predicted, average="macro"), abs=1e-12)
     assert scores["accuracy"] == pytest.approx(np.mean(np.array(truth) == np.array(predicted)))
@@ -52,26 +52,26 @@ def test_scores_equal_scikit_learn(drawn):
         np.testing.assert_allclose(values, expected, err_msg=name)
     assert list(scores["support"].values()) == measured[3].tolist()
     assert scores["confusion"] == confusion_matrix(truth, predicted, labels=CLASSES).tolist()
-    assert scores["n"] == len(drawn)
+    assert scores["n"] == len(examples)
 
 
 def test_class_intervals_agree_with_resampled_utterances():
-    """A class that is only ever predicted wrongly has [0, 0], one that never occurs none."""
+    """A class without correct predictions has [0, 0], one that does not occur has no interval."""
     truth, predicted = list("AAAANNNN"), list("AAANNNNC")
     found = metrics.score(manifest(truth), predictions(predicted), resamples=600)["test"]["per_class_f1_interval"]
     assert found["C"] == [0, 0]
     assert {letter for letter, interval in found.items() if interval is None} == {*CLASSES} - {*"ACN"}
     rng = np.random.default_rng(1)
-    drawn = [np.concatenate([rng.integers(0, 4, 4), rng.integers(4, 8, 4)]) for _ in range(600)]
+    resampled = [np.concatenate([rng.integers(0, 4, 4), rng.integers(4, 8, 4)]) for _ in range(600)]
     rows = np.array(list(zip(truth, predicted, strict=True)))
-    redrawn = [f1_score(*rows[chosen].T, labels=["A", "N"], average=None) for chosen in drawn]
-    expected = np.percentile(redrawn, [2.5, 97.5], axis=0).T
+    f1_of_resamples = [f1_score(*rows[chosen].T, labels=["A", "N"], average=None) for chosen in resampled]
+    expected = np.percentile(f1_of_resamples, [2.5, 97.5], axis=0).T
     np.testing.assert_allclose([found["A"], found["N"]], expected, atol=0.05)
 
 
 @given(pairs, st.integers(0, 2**32))
-def test_intervals_stay_in_range_and_resampling_keeps_the_true_classes(drawn, seed):
-    confusion = confusion_matrix(*zip(*drawn, strict=True), labels=CLASSES)
+def test_intervals_stay_in_range_and_resampling_keeps_the_true_classes(examples, seed):
+    confusion = confusion_matrix(*zip(*examples, strict=True), labels=CLASSES)
     stack = metrics.resample(confusion, 20, np.random.default_rng(seed))
     assert (stack.sum(axis=2) == confusion.sum(axis=1)).all()
     assert (stack[:, confusion == 0] == 0).all()

@@ -96,7 +96,7 @@ def test_several_problems_are_reported_together(manifest):
     ]
 
 
-def test_a_corpus_without_a_test_split_has_nothing_to_submit(manifest):
+def test_submission_of_a_corpus_without_a_test_split_is_empty(manifest):
     assert submission.problems(GOOD.iloc[:0], manifest[manifest["split"] != "test"]) == []
 
 

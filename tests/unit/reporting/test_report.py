@@ -1,4 +1,4 @@
-"""The page of scores: what it shows, what it loads, what it says of mistakes."""
+"""The report of scores: its content, links, and messages for invalid inputs."""
 
 import re
 from pathlib import Path
@@ -22,7 +22,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def written(inputs, tmp_path_factory) -> Path:
-    """The folder of a report on everything in `inputs`, made by the script."""
+    """The folder of a report with all `inputs`, written by the script."""
     root, folder = inputs["root"], tmp_path_factory.mktemp("report")
     with pytest.MonkeyPatch.context() as monkeypatch:
         run_script(
@@ -36,7 +36,7 @@ def written(inputs, tmp_path_factory) -> Path:
     return folder
 
 
-def test_the_page_parses_and_loads_nothing(written):
+def test_page_is_valid_and_loads_nothing(written):
     html = (written / "report.html").read_text()
     page = parse(html)
     assert len(page.ids) == len(set(page.ids))
@@ -54,7 +54,7 @@ def test_text_from_outside_is_escaped(written):
     assert html.count("&lt;script&gt;") > 6  # title, system, note, gender, model, figures
 
 
-def test_colours_are_the_pages(written):
+def test_figures_use_the_colours_of_the_page(written):
     html = (written / "report.html").read_text()
     assert "var(--blue)" in html
     assert not re.search(r"(fill|stroke): #", html)
@@ -95,7 +95,7 @@ def test_the_best_of_each_column_is_bold(inputs):
     assert table.markdown().count("**") == 2 * sum(cell.best for row in table.rows for cell in row)
 
 
-def test_scores_alone_make_a_page_with_dashes_for_what_is_missing(inputs):
+def test_report_of_scores_alone_has_dashes_for_missing_values(inputs):
     scores = read_json(inputs["root"] / "s1" / "test.json")
     html = report.render(report.Inputs("Alone", {"s1": scores, "t1": {**scores, "test": None}}))
     parse(html)
@@ -104,7 +104,7 @@ def test_scores_alone_make_a_page_with_dashes_for_what_is_missing(inputs):
         assert f'id="{key}"' not in html
 
 
-def test_no_labels_at_all_still_make_a_page():
+def test_report_without_labels():
     scores = {"s1": {"validation": None, "test": None, "unlabelled": {"test": 1000}}}
     html = report.render(report.Inputs("Unlabelled", scores))
     parse(html)
@@ -112,15 +112,15 @@ def test_no_labels_at_all_still_make_a_page():
     assert 'id="confusions"' not in html
 
 
-@pytest.mark.parametrize(("rejected", "said"), [(0, False), (None, False), (1, True), (1042, True)])
-def test_rejected_utterances_are_a_reason_to_read_with_care(rejected, said):
+@pytest.mark.parametrize(("rejected", "listed"), [(0, False), (None, False), (1, True), (1042, True)])
+def test_rejected_utterances_are_a_limitation(rejected, listed):
     scores = {"s1": {"validation": None, "test": None}}
     html = report.render(report.Inputs("Rejected", scores, summary={"utterances": 80, "rejected": rejected}))
     parse(html)
     for key in ("scores", "corpus"):
-        assert ("results/corpus/rejected.csv" in section(html, key)) == said
-    assert ("Read with care" in section(html, "scores")) == ("Read with care" in section(html, "summary")) == said
-    assert (f"{number(rejected)} utterance{'' if rejected == 1 else 's'} rejected" in section(html, "scores")) == said
+        assert ("results/corpus/rejected.csv" in section(html, key)) == listed
+    assert ("Limitations" in section(html, "scores")) == ("Limitations" in section(html, "summary")) == listed
+    assert (f"{number(rejected)} utterance{'' if rejected == 1 else 's'} rejected" in section(html, "scores")) == listed
 
 
 BROKEN = [
@@ -179,14 +179,14 @@ def test_descriptions_must_be_texts_by_name(inputs, tmp_path, monkeypatch, descr
     assert not (tmp_path / "new").exists()
 
 
-def test_about_says_what_a_system_is(inputs, tmp_path, monkeypatch):
+def test_configured_description_is_shown(inputs, tmp_path, monkeypatch):
     root = inputs["root"]
     arguments = ("--names", "s2", "--scores", root / "s2" / "test.json", "--models", root / "s2" / "model")
     run_script(monkeypatch, *arguments, "--descriptions", '{"s2": "first trial"}', "--output-dir", tmp_path)
     assert "first trial, VS" in (tmp_path / "scores.md").read_text()
 
 
-def test_an_ensemble_is_called_as_its_folder_is_given(inputs, tmp_path):
+def test_an_ensemble_is_named_after_its_folder(inputs, tmp_path):
     (tmp_path / "vote").symlink_to(inputs["root"] / "both")
     scores = {"vote": inputs["root"] / "both" / "scores.json"}
     assert set(report.read("", scores, [], [], [tmp_path / "vote" / "preds.csv"]).votes) == {"vote"}

@@ -1,7 +1,8 @@
-"""The page with an analysis and tables of the paper."""
+"""The report with an analysis and tables of the paper."""
 
 import re
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -75,7 +76,7 @@ def analysed(inputs, tmp_path_factory) -> Path:
         files.write_csv(pd.DataFrame(rows, columns=columns), folder / "analysis" / f"{name}.csv")
     paper = Table(["system", "ours", "paper"], [[Cell("s1"), Cell("12.34", "[1, 2]", best=True), Cell("33.00")]])
     described = {"name": "table1", "title": f"Table 1 {EVIL}", "caption": "All systems.", "notes": [EVIL]}
-    write_json(described | {"table": paper.to_dict(), "figure": None}, folder / "table1.json")
+    write_json(described | {"table": asdict(paper), "figure": None}, folder / "table1.json")
     bad = pd.DataFrame({"FileName": [f"bad{i}<b>.wav" for i in range(12)], "path": "x", "reason": "too short"})
     files.write_csv(bad, folder / "rejected.csv")
     manifest = pd.DataFrame({"FileName": ["u041.wav", "u042.wav"], "path": "x", "duration": 1.0, "votes_H": [3, 5]})
@@ -86,7 +87,7 @@ def analysed(inputs, tmp_path_factory) -> Path:
 
 
 def of_analysis(inputs, folder: Path) -> list:
-    """The arguments of a report with everything in `folder`."""
+    """The arguments of a report with all files in `folder`."""
     root, systems = inputs["root"], ("s1", "s2", "both")
     return [
         *("--names", *systems, "--scores", *[root / name / "test.json" for name in systems]),
@@ -115,60 +116,60 @@ def test_the_analysis_has_its_sections(analysed):
         assert key in page.ids and f'href="#{key}"' in html
     assert len(page.ids) == len(set(page.ids))
     significance = text_of(section(html, "significance"))
-    assert "Of 3 pairs, 2 differ by more than chance explains, after Holm" in significance
-    assert "correction; with whole speakers drawn, 1." in significance
-    assert "speakers drawn" in significance and "31.0 to 72.0" in significance and "1 speaker known" in significance
-    assert "clips of one speaker are drawn as if they were independent" in text_of(section(html, "scores"))
-    assert "emotions that are true of an utterance of the group" in text_of(section(html, "subgroups"))
+    assert "2 of 3 pairs differ significantly after Holm" in significance
+    assert "correction; with resampled speakers, 1." in significance
+    assert "resampled speakers" in significance and "31.0 to 72.0" in significance and "1 speaker known" in significance
+    assert "Utterances of one speaker are treated as independent" in text_of(section(html, "scores"))
+    assert "the mean over the emotions in the truth of the group" in text_of(section(html, "subgroups"))
     vote = text_of(section(html, "vote"))
-    assert "would reach 75.0 %, 15.0 points above the vote. All members agree on 31.0 %" in vote
+    assert "reaches 75.0 %, 15.0 points above the vote. All members agree on 31.0 %" in vote
     assert "−2.0 −5.0 to +3.0" in vote and "0.42" in vote
-    assert "On test, all 3 are more confident than right." in text_of(section(html, "calibration"))
+    assert "On test, 3 of 3 systems are overconfident." in text_of(section(html, "calibration"))
 
 
 def compared(inputs, analysed, **columns: float) -> report.Inputs:
-    """Scores and comparisons alone, with these `columns` of the comparisons."""
+    """Only scores and comparisons; `columns` of the comparisons are replaced."""
     found = read_analysed(inputs, analysed)
     pairs = found.analysis["significance"].query("split == 'test'").assign(**columns)
     return report.Inputs("", found.scores, analysis={"significance": pairs, "speakers": found.analysis["speakers"]})
 
 
-def test_of_few_speakers_the_page_says_that_none_are_drawn(inputs, analysed):
+def test_few_speakers_are_not_resampled(inputs, analysed):
     found = compared(inputs, analysed, p_speakers=np.nan, p_speakers_holm=np.nan)
     found.analysis["speakers"] = found.analysis["speakers"].iloc[:0]
     html = report.render(found)
-    assert "nor that in the choice of speakers, of whom fewer than 10 are known." in text_of(html)
-    assert "speakers drawn" not in html and 'href="#significance"' not in section(html, "scores")
-    assert "Of 3 pairs, 2 differ by more than chance explains, after Holm" in html
+    assert "or between speakers: fewer than 10 speakers are known." in text_of(html)
+    assert "resampled speakers" not in html and 'href="#significance"' not in section(html, "scores")
+    assert "2 of 3 pairs differ significantly after Holm" in html
 
 
-def test_of_one_system_the_page_has_its_interval_by_speakers(inputs, analysed):
+def test_a_single_system_has_an_interval_with_resampled_speakers(inputs, analysed):
     found = compared(inputs, analysed)
     found.analysis["significance"] = found.analysis["significance"].iloc[:0]
     html = report.render(found)
     parse(html)
-    told = section(html, "significance")
-    assert "31.0 to 72.0" in told and "All pairs" not in told and "Coloured" not in told
-    assert "Significance has intervals with whole speakers drawn." in text_of(section(html, "scores"))
+    text = section(html, "significance")
+    assert "31.0 to 72.0" in text and "All pairs" not in text and "coloured" not in text
+    assert "Significance has intervals with resampled speakers." in text_of(section(html, "scores"))
 
 
 @pytest.mark.parametrize(
-    ("p", "of_speakers", "said"),
+    ("p", "p_speakers", "verdict"),
     [
-        (0.01, np.nan, "more than chance explains."),
-        (0.01, 0.02, "more than chance explains, also with whole speakers drawn."),
-        (0.01, 0.06, "more than chance explains, but not with whole speakers drawn."),
-        (0.2, 0.3, "no more than chance explains, also with whole speakers drawn."),
-        (0.2, 0.01, "no more than chance explains, but by more with whole speakers drawn."),
+        (0.01, np.nan, "significant."),
+        (0.01, 0.02, "significant; with resampled speakers it is significant."),
+        (0.01, 0.06, "significant; with resampled speakers it is not significant."),
+        (0.2, 0.3, "not significant; with resampled speakers it is not significant."),
+        (0.2, 0.01, "not significant; with resampled speakers it is significant."),
     ],
 )
-def test_difference_of_two_systems_is_a_sentence(inputs, analysed, p, of_speakers, said):
-    found = compared(inputs, analysed, p_bootstrap_holm=p, p_speakers_holm=of_speakers)
+def test_difference_of_two_systems_is_a_sentence(inputs, analysed, p, p_speakers, verdict):
+    found = compared(inputs, analysed, p_bootstrap_holm=p, p_speakers_holm=p_speakers)
     found.analysis["significance"] = found.analysis["significance"].iloc[:1]
-    assert findings.significance(found)[0]["sentence"] == f"The two differ by {said}"
+    assert findings.significance(found)[0]["sentence"] == f"The difference is {verdict}"
 
 
-def test_the_map_of_differences_colours_the_significant_by_who_is_better(inputs, analysed):
+def test_map_of_differences_colours_significant_pairs_by_sign(inputs, analysed):
     svg = findings.significance(read_analysed(inputs, analysed))[0]["map"]  # rows and columns: s1, s2, both
     colours = re.findall(r"fill: (?:none|var\(--(\w+)\); fill-opacity: [\d.]+); stroke: var\(--rule\)", svg)
     assert colours == ["", "orange", "orange", "blue", "", "", "blue", "", ""]
@@ -176,7 +177,7 @@ def test_the_map_of_differences_colours_the_significant_by_who_is_better(inputs,
     assert texts == ["−20.0", "−20.0", "+20.0", "+1.0", "+20.0", "−1.0"]
 
 
-def test_an_analysis_of_nothing_makes_a_page(inputs, analysed):
+def test_report_of_an_empty_analysis(inputs, analysed):
     nothing = {name: rows.iloc[:0] for name, rows in read_analysed(inputs, analysed).analysis.items()}
     html = report.render(report.Inputs("", {"s1": read_json(inputs["root"] / "s1" / "test.json")}, analysis=nothing))
     parse(html)
@@ -184,7 +185,7 @@ def test_an_analysis_of_nothing_makes_a_page(inputs, analysed):
         assert f'id="{key}"' not in html
 
 
-def test_the_page_of_an_analysis_loads_nothing_from_elsewhere(analysed):
+def test_page_with_an_analysis_has_no_external_content(analysed):
     html = (analysed / "report" / "report.html").read_text()
     page = parse(html)
     assert "default-src 'none'" in html and page.tags.isdisjoint({"script", "link", "img", "iframe", "object"})
@@ -195,7 +196,7 @@ def test_the_page_of_an_analysis_loads_nothing_from_elsewhere(analysed):
     assert set(outside) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
 
 
-def test_the_players_address_is_quoted_and_only_where_there_is_a_file(analysed):
+def test_players_exist_only_for_existing_files_with_a_quoted_address(analysed):
     html = (analysed / "report" / "report.html").read_text()
     players = re.findall(r"<audio[^>]*>", html)
     assert len(players) == 1 and 'preload="none"' in players[0]
@@ -205,11 +206,11 @@ def test_the_players_address_is_quoted_and_only_where_there_is_a_file(analysed):
     assert "gone.wav" not in html
 
 
-def test_without_audio_the_page_says_so(inputs, analysed):
+def test_report_without_audio_files(inputs, analysed):
     errors = {"worst_errors": read_analysed(inputs, analysed).analysis["worst_errors"]}
     html = report.render(report.Inputs("", {"both": {"validation": None, "test": None}}, analysis=errors))
     assert "u041.wav" in section(html, "worst_errors")
-    assert "<audio" not in html and "there is nothing to play" in html
+    assert "<audio" not in html and "There are no players" in html
 
 
 def test_worst_errors_show_votes_annotators_and_missing_words(analysed):

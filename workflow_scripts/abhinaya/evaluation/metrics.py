@@ -18,19 +18,23 @@ SCORED = ("validation", "test")
 LEVEL = 95  # per cent; of the intervals
 BOUNDS = (50 - LEVEL / 2, 50 + LEVEL / 2)  # percentiles
 
-STRICT = ConfigDict(strict=True)  # "3" is not a number
+
+class Strict(BaseModel):
+    """A part of scores.json; "3" is not a number."""
+
+    model_config = ConfigDict(strict=True)
+
+
 Rate = Annotated[float, Field(ge=0, le=1)]
 Interval = Annotated[list[Rate], Field(min_length=2, max_length=2)]
-Intervals = create_model("Intervals", __config__=STRICT, **dict.fromkeys(CLASSES, (Interval | None, ...)))
-PerClass = create_model("PerClass", __config__=STRICT, **dict.fromkeys(CLASSES, (Rate | None, ...)))
-Support = create_model("Support", __config__=STRICT, **dict.fromkeys(CLASSES, (int, ...)))
+Intervals = create_model("Intervals", __base__=Strict, **dict.fromkeys(CLASSES, (Interval | None, ...)))
+PerClass = create_model("PerClass", __base__=Strict, **dict.fromkeys(CLASSES, (Rate | None, ...)))
+Support = create_model("Support", __base__=Strict, **dict.fromkeys(CLASSES, (int, ...)))
 Row = Annotated[list[int], Field(min_length=len(CLASSES), max_length=len(CLASSES))]
 
 
-class SplitScores(BaseModel):
+class SplitScores(Strict):
     """The scores of one split in scores.json."""
-
-    model_config = STRICT
 
     n: int
     macro_f1: Rate
@@ -47,24 +51,20 @@ class SplitScores(BaseModel):
     confusion: Annotated[list[Row], Field(min_length=len(CLASSES), max_length=len(CLASSES))]
 
 
-class Bootstrap(BaseModel):
+class BootstrapSettings(Strict):
     """The bootstrap settings of the intervals in scores.json."""
-
-    model_config = STRICT
 
     resamples: int
     seed: int
     level: Rate
 
 
-class Scores(BaseModel):
+class Scores(Strict):
     """The format of scores.json, written by `score`."""
-
-    model_config = STRICT
 
     validation: SplitScores | None
     test: SplitScores | None
-    bootstrap: Bootstrap | None = None
+    bootstrap: BootstrapSettings | None = None
     unlabelled: dict[str, int] = {}
 
 
@@ -78,10 +78,22 @@ def read_scores(path: str | Path) -> dict:
     try:
         Scores.model_validate(scores)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "top level"
-        raise UserError(f"{path}: {place}: {first['msg']}; give a scores.json written by score.py") from None
+        raise UserError(f"{path}: {first_error(error)}; give a scores.json written by score.py") from None
     return scores
+
+
+def first_error(invalid: ValidationError) -> str:
+    """The first error of a JSON file: its place, and what is wrong."""
+    first = invalid.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'top level'}: {first['msg']}"
+
+
+def check_bootstrap(resamples: int, seed: int) -> None:
+    """Raise a `UserError` if `resamples` or `seed` is invalid."""
+    if resamples < 1:
+        raise UserError(f"bootstrap: {resamples} resamples are too few; use at least 1")
+    if seed < 0:
+        raise UserError(f"seed: {seed} is negative; use 0 or more")
 
 
 def score(
@@ -108,11 +120,8 @@ def score(
     Raises:
         UserError: predictions and manifest have different utterances or splits; `resamples` or `seed` is invalid.
     """
-    if resamples < 1:
-        raise UserError(f"bootstrap: {resamples} resamples are too few; use at least 1")
-    if seed < 0:
-        raise UserError(f"seed: {seed} is negative; use 0 or more")
-    pairs = _pair(manifest, predictions, source)
+    check_bootstrap(resamples, seed)
+    pairs = pair(manifest, predictions, source)
     splits = {split: pairs[pairs["split"] == split] for split in SCORED}
     return {
         "labels": CLASSES,
@@ -155,7 +164,7 @@ def score_confusion(confusion: np.ndarray, occurs: np.ndarray | None = None) -> 
 
 
 def resample(confusion: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Confusion matrices of utterances drawn with replacement within each true class.
+    """Confusion matrices of utterances resampled with replacement within each true class.
 
     The predicted labels of n resampled utterances of a class are multinomial with the row's shares, so each row is one
     draw.
@@ -175,24 +184,28 @@ def resample(confusion: np.ndarray, resamples: int, rng: np.random.Generator) ->
     return np.stack(rows, axis=1)
 
 
-def _pair(manifest: pd.DataFrame, predictions: pd.DataFrame, source: str | Path) -> pd.DataFrame:
-    """Each validation and test row with its prediction: `split`, `truth` (letter or null), `predicted`."""
+def pair(manifest: pd.DataFrame, predictions: pd.DataFrame, source: str | Path) -> pd.DataFrame:
+    """Each validation and test row with its prediction: `split`, `truth` (letter or null), `predicted`.
+
+    Raises:
+        UserError: predictions and manifest have different utterances or splits.
+    """
     rows = manifest.set_index(KEY)
     predicted = predictions.set_index(KEY)
     expected = rows[rows["split"].isin(SCORED)]
+    both = expected.index.intersection(predicted.index)
     for names, problem in (
         (predicted.index.difference(rows.index), "not in the manifest"),
         (predicted.index.difference(expected.index), "in neither validation nor test in the manifest"),
         (expected.index.difference(predicted.index), "in the manifest, but not predicted"),
+        (
+            both[expected.loc[both, "split"] != predicted.loc[both, "Split"]],
+            "with a Split other than in the manifest",
+        ),
     ):
         if len(names):
             raise UserError(f"{source}: {describe(names)} {problem}; predict again on this manifest")
     predicted = predicted.loc[expected.index]
-    differ = expected.index[expected["split"] != predicted["Split"]]
-    if len(differ):
-        raise UserError(
-            f"{source}: {describe(differ)} with a Split other than in the manifest; predict again on this manifest"
-        )
     return pd.DataFrame({"split": expected["split"], "truth": expected["EmoClass"], "predicted": predicted["EmoClass"]})
 
 
@@ -203,14 +216,14 @@ def _score_split(pairs: pd.DataFrame, resamples: int, seed: tuple[int, int]) -> 
     confusion = confusion_matrix(pairs["truth"], pairs["predicted"], labels=list(CLASSES))
     point = score_confusion(confusion)
     occurs = ~np.isnan(point["f1"])
-    drawn = score_confusion(resample(confusion, resamples, np.random.default_rng(seed)), occurs)
+    resampled = score_confusion(resample(confusion, resamples, np.random.default_rng(seed)), occurs)
     scores: dict = {"n": len(pairs)}
     for name in ("macro_f1", "uar", "accuracy"):
         scores[name] = float(point[name])
-        scores[f"{name}_interval"] = np.percentile(drawn[name], BOUNDS).tolist()
+        scores[f"{name}_interval"] = np.percentile(resampled[name], BOUNDS).tolist()
     for name in ("f1", "precision", "recall"):
         scores[f"per_class_{name}"] = dict(zip(CLASSES, point[name].tolist(), strict=True))
-    ends = np.percentile(np.nan_to_num(drawn["f1"]), BOUNDS, axis=0).T.tolist()
+    ends = np.percentile(np.nan_to_num(resampled["f1"]), BOUNDS, axis=0).T.tolist()
     scores["per_class_f1_interval"] = {
         letter: interval if defined else None for letter, interval, defined in zip(CLASSES, ends, occurs, strict=True)
     }

@@ -7,12 +7,13 @@ from pathlib import Path
 import pandas as pd
 
 from abhinaya.data.schemas import KEY
+from abhinaya.evaluation.voting import listed
 from abhinaya.labels import CLASSES
 from abhinaya.runtime.console import printable
 from abhinaya.runtime.errors import UserError
+from abhinaya.runtime.files import existing
 
 COLUMNS = (KEY, "EmoClass")
-MAX_LISTED = 3  # file names in a message
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -22,7 +23,23 @@ def read(path: Path) -> pd.DataFrame:
         UserError: the file is missing, is not a valid CSV, has rows of another length than the header, or begins with a
             byte order mark.
     """
-    return _read(path)
+    rows = []
+    try:
+        with existing(path).open(encoding="utf-8", newline="") as file:
+            lines = csv.reader(file, strict=True)
+            header = next(lines, [])
+            for row in lines:  # pandas would drop extra fields, fill missing ones and skip empty lines
+                if len(row) != len(header):
+                    fault = f"line {lines.line_num} has {len(row)} fields, the header {len(header)}"
+                    raise UserError(f"{path}: {fault}; fix the line")
+                rows.append(row)
+    except (csv.Error, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a readable CSV ({' '.join(str(error).split())}); recreate it") from None
+    if not header:
+        raise UserError(f"{path}: not a readable CSV (no header); recreate it")
+    if header[0].startswith("\ufeff"):
+        raise UserError(f"{path}: starts with a byte order mark; save it as UTF-8 without one")
+    return pd.DataFrame(rows, columns=header, dtype=str)
 
 
 def read_rejected(path: Path) -> list[str]:
@@ -31,7 +48,7 @@ def read_rejected(path: Path) -> list[str]:
     Raises:
         UserError: as `read`, or a column `FileName` or `role` is missing or duplicated.
     """
-    table = _read(path)
+    table = read(path)
     if any([*table.columns].count(name) != 1 for name in (KEY, "role")):
         raise UserError(f"{path}: column {KEY} or role is missing or duplicated; prepare the corpus again")
     return table[KEY][table["role"] == "test"].tolist()
@@ -61,34 +78,9 @@ def problems(submission: pd.DataFrame, manifest: pd.DataFrame, rejected: Sequenc
 def warnings(submission: pd.DataFrame, rejected: Sequence[str]) -> list[str]:
     """What the leaderboard may reject: rejected test files, which have no label."""
     missing = [name for name in rejected if name not in set(submission[KEY])]
+    if not missing:
+        return []
     return [
         f"missing test files, rejected because of their audio: {len(missing)} ({listed(missing)}); the leaderboard "
         "expects them: download them again, or add labels by hand"
-    ] * bool(missing)
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first few names, for a message."""
-    return ", ".join(map(printable, names[:MAX_LISTED])) + (", …" if len(names) > MAX_LISTED else "")
-
-
-def _read(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise UserError(f"{path}: file not found; create it or correct the path")
-    rows = []
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = csv.reader(file, strict=True)
-            header = next(lines, [])
-            for row in lines:  # pandas would drop extra fields, fill missing ones and skip empty lines
-                if len(row) != len(header):
-                    fault = f"line {lines.line_num} has {len(row)} fields, the header {len(header)}"
-                    raise UserError(f"{path}: {fault}; fix the line")
-                rows.append(row)
-    except (csv.Error, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a readable CSV ({' '.join(str(error).split())}); recreate it") from None
-    if not header:
-        raise UserError(f"{path}: not a readable CSV (no header); recreate it")
-    if header[0].startswith("\ufeff"):
-        raise UserError(f"{path}: starts with a byte order mark; save it as UTF-8 without one")
-    return pd.DataFrame(rows, columns=header, dtype=str)
+    ]

@@ -1,5 +1,6 @@
 """Majority vote over the members' labels (as in the paper)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +9,7 @@ import pandas as pd
 
 from abhinaya.data.schemas import KEY, PROBABILITIES, read_predictions
 from abhinaya.labels import CLASSES, INDEX
+from abhinaya.runtime.console import printable
 from abhinaya.runtime.errors import UserError
 
 TieRule = Literal["label", "probabilities"]
@@ -106,15 +108,14 @@ def count_ties(voted: pd.DataFrame) -> dict[str, int]:
     return {"utterances": len(voted), "ties": int((tied.sum(axis=1) > 1).sum()), "outside": int((~among).sum())}
 
 
-def submission(voted: pd.DataFrame) -> pd.DataFrame:
-    """The test utterances in the challenge's submission format: `FileName`, `EmoClass`."""
-    return voted.loc[voted["Split"] == "test", [KEY, "EmoClass"]]
-
-
 def describe(names: pd.Index) -> str:
     """The number of utterances `names` and the first few of them, for a message."""
-    listed = ", ".join(names[:MAX_LISTED]) + (", …" if len(names) > MAX_LISTED else "")
-    return f"{len(names)} utterance{'s' if len(names) > 1 else ''} ({listed})"
+    return f"{len(names)} utterance{'s' if len(names) > 1 else ''} ({listed(names)})"
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few names, for a message."""
+    return ", ".join(map(printable, names[:MAX_LISTED])) + (", …" if len(names) > MAX_LISTED else "")
 
 
 def _most_frequent(letters: pd.DataFrame) -> np.ndarray:

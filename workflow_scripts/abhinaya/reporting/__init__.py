@@ -1,1 +1,1 @@
-"""Stage 6: the report (HTML, Markdown) and the paper's tables and figures with our numbers beside the published."""
+"""Stage 6: the report (HTML, Markdown) and the paper's tables and figures with our and the published numbers."""

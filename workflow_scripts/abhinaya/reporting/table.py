@@ -1,9 +1,10 @@
-"""The report's tables, each once: for the page, Markdown, LaTeX, CSV and the terminal."""
+"""The tables of the report and of the paper, and their Markdown, LaTeX and CSV."""
 
 import re
 import textwrap
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
 
 import pandas as pd
 
@@ -11,8 +12,8 @@ from abhinaya.evaluation.metrics import SCORED
 from abhinaya.labels import CLASSES, EMOTIONS
 
 MEASURES = {"macro_f1": "macro-F1", "uar": "UAR", "accuracy": "accuracy"}
-NOTHING = "–"
-NARROW = 12  # characters of a heading on one line of a LaTeX table
+MISSING = "–"  # for a missing value
+HEADING_WIDTH = 12  # characters of a heading on one line of a LaTeX table
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -23,7 +24,7 @@ LATEX = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "`": r"\textasciigrave{}",
-    "-": "-{}",  # only before another hyphen, with which it would make a dash
+    "-": "-{}",  # only before another hyphen; two of them would be a dash
     "–": r"\textendash{}",
     "—": r"\textemdash{}",
     "−": "$-$",
@@ -34,7 +35,7 @@ SPECIAL = re.compile(r"-(?=-)|[^\w\s\-]|_")
 
 @dataclass
 class Cell:
-    """What a table shows in one place; `detail` is smaller, `best` is bold."""
+    """A cell of a table: `text`, bold if `best`, and `detail` in small print."""
 
     text: str
     detail: str = ""
@@ -43,9 +44,10 @@ class Cell:
 
 @dataclass
 class Table:
-    """Rows of cells; the first column holds the rows' names.
+    """Rows of cells; the first column has the names of the rows.
 
-    `groups` are (heading, number of columns) above `columns`.
+    Args:
+        groups: (heading, number of columns) of the groups of `columns`, if there are any.
     """
 
     columns: list[str]
@@ -53,125 +55,112 @@ class Table:
     groups: list[tuple[str, int]] = field(default_factory=list)
 
     def headings(self) -> list[str]:
-        """The columns' names with their group's in front."""
+        """The names of the columns, each after the name of its group."""
         groups = [name for name, width in self.groups for _ in range(width)] or [""] * len(self.columns)
         return [f"{group} {column}".strip() for group, column in zip(groups, self.columns, strict=True)]
 
     def markdown(self) -> str:
         """The table in Markdown; the best cells are bold."""
-
-        def line(texts: list[str]) -> str:
-            escaped = (text.replace("\\", "\\\\").replace("|", "\\|") for text in texts)
-            return "| " + " | ".join(" ".join(text.split()) for text in escaped) + " |\n"
-
-        def plain(cell: Cell) -> str:
-            text = f"**{cell.text}**" if cell.best else cell.text
-            return f"{text} {cell.detail}".strip()
-
-        rule = line(["---", *["---:"] * (len(self.columns) - 1)])
-        return line(self.headings()) + rule + "".join(line([plain(cell) for cell in row]) for row in self.rows)
+        body = [
+            [f"{f'**{cell.text}**' if cell.best else cell.text} {cell.detail}" for cell in row] for row in self.rows
+        ]
+        lines = [self.headings(), ["---", *["---:"] * (len(self.columns) - 1)], *body]
+        return "".join(f"| {' | '.join(map(_markdown, line))} |\n" for line in lines)
 
     def latex(self, caption: str, label: str, notes: Sequence[str] = ()) -> str:
         """The table as a LaTeX float, as wide as the page; its document needs the package booktabs.
 
-        The best cells are bold. A row's details stand below it, small. `notes` follow the table. All text is escaped,
-        `label` is not.
+        The best cells are bold. Details are in small print in a line below their row. `notes` follow the table. All
+        text is escaped, `label` is not.
         """
-
-        def line(text: str) -> str:
-            """What may follow a line break, which would take [ and * for its own."""
-            return f"{{}}{text}" if text.startswith(("[", "*")) else text
-
-        def row(texts: list[str]) -> str:
-            first, *others = texts
-            return " & ".join([line(first), *others]) + r" \\"
-
-        def heading(text: str) -> str:
-            first, *others = textwrap.wrap(text, NARROW) or [""]
-            lines = r" \\ ".join([latex(first), *[line(latex(part)) for part in others]])
-            return rf"\shortstack[r]{{{lines}}}" if others else lines
-
-        def bold(cell: Cell) -> str:
-            return rf"\textbf{{{latex(cell.text)}}}" if cell.best else latex(cell.text)
-
         body = []
-        for cells in self.rows:
-            body.append(row([bold(cell) for cell in cells]))
-            if any(cell.detail for cell in cells):
-                body.append(row([rf"{{\scriptsize {latex(cell.detail)}}}" if cell.detail else "" for cell in cells]))
-        return "\n".join(
-            [
-                r"% \usepackage{booktabs}",
-                r"\begin{table*}",
-                r"\centering",
-                rf"\caption{{{latex(caption)}}}",
-                rf"\label{{{label}}}\par\smallskip",
-                r"\footnotesize\setlength{\tabcolsep}{3pt}",
-                rf"\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}",
-                r"\toprule",
-                *self._latex_groups(),
-                row([heading(column) for column in self.columns]),
-                r"\midrule",
-                *body,
-                r"\bottomrule",
-                r"\end{tabular}",
-                *[rf"\par\smallskip {latex(note)}" for note in notes],
-                r"\end{table*}",
-                "",
-            ]
-        )
+        for row in self.rows:
+            body.append([rf"\textbf{{{latex(cell.text)}}}" if cell.best else latex(cell.text) for cell in row])
+            if any(cell.detail for cell in row):
+                body.append([rf"{{\scriptsize {latex(cell.detail)}}}" if cell.detail else "" for cell in row])
+        lines = [
+            r"% \usepackage{booktabs}",
+            r"\begin{table*}",
+            r"\centering",
+            rf"\caption{{{latex(caption)}}}",
+            rf"\label{{{label}}}\par\smallskip",
+            r"\footnotesize\setlength{\tabcolsep}{3pt}",
+            rf"\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}",
+            r"\toprule",
+            *_latex_groups(self.groups),
+            _latex_row(map(_latex_heading, self.columns)),
+            r"\midrule",
+            *map(_latex_row, body),
+            r"\bottomrule",
+            r"\end{tabular}",
+            *[rf"\par\smallskip {latex(note)}" for note in notes],
+            r"\end{table*}",
+        ]
+        return "\n".join(lines) + "\n"
 
-    def _latex_groups(self) -> list[str]:
-        """The line of the groups' headings, and the rules beneath those that have one."""
-        if not self.groups:
-            return []
-        rules, column = [], 1
-        for heading, width in self.groups:
-            if heading:
-                rules.append(rf"\cmidrule(lr){{{column}-{column + width - 1}}}")
-            column += width
-        headings = [rf"\multicolumn{{{width}}}{{c}}{{{latex(heading)}}}" for heading, width in self.groups]
-        return [" & ".join(headings) + r" \\", *([" ".join(rules)] if rules else [])]
 
-    def to_dict(self) -> dict:
-        """The table in JSON's own types; `from_dict` gives it back."""
-        return asdict(self) | {"groups": [list(group) for group in self.groups]}
-
-    @classmethod
-    def from_dict(cls, values: dict) -> "Table":
-        """The table that `to_dict` described.
-
-        Raises:
-            KeyError, TypeError: `values` are not such a description.
-        """
-        return cls(
-            columns=list(values["columns"]),
-            rows=[[Cell(**cell) for cell in row] for row in values["rows"]],
-            groups=[(heading, width) for heading, width in values["groups"]],
-        )
+def _markdown(text: str) -> str:
+    """`text` as a cell of a Markdown table, on one line."""
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
 
 
 def latex(text: str) -> str:
-    """`text` with what LaTeX would take for commands escaped, on one line, without control characters."""
+    """`text` for LaTeX: special characters are escaped, control characters and line breaks removed."""
     line = "".join(character for character in " ".join(text.split()) if character.isprintable())
     return SPECIAL.sub(lambda match: LATEX.get(match[0], match[0]), line)
 
 
+def _latex_groups(groups: list[tuple[str, int]]) -> list[str]:
+    """The line of the groups' headings, and the rules below those that have one."""
+    if not groups:
+        return []
+    starts = accumulate((width for _, width in groups), initial=1)
+    spans = [(start, start + width - 1) for start, (heading, width) in zip(starts, groups, strict=False) if heading]
+    rules = " ".join(rf"\cmidrule(lr){{{first}-{last}}}" for first, last in spans)
+    headings = [rf"\multicolumn{{{width}}}{{c}}{{{latex(heading)}}}" for heading, width in groups]
+    return [" & ".join(headings) + r" \\", *([rules] if rules else [])]
+
+
+def _latex_heading(text: str) -> str:
+    """A column's heading, on several lines if it is long."""
+    lines = [_after_break(latex(part)) for part in textwrap.wrap(text, HEADING_WIDTH)]
+    return r"\shortstack[r]{" + r" \\ ".join(lines) + "}" if len(lines) > 1 else "".join(lines)
+
+
+def _latex_row(cells: Iterable[str]) -> str:
+    return _after_break(" & ".join(cells)) + r" \\"
+
+
+def _after_break(text: str) -> str:
+    """`text` after a line break; without the braces, LaTeX would read [ and * as arguments of the break."""
+    return f"{{}}{text}" if text.startswith(("[", "*")) else text
+
+
 def percent(value: float | None) -> str:
-    """0.4402 as 44.02, the way papers print it."""
-    return NOTHING if value is None else f"{100 * value:.2f}"
+    """0.4402 as ``44.02``; a dash for None."""
+    return MISSING if value is None else f"{100 * value:.2f}"
 
 
 def number(value: float | None) -> str:
-    """An integer with thousands apart, anything else with two decimals."""
+    """An integer with separated thousands, any other number with two decimals; a dash for None."""
     if value is None:
-        return NOTHING
+        return MISSING
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+
+
+def emotion(letter: str) -> str:
+    """A as ``angry (A)``; letters of no class unchanged."""
+    return f"{EMOTIONS[letter]} ({letter})" if letter in EMOTIONS else letter
 
 
 def scored_splits(scores: dict[str, dict]) -> list[str]:
     """The splits that at least one system has scores on."""
     return [split for split in SCORED if any(system.get(split) for system in scores.values())]
+
+
+def scores_on(scores: dict[str, dict], split: str) -> dict[str, dict]:
+    """The scores of each system that has scores on `split`."""
+    return {name: system[split] for name, system in scores.items() if system.get(split)}
 
 
 def scored(scores: dict[str, dict]) -> list[tuple[str, str, dict]]:
@@ -180,14 +169,11 @@ def scored(scores: dict[str, dict]) -> list[tuple[str, str, dict]]:
 
 
 def scores_csv(scores: dict[str, dict]) -> pd.DataFrame:
-    """A row for each system and scored split: `n`, each measure (0 to 1) and its interval's ends."""
+    """A row for each system and scored split: `n`, each measure (0 to 1) and the ends of its interval."""
     rows = []
-    for system, split, found in scored(scores):
-        row = {"system": system, "split": split, "n": found["n"]}
-        for measure in MEASURES:
-            row[measure] = found[measure]
-            row[f"{measure}_low"], row[f"{measure}_high"] = found[f"{measure}_interval"]
-        rows.append(row)
+    for system, split, on_split in scored(scores):
+        values = [value for measure in MEASURES for value in (on_split[measure], *on_split[f"{measure}_interval"])]
+        rows.append([system, split, on_split["n"], *values])
     ends = [f"{measure}{end}" for measure in MEASURES for end in ("", "_low", "_high")]
     return pd.DataFrame(rows, columns=["system", "split", "n", *ends])
 
@@ -197,25 +183,26 @@ def per_class_csv(scores: dict[str, dict]) -> pd.DataFrame:
 
     A measure that is undefined (its denominator is 0) is empty.
     """
+    measures = ["f1", "precision", "recall"]
     rows = [
-        {
-            "system": system,
-            "split": split,
-            "class": letter,
-            "emotion": EMOTIONS[letter],
-            **{name: found[f"per_class_{name}"][letter] for name in ("f1", "precision", "recall")},
-            "support": found["support"][letter],
-        }
-        for system, split, found in scored(scores)
-        for letter in CLASSES
+        [
+            system,
+            split,
+            letter,
+            name,
+            *[on_split[f"per_class_{measure}"][letter] for measure in measures],
+            on_split["support"][letter],
+        ]
+        for system, split, on_split in scored(scores)
+        for letter, name in EMOTIONS.items()
     ]
-    return pd.DataFrame(rows, columns=["system", "split", "class", "emotion", "f1", "precision", "recall", "support"])
+    return pd.DataFrame(rows, columns=["system", "split", "class", "emotion", *measures, "support"])
 
 
-def score_table(scores: dict[str, dict], about: dict[str, str]) -> Table:
-    """Systems by measures, in per cent, with the interval as detail; `about` says what a system is."""
+def score_table(scores: dict[str, dict], descriptions: dict[str, str]) -> Table:
+    """Systems by measures, in per cent, with the interval as detail; `descriptions` are of the systems."""
     splits = scored_splits(scores)
-    rows = [[Cell(system, about.get(system, ""))] for system in scores]
+    rows = [[Cell(system, descriptions.get(system, ""))] for system in scores]
     for split in splits:
         for measure in MEASURES:
             _add_column(rows, [_measured(system.get(split), measure) for system in scores.values()])
@@ -227,15 +214,15 @@ def score_table(scores: dict[str, dict], about: dict[str, str]) -> Table:
 
 
 def per_class_table(scores: dict[str, dict], split: str) -> Table:
-    """Systems by classes: F1 in per cent on `split`; the last row counts the utterances."""
-    found = {name: system[split] for name, system in scores.items() if system.get(split)}
-    rows = [[Cell(name)] for name in found]
+    """Systems by classes: F1 in per cent on `split`; the last row has the number of utterances."""
+    on_split = scores_on(scores, split)
+    rows = [[Cell(name)] for name in on_split]
     for letter in CLASSES:
-        _add_column(rows, [(system["per_class_f1"][letter], "") for system in found.values()])
-    supports = {tuple(system["support"].values()) for system in found.values()}
+        _add_column(rows, [(values["per_class_f1"][letter], "") for values in on_split.values()])
+    supports = {tuple(values["support"].values()) for values in on_split.values()}
     if len(supports) == 1:
         rows.append([Cell("utterances"), *[Cell(number(count)) for count in supports.pop()]])
-    return Table(["system", *[f"{EMOTIONS[letter]} ({letter})" for letter in CLASSES]], rows)
+    return Table(["system", *map(emotion, CLASSES)], rows)
 
 
 def vote_table(counts: dict[str, int], agreement: dict[str, float]) -> Table:
@@ -254,51 +241,39 @@ def corpus_tables(summary: dict) -> list[Table]:
     """Splits by size, speakers, gender and imbalance; and splits by class. Missing numbers show as a dash."""
     splits = summary.get("splits", {})
     genders = sorted({gender for split in splits.values() for gender in split.get("gender") or {}})
+    others = {letter for split in splits.values() for letter in split.get("classes", {})} - set(CLASSES)
+    letters = [*CLASSES, *sorted(others)]
     columns = ["utterances", "hours", "speakers", "imbalance"]
     sizes = [
-        [Cell(name), *[Cell(number(split.get(key))) for key in columns]]
-        + [Cell(number((split.get("gender") or {}).get(gender))) for gender in genders]
+        [Cell(name), *_numbers(split, columns), *_numbers(split.get("gender") or {}, genders)]
         for name, split in splits.items()
     ]
-    letters = list(CLASSES) + sorted(
-        {letter for split in splits.values() for letter in split.get("classes", {})} - set(CLASSES)
-    )
-    classes = [
-        [Cell(name), *[Cell(number(split.get("classes", {}).get(letter))) for letter in letters]]
-        for name, split in splits.items()
-    ]
-    names = [f"{EMOTIONS[letter]} ({letter})" if letter in EMOTIONS else letter for letter in letters]
-    return [Table(["split", *columns, *genders], sizes), Table(["split", *names], classes)]
+    classes = [[Cell(name), *_numbers(split.get("classes", {}), letters)] for name, split in splits.items()]
+    return [Table(["split", *columns, *genders], sizes), Table(["split", *map(emotion, letters)], classes)]
 
 
 def facts(pairs: dict[str, object]) -> Table:
-    """Two columns: what, and how much."""
+    """Two columns without headings: names and values."""
     return Table(["", ""], [[Cell(name), Cell(str(value))] for name, value in pairs.items()])
 
 
 def labelling_table(labellings: dict[str, dict]) -> Table:
-    """A row for each system that was asked: whom, what became of its utterances, and what it cost."""
-    columns = ["system", "utterances", "labelled", "empty", "unparsable", "refused", "labels / s", "tokens / label"]
+    """A row for each zero-shot system: model and prompt, utterances by status, speed and generated tokens."""
+    statuses = ["labelled", "empty", "unparsable", "refused"]
     rows = []
-    for name, found in labellings.items():
-        counts, settings = found.get("counts", {}), found.get("settings", {})
-        encoder = settings.get("encoder", {})  # of a model that hears
-        model = ", ".join(
-            filter(None, (settings.get("model"), encoder.get("language_model"), encoder.get("checkpoint")))
-        )
-        told = ", ".join(text for text in (model, f"prompt {found.get('prompt')}", f"mode {found.get('mode')}") if text)
-        numbers = [
-            found.get("utterances"),
-            *[counts.get(status) for status in columns[2:6]],
-            found.get("labels_per_second"),
-            found.get("tokens", {}).get("generated_per_label"),
-        ]
-        rows.append([Cell(name, told), *[Cell(number(value)) for value in numbers]])
-    return Table(columns, rows)
+    for name, labelling in labellings.items():
+        settings = labelling.get("settings", {})
+        encoder = settings.get("encoder", {})  # of a speech LLM
+        models = [settings.get("model"), encoder.get("language_model"), encoder.get("checkpoint")]
+        description = [*filter(None, models), f"prompt {labelling.get('prompt')}", f"mode {labelling.get('mode')}"]
+        cost = [labelling.get("labels_per_second"), labelling.get("tokens", {}).get("generated_per_label")]
+        counts = [Cell(number(labelling.get("utterances"))), *_numbers(labelling.get("counts", {}), statuses)]
+        rows.append([Cell(name, ", ".join(description)), *counts, *[Cell(number(value)) for value in cost]])
+    return Table(["system", "utterances", *statuses, "labels / s", "tokens / label"], rows)
 
 
 def versions_table(models: dict[str, dict]) -> Table:
-    """Packages and the version that each system was made with; one entry where all agree that have the package."""
+    """Packages and their versions; with the systems' names only if systems with the package have different ones."""
     packages = sorted({package for config in models.values() for package in config.get("versions", {})})
     rows = []
     for package in packages:
@@ -312,20 +287,25 @@ def versions_table(models: dict[str, dict]) -> Table:
     return Table(["package", "version"], rows)
 
 
+def _numbers(values: dict, keys: Iterable[str]) -> list[Cell]:
+    return [Cell(number(values.get(key))) for key in keys]
+
+
 def _heading(scores: dict[str, dict], split: str) -> str:
-    sizes = {system[split]["n"] for system in scores.values() if system.get(split)}
+    sizes = {values["n"] for values in scores_on(scores, split).values()}
     return f"{split} (n = {number(sizes.pop())})" if len(sizes) == 1 else split
 
 
-def _measured(found: dict | None, measure: str) -> tuple[float | None, str]:
-    if not found:
+def _measured(scores: dict | None, measure: str) -> tuple[float | None, str]:
+    """A value and its interval as text."""
+    if not scores:
         return None, ""
-    low, high = found[f"{measure}_interval"]
-    return found[measure], f"[{100 * low:.1f}, {100 * high:.1f}]"
+    low, high = scores[f"{measure}_interval"]
+    return scores[measure], f"[{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def _add_column(rows: list[list[Cell]], column: list[tuple[float | None, str]]) -> None:
-    """Append values and their details to `rows`; the best value is marked, all of them if several are equal."""
+    """Append a column of values and their details to `rows`; the best values are marked."""
     best = max((value for value, _ in column if value is not None), default=None)
     for row, (value, detail) in zip(rows, column, strict=True):
         row.append(Cell(percent(value), detail, best=len(rows) > 1 and value is not None and value == best > 0))

@@ -26,8 +26,7 @@ def agreement(evaluation: Evaluation) -> pd.DataFrame:
     for split in evaluation.splits:
         for a, b in combinations([name for name in split.predictions if name in voters], 2):
             of_a, of_b = split.predicted[a], split.predicted[b]
-            agree = float(np.mean(of_a == of_b))
-            rows.append({"split": split.name, "a": a, "b": b, "kappa": _kappa(of_a, of_b), "agree": agree})
+            rows.append([split.name, a, b, _kappa(of_a, of_b), np.mean(of_a == of_b)])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from abhinaya.evaluation.analysis.predictions import confusion
-from abhinaya.evaluation.metrics import LEVEL, resample, score_confusion
+from abhinaya.evaluation.analysis.predictions import confusion, count_combinations
+from abhinaya.evaluation.metrics import BOUNDS, check_bootstrap, resample, score_confusion
 from abhinaya.labels import CLASSES
-from abhinaya.runtime.errors import UserError
 
 BATCH_SIZE = 256  # resamples in memory at a time
 
@@ -29,10 +28,7 @@ class Bootstrap:
     seed: int = 1234
 
     def __post_init__(self) -> None:
-        if self.resamples < 1:
-            raise UserError(f"bootstrap: {self.resamples} resamples are too few; use at least 1")
-        if self.seed < 0:
-            raise UserError(f"seed: {self.seed} is negative; use 0 or more")
+        check_bootstrap(self.resamples, self.seed)
 
     def generator(self, *names: str) -> np.random.Generator:
         """A generator that depends only on the seed and `names`, not on other analyses."""
@@ -67,18 +63,20 @@ class Bootstrap:
             the truth or in that system's predictions, so the difference equals that of the two scores.json.
         """
         joint = confusion(truth, a, b)
-        drawn = resample(joint.reshape(len(CLASSES), -1), self.resamples, self.generator(*names))
-        drawn = drawn.reshape(-1, *joint.shape)
+        resampled = resample(joint.reshape(len(CLASSES), -1), self.resamples, self.generator(*names))
+        resampled = resampled.reshape(-1, *joint.shape)
         of_a, of_b = joint.sum(axis=2), joint.sum(axis=1)
         observed = score_confusion(of_a)["macro_f1"] - score_confusion(of_b)["macro_f1"]
-        return float(observed), _macro_f1(of_a, drawn.sum(axis=3)) - _macro_f1(of_b, drawn.sum(axis=2))
+        resampled_a = score_confusion(resampled.sum(axis=3), _occurring(of_a))["macro_f1"]
+        resampled_b = score_confusion(resampled.sum(axis=2), _occurring(of_b))["macro_f1"]
+        return float(observed), resampled_a - resampled_b
 
     def by_speaker(
         self, speakers: np.ndarray, truth: np.ndarray, predicted: dict[str, np.ndarray], *names: str
     ) -> dict[str, np.ndarray]:
         """Macro-F1 of systems on the utterances of resampled speakers.
 
-        Speakers are drawn with replacement, as many as there are, each with all utterances: the cluster bootstrap
+        Speakers are resampled with replacement, as many as there are, each with all utterances: the cluster bootstrap
         (Davison & Hinkley, Bootstrap Methods and their Application, 1997, section 3.8). It accounts for
         the dependence of utterances of one speaker. All systems are scored on the same draws, so
         their differences are paired. With few speakers its intervals are far too narrow (`predictions.MIN_SPEAKERS`).
@@ -95,26 +93,27 @@ class Bootstrap:
             0 it would shift the interval below the score. Excluding it biases the interval away from that class's F1.
         """
         n_speakers, rng = int(speakers.max()) + 1, self.generator(*names)
-        counts = {name: _by_speaker(speakers, truth, labels, n_speakers) for name, labels in predicted.items()}
-        total = {name: by_speaker.sum(axis=0).reshape(len(CLASSES), -1) for name, by_speaker in counts.items()}
-        drawn: dict[str, list[np.ndarray]] = {name: [] for name in predicted}
+        shape = (n_speakers, len(CLASSES), len(CLASSES))
+        counts = {name: count_combinations(shape, speakers, truth, labels) for name, labels in predicted.items()}
+        scores: dict[str, list[np.ndarray]] = {name: [] for name in predicted}
         for start in range(0, self.resamples, BATCH_SIZE):
             size = min(BATCH_SIZE, self.resamples - start)
             times = rng.multinomial(n_speakers, np.full(n_speakers, 1 / n_speakers), size=size).astype(float)
-            for name, by_speaker in counts.items():
-                drawn[name].append(
-                    _macro_f1_of_present(total[name], (times @ by_speaker).reshape(size, len(CLASSES), -1))
-                )
-        return {name: np.concatenate(parts) for name, parts in drawn.items()}
+            for name, of_speakers in counts.items():
+                resampled = (times @ of_speakers.reshape(n_speakers, -1).astype(float)).reshape(size, *shape[1:])
+                total = of_speakers.sum(axis=0)
+                missing = (total.sum(axis=1) > 0) & (resampled.sum(axis=2) == 0)
+                scores[name].append(score_confusion(resampled, _occurring(total) & ~missing)["macro_f1"])
+        return {name: np.concatenate(parts) for name, parts in scores.items()}
 
 
-def interval(drawn: np.ndarray) -> tuple[float, float]:
+def interval(resampled: np.ndarray) -> tuple[float, float]:
     """The percentile interval of (resamples,) values, with the level of scores.json."""
-    low, high = np.percentile(drawn, [50 - LEVEL / 2, 50 + LEVEL / 2])
+    low, high = np.percentile(resampled, BOUNDS)
     return float(low), float(high)
 
 
-def p_value(drawn: np.ndarray) -> float:
+def p_value(resampled: np.ndarray) -> float:
     """Two-sided p-value of a difference under the hypothesis that there is none.
 
     ``min(1, 2 (1 + min(#{d* <= 0}, #{d* >= 0})) / (B + 1))`` for the B resampled differences d*: twice the
@@ -124,27 +123,12 @@ def p_value(drawn: np.ndarray) -> float:
     few utterances: of 800 pairs of equally good systems 7.1 % had p <= 0.05 on 150 utterances, 5.0 % on 600.
 
     Args:
-        drawn: (resamples,)
+        resampled: (resamples,)
     """
-    beyond = min((drawn <= 0).sum(), (drawn >= 0).sum())
-    return min(1.0, float(2 * (1 + beyond) / (1 + len(drawn))))
+    beyond = min((resampled <= 0).sum(), (resampled >= 0).sum())
+    return min(1.0, float(2 * (1 + beyond) / (1 + len(resampled))))
 
 
-def _macro_f1(counts: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """Macro-F1 of `drawn` (resamples, classes, classes) over the classes that occur in `counts`."""
-    occurs = counts.sum(axis=0) + counts.sum(axis=1) > 0
-    return score_confusion(drawn, occurs)["macro_f1"]
-
-
-def _macro_f1_of_present(counts: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """As `_macro_f1`, without the true classes of `counts` that are missing in a resample."""
-    missing = (counts.sum(axis=1) > 0) & (drawn.sum(axis=2) == 0)
-    occurs = counts.sum(axis=0) + counts.sum(axis=1) > 0
-    return score_confusion(drawn, occurs & ~missing)["macro_f1"]
-
-
-def _by_speaker(speakers: np.ndarray, truth: np.ndarray, predicted: np.ndarray, n_speakers: int) -> np.ndarray:
-    """(speakers, classes · classes) the confusion matrix of each speaker, in one row."""
-    cells = len(CLASSES) ** 2
-    where = speakers * cells + truth * len(CLASSES) + predicted
-    return np.bincount(where, minlength=n_speakers * cells).reshape(n_speakers, cells).astype(float)
+def _occurring(counts: np.ndarray) -> np.ndarray:
+    """(classes,) bool, the classes that occur in the truth or in the predictions of a confusion matrix."""
+    return counts.sum(axis=0) + counts.sum(axis=1) > 0

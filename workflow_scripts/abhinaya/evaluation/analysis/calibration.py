@@ -26,26 +26,26 @@ def calibration(evaluation: Evaluation) -> tuple[pd.DataFrame, pd.DataFrame]:
     for split in evaluation.splits:
         for name in split.predictions:
             confidence = split.probability(name, split.predicted[name])
-            right = split.predicted[name] == split.truth
-            by_bin = reliability(confidence, right)
+            correct = split.predicted[name] == split.truth
+            by_bin = reliability(confidence, correct)
             bins.append(by_bin.assign(system=name, split=split.name))
-            rows.append([name, split.name, len(right), expected_error(by_bin), confidence.mean(), right.mean()])
+            rows.append([name, split.name, len(correct), expected_error(by_bin), confidence.mean(), correct.mean()])
     table = pd.concat(bins, ignore_index=True)[BIN_COLUMNS] if bins else pd.DataFrame(columns=BIN_COLUMNS)
     return pd.DataFrame(rows, columns=COLUMNS), table
 
 
-def reliability(confidence: np.ndarray, right: np.ndarray) -> pd.DataFrame:
+def reliability(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
     """The non-empty bins (low, high]; the first also contains 0.
 
     Args:
         confidence: (utterances,) in [0, 1].
-        right: (utterances,) bool, whether the label is correct.
+        correct: (utterances,) bool, whether the label is correct.
 
     Returns:
         `low`, `high`, `n`, mean `confidence` and `accuracy` of each.
     """
     bins = pd.cut(confidence, EDGES, labels=False, include_lowest=True)
-    table = pd.DataFrame({"confidence": confidence, "accuracy": right.astype(float)}).groupby(bins)
+    table = pd.DataFrame({"confidence": confidence, "accuracy": correct.astype(float)}).groupby(bins)
     means = table.mean()
     return means.assign(low=EDGES[means.index], high=EDGES[means.index + 1], n=table.size()).reset_index(drop=True)
 

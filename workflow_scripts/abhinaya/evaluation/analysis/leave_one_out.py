@@ -22,7 +22,8 @@ def leave_one_out(evaluation: Evaluation, bootstrap: Bootstrap) -> pd.DataFrame:
         which it `agrees` with the vote and on which the vote would be `changed` `without` it; macro-F1 of that vote;
         the member's `effect` on macro-F1 (vote - without) and its 95 % interval by the paired bootstrap.
     """
-    quality = _quality(evaluation)
+    validation = [split for split in evaluation.splits if split.name == "validation"]
+    quality = {name: split.macro_f1(labels) for split in validation for name, labels in split.predicted.items()}
     rows = [
         _row(split, name, member, _without(ensemble, member, quality), bootstrap)
         for name, ensemble in evaluation.ensembles.items()
@@ -33,37 +34,17 @@ def leave_one_out(evaluation: Evaluation, bootstrap: Bootstrap) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _row(split: Split, name: str, member: str, others: Ensemble, bootstrap: Bootstrap) -> dict:
+def _row(split: Split, name: str, member: str, others: Ensemble, bootstrap: Bootstrap) -> list:
+    """The values of COLUMNS."""
     vote, own = split.predicted[name], split.predicted[member]
     without = encode(others.vote(split.predictions)["EmoClass"])
-    effect, drawn = bootstrap.difference(split.truth, vote, without, "member", split.name, name, member)
-    low, high = interval(drawn)
-    return {
-        "ensemble": name,
-        "member": member,
-        "split": split.name,
-        "n": len(vote),
-        "macro_f1": split.macro_f1(own),
-        "agrees": float(np.mean(own == vote)),
-        "changed": float(np.mean(without != vote)),
-        "without": split.macro_f1(without),
-        "effect": effect,
-        "low": low,
-        "high": high,
-    }
+    effect, resampled = bootstrap.difference(split.truth, vote, without, "member", split.name, name, member)
+    agrees, changed = np.mean(own == vote), np.mean(without != vote)
+    scores = [split.macro_f1(own), agrees, changed, split.macro_f1(without)]
+    return [name, member, split.name, len(vote), *scores, effect, *interval(resampled)]
 
 
 def _without(ensemble: Ensemble, member: str, quality: dict[str, float]) -> Ensemble:
     others = [name for name in ensemble.members if name != member]
     best = max(others, key=lambda name: quality.get(name, 0))
     return Ensemble(others, best if member == ensemble.tie_break else ensemble.tie_break, ensemble.tie_rule)
-
-
-def _quality(evaluation: Evaluation) -> dict[str, float]:
-    """Macro-F1 on validation by system; empty without labels."""
-    return {
-        name: split.macro_f1(predicted)
-        for split in evaluation.splits
-        if split.name == "validation"
-        for name, predicted in split.predicted.items()
-    }

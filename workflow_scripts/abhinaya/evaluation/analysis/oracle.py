@@ -21,14 +21,7 @@ def oracle(evaluation: Evaluation) -> pd.DataFrame:
             labels = np.stack([split.predicted[member] for member in ensemble.members])
             known = (labels == split.truth).any(axis=0)
             best = np.where(known, split.truth, split.predicted[name])
-            row = {
-                "ensemble": name,
-                "split": split.name,
-                "n": len(best),
-                "vote": split.macro_f1(split.predicted[name]),
-                "oracle": split.macro_f1(best),
-                "unanimous": float(np.mean((labels == labels[0]).all(axis=0))),
-                "all_wrong": float(np.mean(~known)),
-            }
-            rows.append(row)
+            scores = [split.macro_f1(split.predicted[name]), split.macro_f1(best)]
+            unanimous = np.mean((labels == labels[0]).all(axis=0))
+            rows.append([name, split.name, len(best), *scores, unanimous, np.mean(~known)])
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -26,7 +26,7 @@ class Ensemble:
     tie_rule: voting.TieRule = "label"
 
     def vote(self, predictions: dict[str, pd.DataFrame]) -> pd.DataFrame:
-        """The members' vote (`voting.vote`) on aligned `predictions`, which may include other systems."""
+        """The vote of the members on aligned `predictions`, which may include other systems."""
         return voting.vote({name: predictions[name] for name in self.members}, self.tie_break, self.tie_rule)
 
 
@@ -101,13 +101,13 @@ def read(
 
     Raises:
         UserError: a file is invalid; predictions do not match the manifest or each other; an ensemble's file has no
-            votes, its members are not given or do not reproduce its vote.
+            votes, its members are missing or do not give the same vote.
     """
     rows = read_manifest(manifest)
     texts = read_transcripts(transcripts).set_index(KEY)["text"] if transcripts else pd.Series(dtype=object)
     tables = voting.read_members(preds)
     for name, table in tables.items():
-        metrics.score(rows, table.reset_index(), resamples=1, source=preds[name])  # validates them
+        metrics.pair(rows, table.reset_index(), preds[name])  # validates them
     ensembles = {name: _ensemble(name, tables, preds[name], *tie) for name, tie in (ties or {}).items()}
     labelled = rows[rows["EmoClass"].isin(CLASSES)].set_index(KEY).sort_index()
     labelled["text"] = texts.reindex(labelled.index)
@@ -131,9 +131,12 @@ def confusion(truth: np.ndarray, *predicted: np.ndarray) -> np.ndarray:
     Args:
         truth, predicted: (utterances,) class indices.
     """
-    shape = (len(CLASSES),) * (1 + len(predicted))
-    cells = np.ravel_multi_index((truth, *predicted), shape)
-    return np.bincount(cells, minlength=np.prod(shape)).reshape(shape)
+    return count_combinations((len(CLASSES),) * (1 + len(predicted)), truth, *predicted)
+
+
+def count_combinations(shape: tuple[int, ...], *indices: np.ndarray) -> np.ndarray:
+    """An array of `shape`: how often each combination of the `indices`, one per axis, occurs."""
+    return np.bincount(np.ravel_multi_index(indices, shape), minlength=np.prod(shape)).reshape(shape)
 
 
 def _ensemble(
@@ -151,7 +154,6 @@ def _ensemble(
     if len(differ):
         raise UserError(
             f"{path}: {voting.describe(differ)} differ from the vote of {', '.join(members)} with tie-breaker "
-            f"{tie_break} "
-            f"and rule {tie_rule}; vote again, or correct --tie-breaks and --tie-rules"
+            f"{tie_break} and rule {tie_rule}; vote again, or correct --tie-breaks and --tie-rules"
         )
     return ensemble

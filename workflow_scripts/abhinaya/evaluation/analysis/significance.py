@@ -24,7 +24,7 @@ def compare(evaluation: Evaluation, bootstrap: Bootstrap) -> pd.DataFrame:
     """Compare all systems and ensembles pairwise on each split.
 
     Args:
-        bootstrap: its settings; with many pairs more resamples are drawn, so that the smallest p-value can be
+        bootstrap: its settings; with many pairs more resamples are used, so that the smallest p-value can be
             significant (`_enough_resamples`).
 
     Returns:
@@ -36,9 +36,9 @@ def compare(evaluation: Evaluation, bootstrap: Bootstrap) -> pd.DataFrame:
     tables = []
     for split in evaluation.splits:
         pairs = list(combinations(split.predictions, 2))
-        draws = _enough_resamples(bootstrap, len(pairs))
-        speakers = _speakers_drawn(split, draws)
-        tables.append(_adjust([_pair(split, *pair, draws) | _by_speakers(speakers, *pair) for pair in pairs]))
+        enough = _enough_resamples(bootstrap, len(pairs))
+        speakers = _resample_speakers(split, enough)
+        tables.append(_adjust([_pair(split, *pair, enough) | _by_speakers(speakers, *pair) for pair in pairs]))
     tables = [table for table in tables if len(table)]
     return pd.concat(tables, ignore_index=True)[COLUMNS] if tables else pd.DataFrame(columns=COLUMNS)
 
@@ -51,12 +51,10 @@ def _enough_resamples(bootstrap: Bootstrap, pairs: int) -> Bootstrap:
 
 def _pair(split: Split, a: str, b: str, bootstrap: Bootstrap) -> dict:
     of_a, of_b = split.predicted[a], split.predicted[b]
-    difference, drawn = bootstrap.difference(split.truth, of_a, of_b, "comparison", split.name, a, b)
-    low, high = interval(drawn)
+    difference, resampled = bootstrap.difference(split.truth, of_a, of_b, "comparison", split.name, a, b)
+    low, high = interval(resampled)
     right_a, right_b = of_a == split.truth, of_b == split.truth
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
-    both, none = int((right_a & right_b).sum()), int((~right_a & ~right_b).sum())
-    test = mcnemar(np.array([[both, only_a], [only_b, none]]), exact=True)
     return {
         "split": split.name,
         "a": a,
@@ -65,24 +63,24 @@ def _pair(split: Split, a: str, b: str, bootstrap: Bootstrap) -> dict:
         "difference": difference,
         "low": low,
         "high": high,
-        "p_bootstrap": p_value(drawn),
+        "p_bootstrap": p_value(resampled),
         "only_a_right": only_a,
         "only_b_right": only_b,
-        "p_mcnemar": float(test.pvalue),
+        "p_mcnemar": float(mcnemar([[0, only_a], [only_b, 0]], exact=True).pvalue),  # the diagonal does not count
     }
 
 
-def _speakers_drawn(split: Split, bootstrap: Bootstrap) -> dict[str, np.ndarray]:
+def _resample_speakers(split: Split, bootstrap: Bootstrap) -> dict[str, np.ndarray]:
     """(resamples,) macro-F1 by system with resampled speakers; empty if speakers are unknown."""
     if split.speakers is None:
         return {}
     return bootstrap.by_speaker(split.speakers, split.truth, split.predicted, "speakers", split.name)
 
 
-def _by_speakers(drawn: dict[str, np.ndarray], a: str, b: str) -> dict[str, float]:
-    if not drawn:
+def _by_speakers(resampled: dict[str, np.ndarray], a: str, b: str) -> dict[str, float]:
+    if not resampled:
         return dict.fromkeys(("speakers_low", "speakers_high", "p_speakers"), np.nan)
-    difference = drawn[a] - drawn[b]
+    difference = resampled[a] - resampled[b]
     low, high = interval(difference)
     return {"speakers_low": low, "speakers_high": high, "p_speakers": p_value(difference)}
 

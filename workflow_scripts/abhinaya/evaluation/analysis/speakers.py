@@ -20,8 +20,8 @@ def speakers(evaluation: Evaluation, bootstrap: Bootstrap) -> pd.DataFrame:
         if split.speakers is None:
             continue
         known = split.utterances["SpkrID"].nunique()
-        drawn = bootstrap.by_speaker(split.speakers, split.truth, split.predicted, "speakers", split.name)
+        resampled = bootstrap.by_speaker(split.speakers, split.truth, split.predicted, "speakers", split.name)
         for name, predicted in split.predicted.items():
-            ends = interval(drawn[name])
+            ends = interval(resampled[name])
             rows.append([split.name, name, len(split.truth), known, split.macro_f1(predicted), *ends])
     return pd.DataFrame(rows, columns=COLUMNS)

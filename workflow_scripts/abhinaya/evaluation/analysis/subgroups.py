@@ -40,14 +40,16 @@ def subgroups(evaluation: Evaluation, bootstrap: Bootstrap) -> pd.DataFrame:
                     if members.any():
                         counts = confusion(split.truth[members], predicted[members])
                         occurs = counts.any(axis=1)
-                        drawn = bootstrap.macro_f1(counts, occurs, "subgroup", split.name, name, variable, chosen)
-                        scores = _scores(score_confusion(counts, occurs), drawn)
-                        rows.append([name, split.name, variable, chosen, members.sum(), *scores])
+                        resampled = bootstrap.macro_f1(counts, occurs, "subgroup", split.name, name, variable, chosen)
+                        scores = score_confusion(counts, occurs)
+                        macro_f1 = [scores["macro_f1"], *interval(resampled)]
+                        place = [name, split.name, variable, chosen, members.sum()]
+                        rows.append([*place, *macro_f1, scores["uar"], scores["accuracy"]])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def group(split: Split) -> pd.DataFrame:
-    """The group of each utterance by each variable: ordered categories, null where the variable is not known."""
+    """The group of each utterance by each variable: ordered categories, null if the value is unknown."""
     rows = split.utterances
     words = rows["text"].map(lambda text: len(text.split()), na_action="ignore")
     return pd.DataFrame(
@@ -79,8 +81,3 @@ def _agreement(rows: pd.DataFrame) -> pd.Series:
     total = np.nansum(votes, axis=1)
     share = np.divide(label, total, out=np.full(len(votes), np.nan), where=total > 0)
     return pd.Series(share, index=rows.index)
-
-
-def _scores(point: dict[str, np.ndarray], drawn: np.ndarray) -> list[float]:
-    """Macro-F1, its interval, UAR and accuracy."""
-    return [float(point["macro_f1"]), *interval(drawn), float(point["uar"]), float(point["accuracy"])]

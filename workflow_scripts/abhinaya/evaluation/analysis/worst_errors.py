@@ -1,5 +1,6 @@
 """The most confident errors."""
 
+import numpy as np
 import pandas as pd
 
 from abhinaya.data.schemas import KEY
@@ -20,27 +21,23 @@ def worst_errors(evaluation: Evaluation, limit: int = MAX_ERRORS) -> pd.DataFram
         predicted label (`confidence`) and of the true one (`p_truth`); the `votes` of an ensemble's members, such as
         "s1:H s2:N"; the transcript, empty if missing; the audio's `path` and `duration` (s).
     """
-    names = evaluation.ensembles or list(
-        dict.fromkeys(name for split in evaluation.splits for name in split.predictions)
-    )
+    if not evaluation.splits:
+        return pd.DataFrame(columns=COLUMNS)
     tables = []
-    for name in names:
+    for name in evaluation.ensembles or evaluation.splits[0].predictions:
         members = evaluation.ensembles[name].members if name in evaluation.ensembles else []
-        wrong = [_wrong(split, name, members) for split in evaluation.splits]
-        if wrong:
-            ranked = pd.concat(wrong).sort_values(["confidence", KEY], ascending=[False, True])
-            tables.append(ranked.head(limit))
-    return pd.concat(tables, ignore_index=True)[COLUMNS] if tables else pd.DataFrame(columns=COLUMNS)
+        errors = pd.concat([_wrong(split, name, members) for split in evaluation.splits])
+        tables.append(errors.sort_values(["confidence", KEY], ascending=[False, True]).head(limit))
+    return pd.concat(tables, ignore_index=True)[COLUMNS]
 
 
 def _wrong(split: Split, name: str, members: list[str]) -> pd.DataFrame:
     predicted = split.predicted[name]
-    letters = pd.Series(CLASSES)
     votes = [f"{member}:" + split.predictions[member]["EmoClass"] for member in members]
     table = split.utterances.assign(
         system=name,
         truth=split.utterances["EmoClass"],
-        predicted=letters[predicted].to_numpy(),
+        predicted=np.array(CLASSES)[predicted],
         confidence=split.probability(name, predicted),
         p_truth=split.probability(name, split.truth),
         votes=votes[0].str.cat(votes[1:], sep=" ") if votes else "",

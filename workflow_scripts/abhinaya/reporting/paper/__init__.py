@@ -1,10 +1,11 @@
-"""The tables and figures of the paper (Dutta et al., Interspeech 2025, arXiv 2505.18217), ours beside the published."""
+"""The tables and figures of the paper (Dutta et al., Interspeech 2025, arXiv 2505.18217) with our values."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from abhinaya.reporting.paper.class_table import table3
-from abhinaya.reporting.paper.compare import Made
+from abhinaya.reporting.paper.compare import ComparisonTable
 from abhinaya.reporting.paper.corpus_table import section_4_1
 from abhinaya.reporting.paper.inputs import Inputs, Settings, read
 from abhinaya.reporting.paper.seed_table import seeds
@@ -12,9 +13,9 @@ from abhinaya.reporting.paper.system_tables import figure2, section_4_6, table1,
 from abhinaya.runtime.errors import UserError
 from abhinaya.runtime.files import write_csv, write_json, write_text
 
-__all__ = ["TABLES", "Inputs", "Made", "Settings", "make", "read", "write"]
+__all__ = ["TABLES", "ComparisonTable", "Inputs", "Settings", "make", "read", "write"]
 
-TABLES: dict[str, Callable[[Inputs], Made]] = {
+TABLES: dict[str, Callable[[Inputs], ComparisonTable]] = {
     "table1": table1,
     "table2": table2,
     "table3": table3,
@@ -27,36 +28,35 @@ TABLES: dict[str, Callable[[Inputs], Made]] = {
 }
 
 
-def make(name: str, inputs: Inputs) -> Made:
+def make(name: str, inputs: Inputs) -> ComparisonTable:
     """Make a table by its name.
 
     Raises:
-        UserError: no such table; the configuration has nothing for it, or names what has no scores.
+        UserError: there is no such table; its configuration is missing, or a system in it has no scores.
     """
     if name not in TABLES:
         raise UserError(f"--table: no table {name!r}; choose from {', '.join(TABLES)}")
     return TABLES[name](inputs)
 
 
-def write(name: str, made: Made, folder: Path) -> list[Path]:
-    """Write `{name}.csv`, `.md`, `.tex`, `.json` and, of a figure, `.svg` into `folder`; their paths.
+def write(name: str, table: ComparisonTable, folder: Path) -> list[Path]:
+    """Write `{name}.csv`, `.md`, `.tex`, `.json` and, for a figure, `.svg` into `folder`; return their paths.
 
-    The JSON holds `name`, `title`, `caption`, `notes`, `table` (as `Table.to_dict`) and `figure` (an inline SVG in the
+    The JSON contains `name`, `title`, `caption`, `notes`, `table` (a `Table`) and `figure` (an inline SVG with the
     colours of the report's page, or null).
     """
-    paths = {kind: folder / f"{name}.{kind}" for kind in ("csv", "md", "tex", "json", *(["svg"] if made.svg else []))}
-    write_csv(made.records, paths["csv"])
-    write_text(markdown(made), paths["md"])
-    caption = f"{made.title}. {made.caption}"
-    write_text(made.table.latex(caption, f"tab:{name}", made.notes), paths["tex"])
-    described = {"name": name, "title": made.title, "caption": made.caption, "notes": made.notes}
-    write_json(described | {"table": made.table.to_dict(), "figure": made.figure}, paths["json"])
-    if made.svg:
-        write_text(made.svg, paths["svg"])
+    paths = {kind: folder / f"{name}.{kind}" for kind in ("csv", "md", "tex", "json", *(["svg"] if table.svg else []))}
+    write_csv(table.records, paths["csv"])
+    write_text(markdown(table), paths["md"])
+    write_text(table.table.latex(f"{table.title}. {table.caption}", f"tab:{name}", table.notes), paths["tex"])
+    described = {"name": name, "title": table.title, "caption": table.caption, "notes": table.notes}
+    write_json(described | {"table": asdict(table.table), "figure": table.figure}, paths["json"])
+    if table.svg:
+        write_text(table.svg, paths["svg"])
     return list(paths.values())
 
 
-def markdown(made: Made) -> str:
+def markdown(table: ComparisonTable) -> str:
     """The table in Markdown with its heading, caption and notes."""
-    notes = "".join(f"\n- {note}" for note in made.notes)
-    return f"## {made.title}\n\n{made.caption}\n\n{made.table.markdown()}{notes}\n"
+    notes = "".join(f"\n- {note}" for note in table.notes)
+    return f"## {table.title}\n\n{table.caption}\n\n{table.table.markdown()}{notes}\n"

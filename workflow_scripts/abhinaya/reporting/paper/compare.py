@@ -1,5 +1,6 @@
-"""Our scores beside the published ones: what people read, and its records for programs."""
+"""Our scores and the published ones: as a table, and as records for a CSV file."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -7,23 +8,25 @@ import pandas as pd
 from markupsafe import Markup
 
 from abhinaya.evaluation.metrics import SCORED
-from abhinaya.reporting.table import NOTHING, Cell, Table, number, percent
+from abhinaya.reporting.table import MISSING, Cell, Table, number, percent
 
 COMPARED = ["ours", "paper", "paper in our interval"]
-VALUES = ["value", "low", "high", "paper", "paper_in_interval"]  # as `Value.record` has them
-MSP_PODCAST, ANY = "msp_podcast", "csv"  # kinds of corpus: the paper's, and one that may hold any
-MATCHED = "A system is compared with the paper's of the same name, an ensemble with the paper's of the same members."
+VALUES = ["value", "low", "high", "paper", "paper_in_interval"]  # columns of `Value.record`
+MSP_PODCAST, CSV = "msp_podcast", "csv"  # kinds of corpus: the paper's, and one that may be any corpus
+MATCHING_NOTE = (
+    "A system is compared with the paper's system of the same name, an ensemble with the paper's of the same members."
+)
 
 
 @dataclass(frozen=True)
-class Made:
-    """A table of the paper as its files hold it.
+class ComparisonTable:
+    """A table of the paper with our values and the published ones.
 
     Args:
-        table: what people read, in per cent.
-        records: what programs read, in fractions: a row for each value.
-        figure: an inline SVG that follows the page's colours.
-        svg: the same figure as a file of its own.
+        table: the values in per cent.
+        records: the values as fractions, for the CSV file: a row for each.
+        figure: an inline SVG with the colours of the report's page.
+        svg: the same figure as an SVG file.
     """
 
     title: str
@@ -37,23 +40,29 @@ class Made:
 
 @dataclass(frozen=True)
 class Row:
-    """A system with its `scores.json`, and the function that gives its published macro-F1 on a split.
+    """A row of a table.
 
-    `keys` are further columns after the name. The best value is sought among the rows of the same `rivals`.
+    Args:
+        name: of a system or ensemble.
+        scores: its `scores.json`.
+        paper: returns the published macro-F1 (0 to 1, or None) on a split.
+        keys: further columns after the name.
+        group: the best value of each group is bold.
     """
 
     name: str
     scores: dict
     paper: Callable[[str], float | None]
     keys: dict[str, str] = field(default_factory=dict)
-    rivals: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True)
 class Value:
-    """A score of ours (0 to 1) with its interval, and the paper's; None where there is none.
+    """Our score (0 to 1) with its interval, and the published one; each None if missing.
 
-    `digits`: how many stand behind the point of the interval's ends, in per cent.
+    Args:
+        digits: decimal places of the ends of the interval, in per cent.
     """
 
     value: float | None
@@ -63,20 +72,20 @@ class Value:
 
     @property
     def inside(self) -> bool | None:
-        """Whether the paper's value lies in our interval, ends included; None where that is no question.
+        """Whether the published value lies in our interval, ends included; None if one of them is missing.
 
-        All three are rounded as they are shown, for the paper's is: the table never contradicts itself.
+        All are rounded as in the table, so that the verdict agrees with the numbers in it.
         """
         if self.value is None or self.interval is None or self.paper is None:
             return None
         low, high = map(float, self._ends)
-        if low == high:  # always or never right: resampling cannot tell how sure that is
+        if low == high:  # all or no predictions are correct: the bootstrap has no variation
             return None
         return low <= float(percent(self.paper)) <= high
 
     @property
     def _ends(self) -> list[str]:
-        """The interval's ends as they are shown."""
+        """The ends of the interval as in the table."""
         return [f"{100 * end:.{self.digits}f}" for end in self.interval or ()]
 
     def ours(self, best: bool = False) -> Cell:
@@ -84,114 +93,96 @@ class Value:
 
     def verdict(self) -> Cell:
         if self.inside is None:
-            return Cell(NOTHING)
+            return Cell(MISSING)
         if self.inside:
             return Cell("yes")
         return Cell("no", "(above it)" if self.paper > self.interval[1] else "(below it)")
 
     def record(self) -> dict[str, object]:
-        low, high = self.interval or (None, None)
+        """The columns VALUES; the published value is rounded, since it is a percentage divided by 100."""
+        paper = None if self.paper is None else round(self.paper, 6)
         inside = {None: None, True: "yes", False: "no"}[self.inside]
-        return {
-            "value": self.value,
-            "low": low,
-            "high": high,
-            "paper": fraction(self.paper),
-            "paper_in_interval": inside,
-        }
+        return dict(zip(VALUES, (self.value, *(self.interval or (None, None)), paper, inside), strict=True))
 
 
 def macro_f1(row: Row, split: str) -> Value:
-    found = row.scores.get(split)
-    return Value(found["macro_f1"] if found else None, found["macro_f1_interval"] if found else None, row.paper(split))
+    """Our macro-F1 and the published one."""
+    scores = row.scores.get(split) or {}
+    return Value(scores.get("macro_f1"), scores.get("macro_f1_interval"), row.paper(split))
 
 
-def beside(rows: list[Row]) -> tuple[Table, pd.DataFrame]:
+def compare_systems(rows: list[Row]) -> tuple[Table, pd.DataFrame]:
     """Rows by splits: our macro-F1 with its interval, the published one, whether that lies in the interval.
 
-    Splits on which neither we nor the paper have a value are left out.
+    Splits without any value are omitted.
 
     Returns:
         The table, and its records: a row for each system and split.
     """
     values = {split: [macro_f1(row, split) for row in rows] for split in SCORED}
-    splits = [split for split in SCORED if any(one.value is not None or one.paper is not None for one in values[split])]
+    splits = [split for split in SCORED if any((score.value, score.paper) != (None, None) for score in values[split])]
     keys = list(rows[0].keys)
     cells = [[Cell(row.name), *map(Cell, row.keys.values())] for row in rows]
     for split in splits:
-        rivals = [(row.rivals, one.value) for row, one in zip(rows, values[split], strict=True)]
-        for line, one, best in zip(cells, values[split], best_of(rivals), strict=True):
-            line += [one.ours(best), Cell(percent(one.paper)), one.verdict()]
+        group = [(row.group, score.value) for row, score in zip(rows, values[split], strict=True)]
+        for line, score, best in zip(cells, values[split], mark_best(group), strict=True):
+            line += [score.ours(best), Cell(percent(score.paper)), score.verdict()]
     groups = [(_heading(rows, split), len(COMPARED)) for split in splits]
     records = [
-        {"system": row.name, **row.keys, "split": split, "measure": "macro_f1", "n": size(row.scores, split)}
-        | one.record()
+        {"system": row.name, **row.keys, "split": split, "measure": "macro_f1", "n": n_scored(row.scores, split)}
+        | score.record()
         for split in splits
-        for row, one in zip(rows, values[split], strict=True)
+        for row, score in zip(rows, values[split], strict=True)
     ]
     table = Table(["system", *keys, *COMPARED * len(splits)], cells, [("", 1 + len(keys)), *groups])
-    return table, frame(records, ["system", *keys, "split", "measure", "n", *VALUES])
+    return table, records_frame(records, ["system", *keys, "split", "measure", "n", *VALUES])
 
 
-def fraction(published: float | None) -> float | None:
-    """A published value (0 to 1) without what dividing per cent by 100 leaves in the last places."""
-    return None if published is None else round(published, 6)
-
-
-def frame(records: list[dict[str, object]], columns: Sequence[str]) -> pd.DataFrame:
-    """The records for a CSV, with its header even if there are none; counts stay integers where some are missing."""
+def records_frame(records: list, columns: Sequence[str]) -> pd.DataFrame:
+    """The records for a CSV file; integers remain integers if values are missing in their column."""
     return pd.DataFrame(records, columns=list(columns), dtype=object)
 
 
-def best_of(values: Sequence[tuple[str, float | None]]) -> list[bool]:
-    """Which of (rivals, value) are the best of their rivals; none where a value stands alone or all are 0."""
-    known: dict[str, list[float]] = {}
-    for rivals, value in values:
+def mark_best(values: Sequence[tuple[str, float | None]]) -> list[bool]:
+    """Whether each (group, value) is the best of its group; none is if it is the only value or all are 0."""
+    known = defaultdict(list)
+    for group, value in values:
         if value is not None:
-            known.setdefault(rivals, []).append(value)
-    return [
-        value is not None and len(known[rivals]) > 1 and value == max(known[rivals]) > 0 for rivals, value in values
-    ]
+            known[group].append(value)
+    return [len(known[group]) > 1 and value == max(known[group]) > 0 for group, value in values]
 
 
-def size(scores: dict, split: str) -> int | None:
-    """How many utterances of `split` were scored."""
+def n_scored(scores: dict, split: str) -> int | None:
+    """The number of scored utterances of `split`; None without scores."""
     return scores[split]["n"] if scores.get(split) else None
 
 
-def how_drawn(scores: Sequence[dict]) -> str:
-    """A sentence: on how many utterances the scores are, and how their intervals were drawn."""
-    counted = [f"{split} n = {sizes}" for split in SCORED if (sizes := _sizes(scores, split))]
-    ways = {tuple(sorted(one["bootstrap"].items())) for one in scores if one.get("bootstrap")}
-    if not counted:
-        return "No utterances with labels to score."
-    sentences = [f"Scored utterances: {', '.join(counted)}."]
-    for way in sorted(ways):
-        found = dict(way)
+def scoring_note(scores: Sequence[dict]) -> str:
+    """Sentences on the number of scored utterances and the bootstrap of their intervals."""
+    sizes = [f"{split} n = {n}" for split in SCORED if (n := _sizes(scores, split))]
+    if not sizes:
+        return "There are no utterances with labels."
+    sentences = [f"Scored utterances: {', '.join(sizes)}."]
+    bootstraps = [system["bootstrap"] for system in scores if system.get("bootstrap")]
+    settings = {(bootstrap["level"], bootstrap["resamples"], bootstrap["seed"]) for bootstrap in bootstraps}
+    for level, resamples, seed in sorted(settings):
         sentences.append(
-            f"In brackets the {100 * found['level']:g} % interval of {number(found['resamples'])} bootstrap resamples "
-            f"of the utterances, drawn within each true class (seed {found['seed']})."
+            f"In brackets: the {100 * level:g} % interval of {number(resamples)} bootstrap resamples of the "
+            f"utterances, stratified by true class (seed {seed})."
         )
     return " ".join(sentences)
 
 
 def corpus_note(summary: dict) -> str:
-    """What follows from comparing with the paper, by the kind of corpus that `summary` names."""
-    kind = summary.get("kind", ANY)
+    """A sentence on the meaning of the comparison, by the kind of the corpus."""
+    kind = summary.get("kind", CSV)
     if kind == MSP_PODCAST:
         return (
-            "A published value outside our interval may come from other models, another draw of the validation set, or "
-            "chance in training, which the interval does not hold."
+            "Reasons for a published value outside our interval: other models, another random validation set, or the "
+            "variation between trainings, which the interval does not cover."
         )
-    if kind == ANY:
-        return (
-            "The paper's values are for MSP-Podcast and its full-size models. On another corpus or with other models "
-            "nothing follows from the comparison."
-        )
-    return (
-        f"Our values are on another corpus ({kind}); the paper's are for MSP-Podcast and its full-size models. Nothing "
-        "follows from the comparison here."
-    )
+    ours = "other corpora or models" if kind == CSV else f"our values, which are on another corpus ({kind})"
+    return f"The paper's values are for MSP-Podcast and its full-size models; they are not comparable with {ours}."
 
 
 def _heading(rows: list[Row], split: str) -> str:
@@ -200,6 +191,6 @@ def _heading(rows: list[Row], split: str) -> str:
 
 
 def _sizes(scores: Sequence[dict], split: str) -> str:
-    """The number of utterances, or the least and the most of them; empty if none were scored."""
-    found = sorted({n for one in scores if (n := size(one, split)) is not None})
-    return " to ".join(map(number, dict.fromkeys([found[0], found[-1]]))) if found else ""
+    """The number of scored utterances, or the smallest and the largest number; empty without scores."""
+    sizes = {n for system in scores if (n := n_scored(system, split)) is not None}
+    return " to ".join(map(number, sorted({min(sizes), max(sizes)}))) if sizes else ""

@@ -1,4 +1,4 @@
-"""What the paper's tables are made of: the configuration's section `tables`, scores, votes, the corpus's summary."""
+"""The inputs of the paper's tables: the section `tables` of the configuration, scores, votes, the corpus's summary."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -7,12 +7,13 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from abhinaya.data.corpora.summary import read_summary
+from abhinaya.evaluation.arguments import files_by_name
 from abhinaya.evaluation.metrics import read_scores
 from abhinaya.runtime.errors import UserError
 
 
 class Part(BaseModel):
-    """A part of the section `tables`; what the tables do not need of it is left aside."""
+    """A part of the section `tables`; keys that the tables do not need are ignored."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
@@ -37,10 +38,10 @@ class ZeroShot(Part):
 
 
 class Settings(Part):
-    """The configuration's section `tables`, resolved: which runs stand for which row.
+    """The section `tables` of the configuration, resolved to names of runs.
 
-    `loss_runs` and `seed_runs` hold the name of the run that trained a system with a loss, or from a seed;
-    `zero_shot_models` the hub's name of the LLM behind a system; `ensembles` the configuration's own.
+    `loss_runs` and `seed_runs`: by system, the run that trained it with a loss or seed. `zero_shot_models`: by system,
+    the LLM's name on the hub. `ensembles`: those of the configuration.
     """
 
     components: list[str] = []
@@ -61,12 +62,12 @@ class Settings(Part):
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a table may draw on.
+    """The inputs of a table.
 
     Args:
         scores: the `scores.json` of each system, ensemble and run, by name.
         votes: the members of each ensemble, by its name.
-        summary: the corpus's summary; empty where none was given.
+        summary: the corpus's summary; may be empty.
     """
 
     settings: Settings
@@ -75,52 +76,50 @@ class Inputs:
     summary: dict = field(default_factory=dict)
 
     def members(self, name: str) -> list[str] | None:
-        """The members of the ensemble `name`; None if it is none."""
+        """The members of the ensemble `name`; None if there is no such ensemble."""
         vote = self.settings.vote(name)
         return self.votes.get(name) or (vote.members if vote else None)
 
-    def chosen(self, names: Iterable[str], key: str) -> dict[str, dict]:
-        """The scores of `names`, which the configuration's `key` lists, in their order.
+    def scores_of(self, names: Iterable[str], key: str) -> dict[str, dict]:
+        """The scores of `names`, in order.
+
+        Args:
+            key: of the configuration or command line, with these names, for messages.
 
         Raises:
-            UserError: one of them has no scores here.
+            UserError: one of them has no scores.
         """
         names = list(names)
         for name in names:
             if name not in self.scores:
                 raise UserError(
-                    f"`{key}`: no scores of {name!r}; give its scores.json with --names and --scores, or leave it out"
+                    f"`{key}`: no scores of {name!r}; give its scores.json with --names and --scores, or remove it"
                 )
         return {name: self.scores[name] for name in names}
 
 
-def needs(value: object, key: str, what: str) -> None:
-    """Raise a `UserError` that asks for the configuration's `key` where `value`, its setting, is empty."""
+def require(value: object, key: str, what: str) -> None:
+    """Raise a `UserError` if `value`, the setting `key`, is empty; `what` is the fix."""
     if not value:
-        raise UserError(f"`{key}`: empty, so there is no such table; set it to {what}")
+        raise UserError(f"`{key}`: empty, so this table cannot be made; set it to {what}")
 
 
 def read(
     settings: Settings, names: list[str], scores: list[Path], votes: list[str], summary: Path | None = None
 ) -> Inputs:
-    """Read the files behind a table.
+    """Read the files of a table's inputs.
 
     Args:
         names, scores: systems, ensembles and runs, and their `scores.json` in the same order.
         votes: ``NAME=member,member`` of each ensemble.
 
     Raises:
-        UserError: not one name for each file; a vote that is not written so; a file that is absent or not what it
-            should be.
+        UserError: not one unique name per file; a vote has another form; a file is missing or invalid.
     """
-    if len(names) != len(scores) or len(set(names)) != len(names):
-        raise UserError(
-            f"--names: {len(names)} names ({len(set(names))} different) for {len(scores)} files of --scores; "
-            "give one name, each once, for every file, in the same order"
-        )
+    files = files_by_name(names, scores, ("--names", "--scores"))
     return Inputs(
         settings=settings,
-        scores={name: read_scores(path) for name, path in zip(names, scores, strict=True)},
+        scores={name: read_scores(path) for name, path in files.items()},
         votes=dict(map(_vote, votes)),
         summary=read_summary(summary) if summary else {},
     )
@@ -130,5 +129,5 @@ def _vote(text: str) -> tuple[str, list[str]]:
     name, _, members = text.partition("=")
     listed = members.split(",")
     if not name or not all(listed):
-        raise UserError(f"--votes: {text!r} names no ensemble and its members; write it like vote=s1,s2,t1")
+        raise UserError(f"--votes: {text!r} is not NAME=MEMBER,…; write it like vote=s1,s2,t1")
     return name, listed

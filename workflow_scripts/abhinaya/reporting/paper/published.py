@@ -1,17 +1,18 @@
-"""The numbers that the paper published (Dutta et al., Interspeech 2025, arXiv 2505.18217), to show beside ours.
+"""The numbers that the paper published (Dutta et al., Interspeech 2025, arXiv 2505.18217).
 
-`paper.csv` holds them in per cent, as printed, each with its place in the paper; the functions return fractions (0..1),
-None where nothing is published or known here. What a source calls inferred (a split, a vote's members) follows from the
-context. Table 2 is complete. The file has only what was seen attributed to the paper, in its text or in notes about it;
-so these are incomplete:
+`paper.csv` has them in per cent, as printed, each with its place in the paper; the functions return fractions (0 to 1),
+None for a number that is unpublished or unknown. If a source is called inferred, a split or a vote's members follow
+from the context. Table 2 is complete. The file only has numbers that a text attributes to the paper, so these are
+incomplete:
 
-- Table 1: the test scores of T1, T2 and ST1 and the baseline's on validation, if it prints them at all.
-- Table 3 (class-wise F1): fear alone, of S1, S2, T1 and the five's vote.
-- Table 4 (combinations I-IV): one combination of four; members, tie-breakers and scores of the others are missing. One
-  of three has 39.74 on the test set; without its members it cannot be looked up.
-- Figure 2 (zero-shot LLMs): its values are unread; two LLMs' scores stand in the text.
+- Table 1: the test scores of T1, T2 and ST1, and the baseline's on validation, if the paper prints them.
+- Table 3 (F1 of each class): only fear, of S1, S2, T1 and the vote of all five.
+- Table 4 (combinations I-IV): only one combination of four; members, tie-breakers and scores of the others are missing.
+  A vote of three has 39.74 on the test set, but its members are unknown.
+- Figure 2 (zero-shot LLMs): only the scores of two LLMs in the text.
 """
 
+import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -24,15 +25,15 @@ from abhinaya.runtime.errors import UserError
 
 COLUMNS = ["table", "row", "column", "split", "percent", "source"]
 MEMBERS = frozenset({"s1", "s2", "t1", "t2", "st1"})  # of the whole system
-SYSTEMS = ("table1", "section_4_5", "section_4_6")  # where single systems' macro-F1 is printed
+SYSTEMS = ("table1", "section_4_5", "section_4_6")  # places with the macro-F1 of single systems
 TABLES = ("table1", "table2", "table3", "table4", "section_4_5", "section_4_6", "zero_shot")
 LOSSES = ("wce", "wfl", "vs")
 NAMES = MEMBERS | {"baseline", "s2_7b", "salmonn_zero_shot", "abhinaya", "abhinaya_at_deadline"}
-LEARNING = NAMES - {"t1", "salmonn_zero_shot", "abhinaya", "abhinaya_at_deadline"}  # by a loss
-T1 = "llama-3.3-70b"  # the LLM behind it
+LEARNING = NAMES - {"t1", "salmonn_zero_shot", "abhinaya", "abhinaya_at_deadline"}  # trained with a loss
+T1 = "llama-3.3-70b"  # the LLM of T1
 TRAINED = (6728, 2495, 1432, 1120, 16712, 29239, 6303, 2948)  # in class order; from the authors' code
-BALANCED = 326  # utterances of each class on which models are chosen (§ 4.1)
-FILES = {"Train": 84260, "Development": 31961, "Test3": 3200}  # § 4.1, all labels, by the corpus's name of the split
+BALANCED = 326  # utterances of each class in the validation set (§ 4.1)
+FILES = {"Train": 84260, "Development": 31961, "Test3": 3200}  # § 4.1, with any label, by partition
 
 
 def macro_f1(system: str, split: str) -> float | None:
@@ -40,7 +41,7 @@ def macro_f1(system: str, split: str) -> float | None:
 
     Args:
         system: baseline, s1, s2, s2_7b, t1, t2, st1, salmonn_zero_shot; abhinaya, the vote of five; or
-            abhinaya_at_deadline, the same with ST1 after three of its twenty epochs.
+            abhinaya_at_deadline, the same vote with ST1 after three of its twenty epochs.
     """
     scores = (_fraction(table, system, "macro_f1", split) for table in SYSTEMS)
     return next((score for score in scores if score is not None), None)
@@ -65,11 +66,10 @@ def vote_f1(members: Iterable[str], split: str) -> float | None:
 
 
 def zero_shot_f1(model: str, split: str) -> float | None:
-    """Macro-F1 of an LLM that labels transcripts untrained.
+    """Macro-F1 of an LLM that labels transcripts zero-shot.
 
     Args:
-        model: as the hub names it; the organisation, case and an ending -Instruct, which the paper does not always
-            tell, make no difference.
+        model: its name on the hub; the organisation, the case and an ending -Instruct are ignored.
     """
     if _row("zero_shot", model) == T1:
         return macro_f1("t1", split)
@@ -88,33 +88,34 @@ def read(path: Path) -> dict[tuple[str, str, str, str], float]:
     """The numbers of a file like `paper.csv`.
 
     Returns:
-        {(table, row, column, split): per cent}, rows spelt as `_row` does.
+        {(table, row, column, split): per cent}, with rows as from `_row`.
 
     Raises:
-        UserError: no such CSV; a row that no table here would show, a number out of range, a number given twice.
+        UserError: the file is missing or no CSV with these columns; no table would show a row; a number is out of range
+            or repeated.
     """
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except ValueError as error:
         raise UserError(f"{path}: not a readable CSV ({str(error).strip()}); quote a source with commas") from None
-    if not isinstance(table.index, pd.RangeIndex):  # the first row is too long: pandas takes a column for its index
+    if not isinstance(table.index, pd.RangeIndex):  # the first row is too long: pandas uses its first field as index
         raise UserError(f"{path}: row 2: more fields than columns; quote a source with commas")
     if list(table.columns) != COLUMNS:
         raise UserError(f"{path}: its columns are {', '.join(table.columns)}; they must be {', '.join(COLUMNS)}")
-    found: dict[tuple[str, str, str, str], float] = {}
+    numbers: dict[tuple[str, str, str, str], float] = {}
     for line, (place, row, column, split, percent, _) in enumerate(table.to_numpy().tolist(), start=2):
         if problem := _problem(place, row, column, split, percent):
             raise UserError(f"{path}: row {line}: {problem}")
         key = (place, _row(place, row), column, split)
-        alike = [(other, *key[1:]) for other in (SYSTEMS if place in SYSTEMS else [place])]  # one is shown of them
-        if not found.keys().isdisjoint(alike):
+        same = [(other, *key[1:]) for other in (SYSTEMS if place in SYSTEMS else [place])]  # places of one number
+        if not numbers.keys().isdisjoint(same):
             raise UserError(f"{path}: row {line}: a second number for {row}, {column}, {split}; delete one")
-        found[key] = float(percent)
-    return found
+        numbers[key] = float(percent)
+    return numbers
 
 
 def _problem(table: str, row: str, column: str, split: str, percent: str) -> str | None:
-    """What is wrong with a row of `paper.csv`, and the fix."""
+    """What is wrong with a row of `paper.csv` and its fix; None for a valid row."""
     columns = {"table2": LOSSES, "table3": CLASSES}.get(table, ("macro_f1",))
     voters = row.split("+")
     if table not in TABLES:
@@ -130,20 +131,13 @@ def _problem(table: str, row: str, column: str, split: str, percent: str) -> str
     names = LEARNING if table == "table2" else NAMES
     if table not in ("table4", "zero_shot") and row not in names:
         return f"no system {row!r} in {table}; write one of {', '.join(sorted(names))}"
-    if not _is_percent(percent):
+    if not re.fullmatch(r"\d+(\.\d*)?", percent) or float(percent) > 100:
         return f"{percent!r} is not per cent; write a number from 0 to 100, like 34.43"
     return None
 
 
-def _is_percent(text: str) -> bool:
-    try:
-        return 0 <= float(text) <= 100
-    except ValueError:
-        return False
-
-
 def _row(table: str, row: str) -> str:
-    """The one spelling of a row that may have several: a vote's members in any order, a model with its organisation."""
+    """The row in a unique form: the members of a vote sorted, the name of a model as in `zero_shot_f1`."""
     if table == "table4":
         return "+".join(sorted(row.split("+")))
     if table == "zero_shot":

@@ -1,39 +1,40 @@
-"""How much a system changes when it is trained from another seed."""
+"""The variation of a system's macro-F1 between training seeds."""
 
 import pandas as pd
 
 from abhinaya.evaluation.analysis.seeds import spread
 from abhinaya.evaluation.metrics import SCORED
-from abhinaya.reporting.paper.compare import MATCHED, Made, corpus_note
-from abhinaya.reporting.paper.inputs import Inputs, needs
+from abhinaya.reporting.paper.compare import MATCHING_NOTE, ComparisonTable, corpus_note
+from abhinaya.reporting.paper.inputs import Inputs, require
 from abhinaya.reporting.paper.system_tables import published_macro_f1
-from abhinaya.reporting.table import NOTHING, Cell, Table, percent
+from abhinaya.reporting.table import MISSING, Cell, Table, percent
+
+COLUMNS = ["system", "split", "measure", "seeds", "value", "sd", "lowest", "highest", "paper"]
 
 
-def seeds(inputs: Inputs) -> Made:
-    """Macro-F1 of each system over its seeds: mean ± standard deviation, lowest and highest, beside the paper's."""
+def seeds(inputs: Inputs) -> ComparisonTable:
+    """Macro-F1 of each system over its seeds: mean ± standard deviation, lowest, highest; and the paper's."""
     runs = inputs.settings.seed_runs
-    needs(runs, "seeds", "the seeds to train from")
-    found = spread(
-        {system: list(inputs.chosen(by_seed.values(), "seeds").values()) for system, by_seed in runs.items()}
-    )
-    found["paper"] = [published_macro_f1(inputs, row.system)(row.split) for row in found.itertuples()]
-    found["paper"] = found["paper"].astype(float)
-    splits = [split for split in SCORED if (found["split"] == split).any()]
-    by_place = {(row.system, row.split): row for row in found.itertuples()}
+    require(runs, "seeds", "the training seeds")
+    scores = {system: list(inputs.scores_of(by_seed.values(), "seeds").values()) for system, by_seed in runs.items()}
+    statistics = spread(scores)
+    paper = [published_macro_f1(inputs, row.system)(row.split) for row in statistics.itertuples()]
+    statistics["paper"] = pd.Series(paper, dtype=float)
+    splits = [split for split in SCORED if (statistics["split"] == split).any()]
+    by_run = {(row.system, row.split): row for row in statistics.itertuples()}
     rows = [
-        [Cell(system), *[cell for split in splits for cell in _cells(by_place.get((system, split)))]] for system in runs
+        [Cell(system), *[cell for split in splits for cell in _cells(by_run.get((system, split)))]] for system in runs
     ]
     columns = ["ours", "seeds", "paper"]
-    return Made(
-        "Seeds: how much a training's luck matters",
-        "Macro-F1 (%) over trainings that differ in nothing but the seed: mean ± standard deviation of a sample, and "
-        "from the lowest to the highest.",
+    return ComparisonTable(
+        "Seeds: variation between trainings",
+        "Macro-F1 (%) of trainings that differ only in the seed: mean ± sample standard deviation (lowest to highest).",
         Table(["system", *columns * len(splits)], rows, [("", 1), *[(split, len(columns)) for split in splits]]),
-        _records(found),
+        statistics.rename(columns={"mean": "value"}).assign(measure="macro_f1")[COLUMNS],
         [
-            "This is the spread of training, where the other tables' intervals are the spread of utterances.",
-            MATCHED,
+            "These values show the variation between trainings; the intervals of the other tables cover the random "
+            "choice of utterances.",
+            MATCHING_NOTE,
             corpus_note(inputs.summary),
         ],
     )
@@ -41,16 +42,10 @@ def seeds(inputs: Inputs) -> Made:
 
 def _cells(row: object | None) -> list[Cell]:
     if row is None:
-        return [Cell(NOTHING)] * 3
+        return [Cell(MISSING)] * 3
     mean, detail = percent(row.mean), ""
     if row.seeds > 1:
         mean = f"{mean} ± {percent(row.sd)}"
         detail = f"({percent(row.lowest)} to {percent(row.highest)})"
-    theirs = None if pd.isna(row.paper) else row.paper
-    return [Cell(mean, detail), Cell(str(row.seeds)), Cell(percent(theirs))]
-
-
-def _records(found: pd.DataFrame) -> pd.DataFrame:
-    """In the columns of the other tables, as far as they have the same."""
-    records = found.rename(columns={"mean": "value"}).assign(measure="macro_f1")
-    return records[["system", "split", "measure", "seeds", "value", "sd", "lowest", "highest", "paper"]]
+    paper = None if pd.isna(row.paper) else row.paper
+    return [Cell(mean, detail), Cell(str(row.seeds)), Cell(percent(paper))]

@@ -4,55 +4,23 @@ from pathlib import Path
 
 import jinja2
 import yaml
-from markupsafe import Markup
 
 from abhinaya import __version__
-from abhinaya.data.schemas import KEY
 from abhinaya.evaluation.analysis.predictions import MIN_SPEAKERS
 from abhinaya.evaluation.metrics import LEVEL
 from abhinaya.evaluation.voting import voters
-from abhinaya.labels import CLASSES, EMOTIONS
+from abhinaya.labels import EMOTIONS
 from abhinaya.reporting import table
 from abhinaya.reporting.report import figures, findings, summary
-from abhinaya.reporting.report.ensembles import agreement, alike, ensembles
-from abhinaya.reporting.report.inputs import REFERENCES, Inputs, read
-from abhinaya.reporting.report.transcription import transcription, word_errors
-from abhinaya.reporting.report.wording import count
+from abhinaya.reporting.report.ensembles import agreement_maps, ensembles
+from abhinaya.reporting.report.inputs import Inputs, read
+from abhinaya.reporting.report.transcription import transcription
+from abhinaya.reporting.report.wording import count, percentage
 from abhinaya.reporting.report.worst_errors import links, worst_errors
 from abhinaya.runtime.files import write_csv, write_text
 
-__all__ = [
-    "REFERENCES",
-    "Inputs",
-    "agreement",
-    "describe",
-    "links",
-    "read",
-    "render",
-    "score_table",
-    "word_errors",
-    "write",
-]
+__all__ = ["Inputs", "describe", "read", "render", "score_table", "write"]
 MAX_LISTED = 10  # rejected utterances in the report
-# The sections in order: key (template variable and anchor) and heading.
-SECTIONS = {
-    "summary": "Summary",
-    "scores": "Scores",
-    "paper": "The paper's tables",
-    "significance": "Significance",
-    "vote": "Vote",
-    "classes": "Emotions",
-    "confusions": "Confusions",
-    "calibration": "Calibration",
-    "subgroups": "Subgroups",
-    "worst_errors": "Worst errors",
-    "training": "Training",
-    "labelling": "Labelling",
-    "corpus": "Corpus",
-    "rejected": "Rejected utterances",
-    "transcripts": "Transcripts",
-    "configuration": "Configuration",
-}
 
 
 def write(inputs: Inputs, folder: Path) -> None:
@@ -79,35 +47,42 @@ def render(inputs: Inputs, audio: dict[str, str] | None = None) -> str:
         for name, config in inputs.made.items()
         if "settings" in config
     }
-    sections = {
-        "summary": summary.results(inputs),
-        "scores": score_table(inputs),
-        "paper": inputs.paper,
-        "significance": findings.significance(inputs),
-        "vote": ensembles(inputs),
-        "classes": _classes(inputs.scores),
-        "confusions": _confusions(inputs.scores, inputs.members()),
-        "calibration": findings.calibration(inputs),
-        "subgroups": findings.subgroups(inputs),
-        "worst_errors": worst_errors(inputs, audio or {}),
-        "training": _training(inputs.metrics),
-        "labelling": table.labelling_table(inputs.labellings) if inputs.labellings else None,
-        "corpus": table.corpus_tables(inputs.summary) if inputs.summary else None,
-        "rejected": _rejected(inputs),
-        "transcripts": transcription(inputs),
-        "configuration": settings,
+    sections = {  # key (template variable and anchor): heading, content
+        "summary": ("Summary", summary.results(inputs)),
+        "scores": ("Scores", score_table(inputs)),
+        "paper": ("The paper's tables", inputs.paper),
+        "significance": ("Significance", findings.significance(inputs)),
+        "vote": ("Vote", ensembles(inputs)),
+        "classes": ("Emotions", _classes(inputs.scores)),
+        "confusions": ("Confusions", _confusions(inputs.scores, inputs.members())),
+        "calibration": ("Calibration", findings.calibration(inputs)),
+        "subgroups": ("Subgroups", findings.subgroups(inputs)),
+        "worst_errors": ("Worst errors", worst_errors(inputs, audio or {})),
+        "training": ("Training", _training(inputs.metrics)),
+        "labelling": ("Labelling", table.labelling_table(inputs.labellings) if inputs.labellings else None),
+        "corpus": ("Corpus", table.corpus_tables(inputs.summary) if inputs.summary else None),
+        "rejected": ("Rejected utterances", _rejected(inputs)),
+        "transcripts": ("Transcripts", transcription(inputs)),
+        "configuration": ("Configuration", settings),
     }
-    return _page(
-        "report.html.j2",
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return templates.get_template("report.html.j2").render(
+        {key: content for key, (_, content) in sections.items()},
+        version=__version__,
         title=inputs.title,
-        contents=[(key, heading) for key, heading in SECTIONS.items() if sections[key]],
-        **sections,
-        circumstances=summary.circumstances(inputs),
+        contents=[(key, heading) for key, (heading, content) in sections.items() if content],
+        context=summary.context(inputs),
         overview=summary.figure(inputs),
-        alike=alike(inputs),
+        agreement=agreement_maps(inputs),
         bootstrap=next((system["bootstrap"] for system in inputs.scores.values() if "bootstrap" in system), None),
-        unlabelled=summary.left_out(inputs.scores),
-        notes=summary.notes(inputs),
+        unlabelled=summary.unlabelled(inputs.scores),
+        limitations=summary.limitations(inputs),
         playable=bool(audio),
         members_vote=bool(inputs.members()),
         corpus_summary=inputs.summary,
@@ -116,7 +91,9 @@ def render(inputs: Inputs, audio: dict[str, str] | None = None) -> str:
         alpha=f"{summary.ALPHA:.2g}",
         level=LEVEL,
         min_speakers=MIN_SPEAKERS,
+        emotion=table.emotion,
         number=table.number,
+        percentage=percentage,
     )
 
 
@@ -139,34 +116,20 @@ def describe(config: dict, description: str = "") -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _page(template: str, **values: object) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(template).render(version=__version__, **values)
-
-
 def _classes(scores: dict[str, dict]) -> list[tuple[str, findings.Figures, table.Table]]:
     """For each split with scores, the test split first: bars of each emotion, and the table."""
-    return [
-        (split, _class_figures(scores, split), table.per_class_table(scores, split))
-        for split in reversed(table.scored_splits(scores))
-    ]
-
-
-def _class_figures(scores: dict[str, dict], split: str) -> findings.Figures:
-    f1_of = {name: system[split]["per_class_f1"] for name, system in scores.items() if system.get(split)}
-    return [
-        (
-            f"{EMOTIONS[letter]} ({letter})",
-            figures.class_bars({name: f1[letter] for name, f1 in f1_of.items()}, f"F1 on {split}: {EMOTIONS[letter]}"),
-        )
-        for letter in CLASSES
-    ]
+    classes = []
+    for split in reversed(table.scored_splits(scores)):
+        f1_of = {name: values["per_class_f1"] for name, values in table.scores_on(scores, split).items()}
+        bars = [
+            (
+                table.emotion(letter),
+                figures.class_bars({name: f1[letter] for name, f1 in f1_of.items()}, f"F1 on {split}: {emotion}"),
+            )
+            for letter, emotion in EMOTIONS.items()
+        ]
+        classes.append((split, bars, table.per_class_table(scores, split)))
+    return classes
 
 
 def _confusions(scores: dict[str, dict], members: dict[str, list[str]]) -> dict[str, findings.Figures]:
@@ -174,19 +137,20 @@ def _confusions(scores: dict[str, dict], members: dict[str, list[str]]) -> dict[
     main_split = summary.headline(scores)
     if main_split is None:
         return {}
-    chosen = {summary.best(scores, main_split), *members}
-    drawn: dict[str, findings.Figures] = {"first": [], "others": []}
+    shown_first = {summary.best(scores, main_split), *members}
+    matrices: dict[str, findings.Figures] = {"first": [], "others": []}
     for name, split, values in table.scored(scores):
-        picture: Markup = figures.confusion(values["confusion"], f"confusion matrix of {name} on {split}")
-        drawn["first" if split == main_split and name in chosen else "others"].append((f"{name}, {split}", picture))
-    return drawn
+        place = "first" if split == main_split and name in shown_first else "others"
+        figure = figures.confusion(values["confusion"], f"confusion matrix of {name} on {split}")
+        matrices[place].append((f"{name}, {split}", figure))
+    return matrices
 
 
 def _training(metrics: dict[str, dict]) -> findings.Figures:
     return [
-        (name, figures.training_curves(found["epochs"], found.get("best_epoch"), f"training of {name}"))
-        for name, found in metrics.items()
-        if found.get("epochs")
+        (name, figures.training_curves(training["epochs"], training.get("best_epoch"), f"training of {name}"))
+        for name, training in metrics.items()
+        if training.get("epochs")
     ]
 
 
@@ -196,12 +160,10 @@ def _rejected(inputs: Inputs) -> dict | None:
     if rows is None:
         return None
     if rows.empty:
-        return {
-            "sentence": "No utterance was rejected: all audio files could be read and are long enough.",
-            "table": None,
-        }
-    first = rows.head(MAX_LISTED)
-    shown = "" if len(rows) == len(first) else f" Here are the first {MAX_LISTED}."
+        sentence = "No utterance was rejected: all audio files could be read and are long enough."
+        return {"sentence": sentence, "table": None}
+    shown = f" Here are the first {MAX_LISTED}." if len(rows) > MAX_LISTED else ""
     sentence = f"{count(len(rows), 'utterance')} rejected, listed in {inputs.rejected_file}.{shown}"
-    cells = [[table.Cell(row[KEY], row["path"]), table.Cell(row["reason"])] for _, row in first.iterrows()]
+    first = rows.head(MAX_LISTED).itertuples()
+    cells = [[table.Cell(row.FileName, row.path), table.Cell(row.reason)] for row in first]
     return {"sentence": sentence, "table": table.Table(["utterance", "reason"], cells)}

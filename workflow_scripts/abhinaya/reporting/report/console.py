@@ -12,11 +12,6 @@ from abhinaya.reporting.table import Table
 
 def show(table: Table) -> None:
     """Print scores and intervals, the best in bold."""
-    width = None if sys.stdout.isatty() else 120  # fixed width for log files
-    Console(width=width).print(for_terminal(table))
-
-
-def for_terminal(table: Table) -> RichTable:
     shown = RichTable(box=box.SIMPLE)
     for position, heading in enumerate(table.headings()):
         shown.add_column(escape(heading), justify="right" if position else "left")
@@ -24,4 +19,5 @@ def for_terminal(table: Table) -> RichTable:
         numbers = [escape(f"{cell.text}\n{cell.detail}") for cell in cells]
         styled = [f"[bold]{text}[/]" if cell.best else text for text, cell in zip(numbers, cells, strict=True)]
         shown.add_row(escape(name.text), *styled)
-    return shown
+    width = None if sys.stdout.isatty() else 120  # fixed width for log files
+    Console(width=width).print(shown)

@@ -7,17 +7,17 @@ from markupsafe import Markup
 from abhinaya.evaluation.metrics import SCORED
 from abhinaya.reporting.report import figures
 from abhinaya.reporting.report.inputs import Inputs
-from abhinaya.reporting.report.summary import ALPHA, best, headline
+from abhinaya.reporting.report.summary import ALPHA, best, headline, significant
 from abhinaya.reporting.report.wording import between, count, probability, signed_points
-from abhinaya.reporting.table import NOTHING, Cell, Table, number, percent
+from abhinaya.reporting.table import MISSING, Cell, Table, number, percent
 
-Figures = list[tuple[str, Markup]]  # caption, drawing
+Figures = list[tuple[str, Markup]]  # caption, SVG
 
 
 def significance(inputs: Inputs) -> list[dict]:
-    """For each split, the test split first: a sentence, a heat map of the differences, all pairs and intervals.
+    """For each split, the test split first: a sentence, a heat map of the differences, a table of all pairs, intervals.
 
-    None for the pairs of a single system and for the speaker intervals of few speakers.
+    The first three are None for a single system, the intervals over resampled speakers for few speakers.
     """
     pairs, speakers = dict(by_split(inputs, "significance")), dict(by_split(inputs, "speakers"))
     return [
@@ -50,17 +50,16 @@ def subgroups(inputs: Inputs) -> list[dict]:
     split = headline(inputs.scores)
     if split is None:
         return []
-    shown = best(inputs.scores, split)
-    rows = inputs.analysed("subgroups")
+    system = best(inputs.scores, split)
     return [
         {
             "variable": variable,
-            "system": shown,
+            "system": system,
             "split": split,
-            "figure": _groups_figure(found[(found["system"] == shown) & (found["split"] == split)], shown, variable),
-            "tables": [(part, _groups_table(inputs, of_split)) for part, of_split in splits_of(found)],
+            "figure": _groups_figure(rows[(rows["system"] == system) & (rows["split"] == split)], system, variable),
+            "tables": [(part, _groups_table(inputs, of_split)) for part, of_split in splits_of(rows)],
         }
-        for variable, found in rows.groupby("variable", sort=False)
+        for variable, rows in inputs.analysed("subgroups").groupby("variable", sort=False)
     ]
 
 
@@ -71,14 +70,14 @@ def by_split(inputs: Inputs, table: str, **where: str) -> list[tuple[str, pd.Dat
 
 def splits_of(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The rows of each split, the test split before validation; empty splits are omitted."""
-    return [(split, found) for split in reversed(SCORED) if len(found := rows[rows["split"] == split])]
+    groups = dict(list(rows.groupby("split")))
+    return [(split, groups[split]) for split in reversed(SCORED) if split in groups]
 
 
 def in_order(inputs: Inputs, names: pd.Series) -> list[str]:
     """The distinct `names` in the order of the scores; unknown names come last."""
-    different = list(dict.fromkeys(names))
-    known = [name for name in inputs.scores if name in different]
-    return known + [name for name in different if name not in known]
+    known = [name for name in inputs.scores if name in set(names)]
+    return list(dict.fromkeys([*known, *names]))
 
 
 def square(names: list[str], pairs: pd.DataFrame, column: str, mirrored: int) -> np.ndarray:
@@ -91,31 +90,28 @@ def square(names: list[str], pairs: pd.DataFrame, column: str, mirrored: int) ->
 
 
 def _differing(rows: pd.DataFrame) -> str:
-    significant = int((rows["p_bootstrap_holm"] < ALPHA).sum())
-    among_speakers = int((rows["p_speakers_holm"] < ALPHA).sum()) if _speakers_drawn(rows) else None
+    """A sentence: how many pairs differ significantly with resampled utterances and, if known, speakers."""
+    tests = ["p_bootstrap_holm", *(["p_speakers_holm"] if _has_speakers(rows) else [])]
     if len(rows) == 1:
-        so = {None: "", significant: ", also with whole speakers drawn"}
-        otherwise = ", but not with whole speakers drawn" if significant else ", but by more with whole speakers drawn"
-        more = "more than" if significant else "no more than"
-        return f"The two differ by {more} chance explains{so.get(among_speakers, otherwise)}."
-    many = {0: "none differs", 1: "1 differs"}.get(significant, f"{number(significant)} differ")
-    so = "" if among_speakers is None else f"; with whole speakers drawn, {number(among_speakers)}"
-    return f"Of {number(len(rows))} pairs, {many} by more than chance explains, after Holm's correction{so}."
+        verdicts = [significant(rows[test].iloc[0]) for test in tests]
+        return f"The difference is {'; with resampled speakers it is '.join(verdicts)}."
+    of_utterances, *of_speakers = [number(int((rows[test] < ALPHA).sum())) for test in tests]
+    differ = f"{of_utterances} of {number(len(rows))} pairs differ significantly after Holm's correction"
+    return "; with resampled speakers, ".join([differ, *of_speakers]) + "."
 
 
-def _speakers_drawn(rows: pd.DataFrame) -> bool:
+def _has_speakers(rows: pd.DataFrame) -> bool:
     return bool(rows["p_speakers_holm"].notna().all())
 
 
 def _speakers(inputs: Inputs, rows: pd.DataFrame) -> dict:
     """The number of known speakers, and the intervals over resampled utterances and speakers."""
     split, body = rows["split"].iloc[0], []
-    for _, row in rows.iterrows():
-        scores = inputs.scores.get(row["system"], {}).get(split)
-        of_utterances = _range(*scores["macro_f1_interval"]) if scores else NOTHING
-        cells = [percent(row["macro_f1"]), of_utterances, _range(row["low"], row["high"])]
-        body.append([Cell(row["system"]), *map(Cell, cells)])
-    columns = ["system", "macro-F1", "utterances drawn", "speakers drawn"]
+    for row in rows.itertuples():
+        scores = inputs.scores.get(row.system, {}).get(split)
+        of_utterances = _range(*scores["macro_f1_interval"]) if scores else MISSING
+        body.append([*map(Cell, (row.system, percent(row.macro_f1), of_utterances, _range(row.low, row.high)))])
+    columns = ["system", "macro-F1", "resampled utterances", "resampled speakers"]
     return {"known": count(int(rows["speakers"].iloc[0]), "speaker"), "table": Table(columns, body)}
 
 
@@ -126,46 +122,43 @@ def _range(low: float, high: float) -> str:
 def _difference_map(inputs: Inputs, rows: pd.DataFrame, split: str) -> Markup:
     names = in_order(inputs, pd.concat([rows["a"], rows["b"]]))
     differences = square(names, rows, "difference", -1)
-    significant = square(names, rows, "p_bootstrap_holm", 1) < ALPHA
+    is_significant = square(names, rows, "p_bootstrap_holm", 1) < ALPHA
     texts = [["" if np.isnan(value) else signed_points(value) for value in line] for line in differences]
     largest = max(np.nanmax(np.abs(differences)), 1e-9)
     title = f"differences of macro-F1 on {split}, row minus column, in points"
-    return figures.heat_map(np.where(significant, differences, np.nan), names, texts, title, largest)
+    return figures.heat_map(np.where(is_significant, differences, np.nan), names, texts, title, largest)
 
 
 def _pairs(rows: pd.DataFrame) -> Table:
-    drawn, body = _speakers_drawn(rows), []
-    for _, row in rows.iterrows():
-        significant = row["p_bootstrap_holm"] < ALPHA
-        of_speakers = [
-            Cell(probability(row["p_speakers"])),
-            Cell(probability(row["p_speakers_holm"]), best=row["p_speakers_holm"] < ALPHA),
-        ]
+    has_speakers = _has_speakers(rows)
+    body = []
+    for row in rows.itertuples():
+        difference = Cell(signed_points(row.difference), between(row.low, row.high), row.p_bootstrap_holm < ALPHA)
+        correct = [Cell(number(int(n))) for n in (row.only_a_right, row.only_b_right)]
         body.append(
             [
-                Cell(f"{row['a']} – {row['b']}"),
-                Cell(signed_points(row["difference"]), between(row["low"], row["high"]), best=significant),
-                Cell(probability(row["p_bootstrap"])),
-                Cell(probability(row["p_bootstrap_holm"]), best=significant),
-                *(of_speakers if drawn else ()),
-                Cell(number(int(row["only_a_right"]))),
-                Cell(number(int(row["only_b_right"]))),
-                Cell(probability(row["p_mcnemar"])),
-                Cell(probability(row["p_mcnemar_holm"]), best=row["p_mcnemar_holm"] < ALPHA),
+                Cell(f"{row.a} – {row.b}"),
+                difference,
+                *_p_values(row.p_bootstrap, row.p_bootstrap_holm),
+                *(_p_values(row.p_speakers, row.p_speakers_holm) if has_speakers else []),
+                *correct,
+                *_p_values(row.p_mcnemar, row.p_mcnemar_holm),
             ]
         )
     tests = ["p", "p, Holm"]
-    columns = ["pair", "difference", *tests * (1 + drawn), "only first right", "only second right", *tests]
-    speakers = [("speakers drawn", 2)] if drawn else []
-    return Table(columns, body, [("", 1), ("macro-F1, utterances drawn", 3), *speakers, ("accuracy, McNemar", 4)])
+    columns = ["pair", "difference", *tests * (1 + has_speakers), "only first correct", "only second correct", *tests]
+    speakers = [("resampled speakers", 2)] if has_speakers else []
+    groups = [("", 1), ("macro-F1, resampled utterances", 3), *speakers, ("accuracy, McNemar", 4)]
+    return Table(columns, body, groups)
+
+
+def _p_values(p: float, p_holm: float) -> list[Cell]:
+    return [Cell(probability(p)), Cell(probability(p_holm), best=p_holm < ALPHA)]
 
 
 def _overconfident(split: str, rows: pd.DataFrame) -> str:
-    over, all_of_them = int((rows["confidence"] > rows["accuracy"]).sum()), len(rows)
-    if all_of_them == 1:
-        return f"On {split}, {rows['system'].iloc[0]} is {'more' if over else 'no more'} confident than right."
-    who = {0: f"none of {all_of_them} is", 1: f"1 of {all_of_them} is", all_of_them: f"all {all_of_them} are"}
-    return f"On {split}, {who.get(over, f'{over} of {all_of_them} are')} more confident than right."
+    over = int((rows["confidence"] > rows["accuracy"]).sum())
+    return f"On {split}, {over} of {count(len(rows), 'system')} {'is' if over == 1 else 'are'} overconfident."
 
 
 def _calibration_table(inputs: Inputs, splits: dict[str, pd.DataFrame]) -> Table:
@@ -176,7 +169,7 @@ def _calibration_table(inputs: Inputs, splits: dict[str, pd.DataFrame]) -> Table
         lowest = by_system["ece"].min()
         for line, name in zip(body, names, strict=True):
             if name not in by_system.index:
-                line += [Cell(NOTHING)] * 3
+                line += [Cell(MISSING)] * 3
                 continue
             row = by_system.loc[name]
             line.append(Cell(percent(row["ece"]), best=len(by_system) > 1 and row["ece"] == lowest))
@@ -186,15 +179,8 @@ def _calibration_table(inputs: Inputs, splits: dict[str, pd.DataFrame]) -> Table
 
 
 def _reliability(inputs: Inputs, rows: pd.DataFrame, split: str) -> Figures:
-    columns = list(figures.Bin._fields)
     return [
-        (
-            name,
-            figures.reliability(
-                [figures.Bin(*values) for values in rows.loc[rows["system"] == name, columns].to_numpy(float)],
-                f"reliability of {name} on {split}",
-            ),
-        )
+        (name, figures.reliability(rows[rows["system"] == name], f"reliability of {name} on {split}"))
         for name in in_order(inputs, rows["system"])
     ]
 
@@ -210,15 +196,12 @@ def _groups_figure(rows: pd.DataFrame, system: str, variable: str) -> Markup | N
 def _groups_table(inputs: Inputs, rows: pd.DataFrame) -> Table:
     """Groups by systems."""
     systems = in_order(inputs, rows["system"])
-    found = rows.drop_duplicates(["system", "group"]).set_index(["group", "system"])
-    body = []
-    for group, n in dict(zip(rows["group"], rows["n"], strict=True)).items():
-        line = [Cell(group, count(int(n), "utterance"))]
-        for system in systems:
-            if (group, system) in found.index:
-                row = found.loc[(group, system)]
-                line.append(Cell(percent(row["macro_f1"]), f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]"))
-            else:
-                line.append(Cell(NOTHING))
-        body.append(line)
+    cells = {
+        (row.group, row.system): Cell(percent(row.macro_f1), f"[{100 * row.low:.1f}, {100 * row.high:.1f}]")
+        for row in rows.itertuples()
+    }
+    body = [
+        [Cell(group, count(int(n), "utterance")), *[cells.get((group, system), Cell(MISSING)) for system in systems]]
+        for group, n in dict(zip(rows["group"], rows["n"], strict=True)).items()
+    ]
     return Table(["group", *systems], body)

@@ -14,7 +14,7 @@ from abhinaya.evaluation.metrics import read_scores
 from abhinaya.evaluation.voting import VOTE, voters
 from abhinaya.reporting.report.paper_tables import PaperTable, read_paper_tables
 from abhinaya.runtime.errors import UserError
-from abhinaya.runtime.files import read_json, read_metadata
+from abhinaya.runtime.files import existing, read_json, read_metadata
 
 REFERENCES = pa.schema([pa.field(KEY, pa.string(), nullable=False), pa.field("text", pa.string(), nullable=False)])
 REJECTED = "results/corpus/rejected.csv"  # default path in the workflow
@@ -114,7 +114,7 @@ def read(
     paper: list[Path] | None = None,
     rejected: Path | None = None,
 ) -> Inputs:
-    """Read the files of the report. The name of an ensemble in `votes` is that of its folder.
+    """Read the files of the report. An ensemble in `votes` is named after its folder.
 
     Raises:
         UserError: a file is missing or invalid.
@@ -123,7 +123,7 @@ def read(
     names = {folder: str(config.get("name", folder.parent.name)) for folder, config in configs.items()}
     ensembles = {path: _folder(path) for path in votes}
     zero_shot = {path: _read_labelling(path) for path in labellings}
-    names |= {path: str(found.get("name", _folder(path))) for path, found in zero_shot.items()}
+    names |= {path: str(labelling.get("name", _folder(path))) for path, labelling in zero_shot.items()}
     _check_distinct("models and --labellings", names)
     _check_distinct("votes", ensembles)
     for source, name in (names | ensembles).items():
@@ -136,7 +136,7 @@ def read(
         scores={name: read_scores(path) for name, path in scores.items()},
         configs={names[folder]: config for folder, config in configs.items()},
         metrics={names[folder]: read_json(folder / "metrics.json") for folder in models},
-        labellings={names[path]: found for path, found in zero_shot.items()},
+        labellings={names[path]: labelling for path, labelling in zero_shot.items()},
         votes={ensembles[path]: _read_votes(path) for path in votes},
         summary=read_summary(summary) if summary else {},
         manifest=read_manifest(manifest) if manifest else None,
@@ -166,10 +166,8 @@ def read_analysis(folder: Path) -> dict[str, pd.DataFrame]:
 def _read_csv(
     path: Path, texts: list[str] | tuple[str, ...], numbers: list[str] | tuple[str, ...] = ()
 ) -> pd.DataFrame:
-    if not path.is_file():
-        raise UserError(f"{path}: file not found; create it or correct the path")
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(existing(path), dtype=str, keep_default_na=False)
     except (ValueError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a readable CSV ({str(error).splitlines()[0]}); recreate it") from None
     if missing := [column for column in (*texts, *numbers) if column not in table]:
@@ -198,7 +196,7 @@ def _check_distinct(what: str, names: dict[Path, str]) -> None:
 
 
 def _folder(path: Path) -> str:
-    """The name of the parent folder of `path` as given, without resolving links."""
+    """The name of the parent folder of `path`, without resolving symbolic links."""
     return Path(os.path.abspath(path)).parent.name
 
 

@@ -1,54 +1,15 @@
-"""The summary of the report: best system, gain of the vote and its significance, as sentences."""
+"""The summary of the report as sentences: best system, gain of the vote, its significance."""
 
-from dataclasses import dataclass
-
+import numpy as np
 from markupsafe import Markup
 
 from abhinaya.evaluation.metrics import LEVEL, SCORED
 from abhinaya.reporting.report import figures
 from abhinaya.reporting.report.inputs import Inputs
-from abhinaya.reporting.report.wording import NBSP, between, count, listing, percent, probability
-from abhinaya.reporting.table import number, scored_splits
+from abhinaya.reporting.report.wording import NBSP, between, count, listing, percentage, probability
+from abhinaya.reporting.table import number, scored_splits, scores_on
 
 ALPHA = (100 - LEVEL) / 100  # significance level
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The difference of two macro-F1 (fractions), its interval, its p-value, also after Holm's for all `pairs`.
-
-    `p_speakers_holm` is that with resampled speakers, NaN if speakers are unknown.
-    """
-
-    difference: float
-    low: float
-    high: float
-    p: float
-    p_holm: float
-    p_speakers_holm: float
-    pairs: int
-
-    def verdict(self) -> str:
-        """A sentence on significance; empty if it was not tested."""
-        if self.p_holm != self.p_holm:
-            return ""
-        corrected = f" after Holm's correction for {number(self.pairs)} comparisons" if self.pairs > 1 else ""
-        in_brackets = f"({_equals(self.p_holm)}{corrected})"
-        if self.p_holm < ALPHA:
-            return f"That is more than chance explains {in_brackets}{self._among_speakers()}."
-        if self.pairs == 1:
-            return f"That is no more than chance explains {in_brackets}."
-        if self.p < ALPHA:
-            return f"That is not beyond what chance brings forth in so many comparisons {in_brackets}."
-        return f"That is within chance {in_brackets}."
-
-    def _among_speakers(self) -> str:
-        """The end of the sentence: significance over resampled speakers."""
-        if self.p_speakers_holm != self.p_speakers_holm:
-            return ""
-        if self.p_speakers_holm < ALPHA:
-            return f", also with whole speakers drawn ({_equals(self.p_speakers_holm)})"
-        return f", but not with whole speakers drawn ({_equals(self.p_speakers_holm)})"
 
 
 def headline(scores: dict[str, dict]) -> str | None:
@@ -59,52 +20,42 @@ def headline(scores: dict[str, dict]) -> str | None:
 
 def best(scores: dict[str, dict], split: str) -> str:
     """The system or ensemble with the highest macro-F1 on `split`; the first one if equal."""
-    found = {name: system[split]["macro_f1"] for name, system in scores.items() if system.get(split)}
-    return max(found, key=found.__getitem__)
-
-
-def compare(inputs: Inputs, split: str, a: str, b: str) -> Comparison | None:
-    """The comparison of `a` and `b` on `split` in the analysis; None if missing."""
-    rows = inputs.analysed("significance", split=split)
-    for first, second, sign in ((a, b, 1), (b, a, -1)):
-        found = rows[(rows["a"] == first) & (rows["b"] == second)]
-        if len(found):
-            row = found.iloc[0]
-            low, high = sorted((sign * float(row["low"]), sign * float(row["high"])))
-            tests = (float(row[test]) for test in ("p_bootstrap", "p_bootstrap_holm", "p_speakers_holm"))
-            return Comparison(sign * float(row["difference"]), low, high, *tests, len(rows))
-    return None
+    return _highest({name: values["macro_f1"] for name, values in scores_on(scores, split).items()})
 
 
 def results(inputs: Inputs) -> list[str]:
     """Sentences on the best system and the gain of the vote; omitted if numbers are missing."""
     split = headline(inputs.scores)
     if split is None:
-        return ["No utterance here has a label, so nothing is scored."]
-    return [sentence for sentence in (_best(inputs, split), *_gain(inputs, split), _caution(inputs, split)) if sentence]
+        return ["No utterance has a label, so there are no scores."]
+    sentences = [_best(inputs, split), *_gain(inputs, split)]
+    if split == SCORED[0] and inputs.metrics:
+        sentences.append("The checkpoints were selected on validation, so the scores of trained systems are too high.")
+    return [sentence for sentence in sentences if sentence]
 
 
-def circumstances(inputs: Inputs) -> list[str]:
-    """Sentences on the corpus and the number of warnings; empty if unknown."""
-    return [sentence for sentence in (_corpus(inputs.summary), _care(inputs)) if sentence]
+def context(inputs: Inputs) -> list[str]:
+    """Sentences on the corpus and the number of limitations; empty if unknown."""
+    return [sentence for sentence in (_corpus(inputs.summary), _limitations(inputs)) if sentence]
 
 
 def figure(inputs: Inputs) -> Markup | None:
-    """Macro-F1 and its interval of each system and ensemble, on each split."""
+    """Macro-F1 and its interval of each system and ensemble on each split; None without labels."""
     splits = scored_splits(inputs.scores)
     if not splits:
         return None
-
-    def measured(split: str) -> list[figures.Interval | None]:
-        found = [system.get(split) for system in inputs.scores.values()]
-        return [(part["macro_f1"], *part["macro_f1_interval"]) if part else None for part in found]
-
-    series = {split: measured(split) for split in reversed(splits)}
+    series = {
+        split: [
+            (values["macro_f1"], *values["macro_f1_interval"]) if (values := system.get(split)) else None
+            for system in inputs.scores.values()
+        ]
+        for split in reversed(splits)
+    }
     return figures.dots(list(inputs.scores), series, "macro-F1 (%)", f"macro-F1 by system on {listing(splits)}")
 
 
-def left_out(scores: dict[str, dict]) -> dict[str, int]:
-    """Utterances without a label by split, where there are any."""
+def unlabelled(scores: dict[str, dict]) -> dict[str, int]:
+    """The number of utterances without a label by split, without zeros."""
     counts: dict[str, int] = {}
     for system in scores.values():
         for split, n in system.get("unlabelled", {}).items():
@@ -112,16 +63,16 @@ def left_out(scores: dict[str, dict]) -> dict[str, int]:
     return {split: n for split, n in counts.items() if n}
 
 
-def notes(inputs: Inputs) -> list[tuple[str, str]]:
-    """What to keep in mind when reading the scores: (the system or the corpus, a sentence)."""
-    told = [(name, line) for name, config in inputs.made.items() for line in config.get("notes") or []]
+def limitations(inputs: Inputs) -> list[tuple[str, str]]:
+    """Limitations of the scores: (system or ``corpus``, sentence)."""
+    lines = [(name, line) for name, config in inputs.made.items() for line in config.get("notes") or []]
     if rejected := inputs.summary.get("rejected"):
         line = (
-            f"{count(rejected, 'utterance')} rejected as unreadable or too short: in no split, so neither trained on, "
-            f"predicted nor scored; a submission lacks those of the test split. {inputs.rejected_file} lists them."
+            f"{count(rejected, 'utterance')} rejected as unreadable or too short: in no split and in no submission, "
+            f"neither trained on, predicted nor scored. They are listed in {inputs.rejected_file}."
         )
-        told.append(("corpus", line))
-    return told
+        lines.append(("corpus", line))
+    return lines
 
 
 def _equals(p: float) -> str:
@@ -131,75 +82,91 @@ def _equals(p: float) -> str:
 
 
 def _best(inputs: Inputs, split: str) -> str:
-    found = {name: system[split] for name, system in inputs.scores.items() if system.get(split)}
-    name = best(inputs.scores, split)
-    low, high = found[name]["macro_f1_interval"]
-    score = f"{percent(found[name]['macro_f1'])} ({LEVEL} % interval {100 * low:.1f} to {100 * high:.1f})"
-    where = f"On {split} ({count(found[name]['n'], 'utterance')}), {name}"
-    if len(found) == 1:
-        return f"{where} reaches a macro-F1 of {score}."
-    kinds = "systems and ensembles" if inputs.members().keys() & found.keys() else "systems"
-    return f"{where} has the highest macro-F1 of {number(len(found))} {kinds}: {score}."
+    scores, name = scores_on(inputs.scores, split), best(inputs.scores, split)
+    low, high = scores[name]["macro_f1_interval"]
+    score = f"{percentage(scores[name]['macro_f1'])} ({LEVEL} % interval {100 * low:.1f} to {100 * high:.1f})"
+    start = f"On {split} ({count(scores[name]['n'], 'utterance')}), {name}"
+    if len(scores) == 1:
+        return f"{start} reaches a macro-F1 of {score}."
+    kinds = "systems and ensembles" if inputs.members().keys() & scores.keys() else "systems"
+    return f"{start} has the highest macro-F1 of {number(len(scores))} {kinds}: {score}."
 
 
 def _gain(inputs: Inputs, split: str) -> list[str]:
-    """The best ensemble against its best member; without an ensemble, the best system against the next."""
-    scored = {name: system[split]["macro_f1"] for name, system in inputs.scores.items() if system.get(split)}
-    members = {name: [m for m in found if m in scored] for name, found in inputs.members().items() if name in scored}
-    if members := {name: found for name, found in members.items() if found}:
-        vote = max(members, key=scored.__getitem__)
-        rival = max(members[vote], key=scored.__getitem__)
-        name = f" ({vote})" if len(members) > 1 else ""
-        subject = f"The vote of {listing(inputs.members()[vote])}{name} reaches {percent(scored[vote])},"
-        return _compared(inputs, split, vote, rival, subject, f"its best member, {rival}")
-    first = best(inputs.scores, split)
-    others = [name for name in scored if name != first]
+    """The best ensemble compared with its best member; without an ensemble, the best system with the second."""
+    f1_of = {name: values["macro_f1"] for name, values in scores_on(inputs.scores, split).items()}
+    ensembles = {name: members for name, members in inputs.members().items() if name in f1_of and {*members} & {*f1_of}}
+    if ensembles:
+        vote = _highest({name: f1_of[name] for name in ensembles})
+        member = _highest({name: f1_of[name] for name in ensembles[vote] if name in f1_of})
+        name = f" ({vote})" if len(ensembles) > 1 else ""
+        subject = f"The vote of {listing(ensembles[vote])}{name} reaches {percentage(f1_of[vote])},"
+        return _compare(inputs, split, vote, member, subject, f"its best member, {member}")
+    first = _highest(f1_of)
+    others = {name: f1 for name, f1 in f1_of.items() if name != first}
     if not others:
         return []
-    rival = max(others, key=scored.__getitem__)
-    return _compared(inputs, split, first, rival, "That is", f"the next, {rival}")
+    second = _highest(others)
+    return _compare(inputs, split, first, second, "That is", f"the second, {second}")
 
 
-def _compared(inputs: Inputs, split: str, a: str, b: str, subject: str, role: str) -> list[str]:
-    """How `a` stands to `b` and whether that is more than chance; `subject` and `role` tell of them in words."""
-    found = compare(inputs, split, a, b)
-    ours, theirs = (inputs.scores[name][split]["macro_f1"] for name in (a, b))
-    difference = found.difference if found else ours - theirs
+def _highest(values: dict[str, float]) -> str:
+    """The name of the highest value; the first one if equal."""
+    return max(values, key=values.__getitem__)
+
+
+def _compare(inputs: Inputs, split: str, a: str, b: str, subject: str, role: str) -> list[str]:
+    """Sentences on the difference of `a` (in words: `subject`) and `b` (in words: `role`), and its significance."""
+    pairs = inputs.analysed("significance", split=split)
+    rows = pairs[pairs["a"].isin([a, b]) & pairs["b"].isin([a, b])].to_dict("records")
+    sign = 1 if not rows or rows[0]["a"] == a else -1
+    f1_of_a, f1_of_b = (inputs.scores[name][split]["macro_f1"] for name in (a, b))
+    difference = sign * rows[0]["difference"] if rows else f1_of_a - f1_of_b
     points = f"{100 * abs(difference):.1f}"
     if points == "0.0":
         return [f"{subject} as much as {role}."]
     place = f"{points} point{'' if points == '1.0' else 's'} {'above' if difference > 0 else 'below'}"
-    if found is None:
-        return [f"{subject} {place} {role}; whether that is more than chance was not tested."]
-    interval = f"({LEVEL} % interval of the difference {between(found.low, found.high)})"
-    return [f"{subject} {place} {role} {interval}.", found.verdict()]
+    if not rows:
+        return [f"{subject} {place} {role}; the significance of the difference was not tested."]
+    low, high = sorted(sign * rows[0][end] for end in ("low", "high"))
+    interval = f"({LEVEL} % interval of the difference {between(low, high)})"
+    return [f"{subject} {place} {role} {interval}.", _verdict(rows[0], len(pairs))]
 
 
-def _caution(inputs: Inputs, split: str | None) -> str:
-    if split == SCORED[0] and inputs.metrics:
-        return "The checkpoints were chosen on validation, so the trained systems look better here than they are."
-    return ""
+def _verdict(comparison: dict, pairs: int) -> str:
+    """A sentence on the significance of one of `pairs` comparisons; empty if it was not tested."""
+    p, p_speakers = comparison["p_bootstrap_holm"], comparison["p_speakers_holm"]
+    if np.isnan(p):
+        return ""
+    corrected = f" after Holm's correction for {number(pairs)} comparisons" if pairs > 1 else ""
+    verdict = f"The difference is {significant(p)} ({_equals(p)}{corrected})"
+    if p >= ALPHA or np.isnan(p_speakers):
+        return f"{verdict}."
+    return f"{verdict}; with resampled speakers it is {significant(p_speakers)} ({_equals(p_speakers)})."
+
+
+def significant(p: float) -> str:
+    return "significant" if p < ALPHA else "not significant"
 
 
 def _corpus(summary: dict) -> str:
     if not summary.get("utterances"):
         return ""
-    use = {"train": "to train on", "validation": "for validation", "test": "for test", "unused": "in no split"}
+    use = {"train": "for training", "validation": "for validation", "test": "for test", "unused": "in no split"}
     splits = summary.get("splits", {})
     parts = [f"{number(n)} {words}" for split, words in use.items() if (n := splits.get(split, {}).get("utterances"))]
     hours = f" ({summary['hours']:,.1f} hours)" if summary.get("hours") else ""
-    divided = f": {listing(parts)}" if parts else ""
-    return f"The corpus holds {count(summary['utterances'], 'utterance')}{hours}{divided}."
+    splits_text = f": {listing(parts)}" if parts else ""
+    return f"The corpus has {count(summary['utterances'], 'utterance')}{hours}{splits_text}."
 
 
-def _care(inputs: Inputs) -> str:
-    """How much there is to keep in mind; what it is, stands in the notes."""
-    systems = [(name, line) for name, config in inputs.made.items() for line in config.get("notes") or []]
-    rejected = inputs.summary.get("rejected") or 0
-    parts = []
-    if systems:
-        parts.append(f"{count(len(systems), 'note')} on how systems were made")
-    if rejected:
-        parts.append(f"{count(rejected, 'utterance')} rejected")
-    parts += [f"{count(n, f'{split} utterance')} without a label" for split, n in left_out(inputs.scores).items()]
-    return f"To keep in mind: {listing(parts)}." if parts else ""
+def _limitations(inputs: Inputs) -> str:
+    """The number of limitations of each kind."""
+    notes = [line for config in inputs.made.values() for line in config.get("notes") or []]
+    rejected = inputs.summary.get("rejected")
+    parts = [
+        *([f"{count(len(notes), 'note')} on systems"] if notes else []),
+        *([f"{count(rejected, 'utterance')} rejected"] if rejected else []),
+        *[f"{count(n, f'{split} utterance')} without a label" for split, n in unlabelled(inputs.scores).items()],
+    ]
+    return f"Limitations: {listing(parts)}." if parts else ""

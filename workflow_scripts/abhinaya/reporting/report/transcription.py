@@ -1,4 +1,4 @@
-"""How well the speech was transcribed, as far as the files tell."""
+"""Statistics of the transcripts: counts, word error rate, log-probabilities."""
 
 import jiwer
 import numpy as np
@@ -15,12 +15,12 @@ NORMALISE = jiwer.Compose(
 
 
 def transcription(inputs: Inputs) -> dict | None:
-    """The transcripts' table of facts and, where there are log-probabilities, their histogram."""
+    """A table of numbers and a histogram of the log-probabilities; None without transcripts."""
     transcripts, metadata = inputs.transcripts, inputs.transcripts_metadata
     if transcripts is None:
         return None
     pairs: dict[str, object] = {
-        "model": metadata.get("model", table.NOTHING),
+        "model": metadata.get("model", table.MISSING),
         "utterances": table.number(len(transcripts)),
         "empty": table.number(int((transcripts["text"].str.strip() == "").sum())),
         "decoded again": table.number((metadata.get("counts") or {}).get("redecoded")),
@@ -28,10 +28,9 @@ def transcription(inputs: Inputs) -> dict | None:
     errors = word_errors(transcripts, inputs.references) if inputs.references is not None else {}
     if errors:
         pairs["word error rate (%)"] = table.percent(errors["wer"])
-        pairs["with known text: utterances"] = table.number(errors["utterances"])
-        pairs["known words"] = table.number(errors["words"])
-        for kind in ("substitutions", "deletions", "insertions"):
-            pairs[kind] = table.number(errors[kind])
+        pairs["utterances with a reference"] = table.number(errors["utterances"])
+        pairs["reference words"] = table.number(errors["words"])
+        pairs |= {kind: table.number(errors[kind]) for kind in ("substitutions", "deletions", "insertions")}
     values = transcripts["avg_logprob"].to_numpy(float)
     values = values[np.isfinite(values)]
     label, title = "mean log-probability of a token", "log-probabilities of the transcripts"
@@ -43,24 +42,24 @@ def transcription(inputs: Inputs) -> dict | None:
 
 
 def word_errors(transcripts: pd.DataFrame, references: pd.DataFrame) -> dict[str, float | int]:
-    """Word error rate of transcripts against known texts, over all words together.
+    """Word error rate of transcripts, over the words of all references.
 
-    Both are lower-cased and freed of punctuation; digits are not spelled out. A known text without words is left
-    out, for it has no rate.
+    Both texts are lower-cased and without punctuation; digits are not spelled out. References without words are
+    skipped.
 
     Returns:
-        `wer` (errors per known word), `utterances`, `words`, `substitutions`, `deletions`, `insertions`; empty if no
-        utterance is in both tables.
+        `wer` (errors per reference word), `utterances`, `words`, `substitutions`, `deletions`, `insertions`; empty if
+        no utterance is in both tables.
     """
-    both = references.merge(transcripts, on=KEY, suffixes=("_known", "_heard"))
-    known, heard = ([NORMALISE(text) for text in both[column]] for column in ("text_known", "text_heard"))
-    pairs = [(truth, guess) for truth, guess in zip(known, heard, strict=True) if truth]
-    if not pairs:
+    both = references.merge(transcripts, on=KEY, suffixes=("_reference", "_transcript"))
+    both["text_reference"] = both["text_reference"].map(NORMALISE)
+    both = both[both["text_reference"] != ""]
+    if both.empty:
         return {}
-    output = jiwer.process_words(*map(list, zip(*pairs, strict=True)))
+    output = jiwer.process_words(both["text_reference"].tolist(), both["text_transcript"].map(NORMALISE).tolist())
     return {
         "wer": output.wer,
-        "utterances": len(pairs),
+        "utterances": len(both),
         "words": output.hits + output.substitutions + output.deletions,
         "substitutions": output.substitutions,
         "deletions": output.deletions,

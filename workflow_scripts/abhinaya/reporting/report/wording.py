@@ -1,15 +1,15 @@
-"""How the report says numbers: one and many, lists, points, p-values."""
+"""Numbers as text: singular and plural, lists, points, p-values."""
 
 from collections.abc import Sequence
 
 from abhinaya.reporting.table import number
 
-NBSP = "\u00a0"  # a space at which no line is broken
+NBSP = "\u00a0"  # no line break here
 
 
-def count(n: int, one: str, many: str = "") -> str:
-    """``1 note``, ``3 notes``, ``1,042 utterances``; `many` where an s does not do."""
-    return f"{number(n)} {one if n == 1 else many or one + 's'}"
+def count(n: int, noun: str) -> str:
+    """``1 note``, ``3 notes``, ``1,042 utterances``."""
+    return f"{number(n)} {noun}{'' if n == 1 else 's'}"
 
 
 def listing(words: Sequence[str]) -> str:
@@ -18,13 +18,13 @@ def listing(words: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def percent(value: float) -> str:
-    """0.6326 as ``63.3 %``, in one piece."""
+def percentage(value: float) -> str:
+    """0.6326 as ``63.3 %``."""
     return f"{100 * value:.1f}{NBSP}%"
 
 
 def signed_points(value: float) -> str:
-    """0.0512 as ``+5.1``: a difference of two percentages."""
+    """A difference of two percentages: 0.0512 as ``+5.1``."""
     text = f"{100 * value:+.1f}".replace("-", "−")
     return "0.0" if text in ("+0.0", "−0.0") else text
 
@@ -35,7 +35,7 @@ def between(low: float, high: float) -> str:
 
 
 def probability(p: float) -> str:
-    """A p-value, not more precise than it is: ``< 0.001``, ``0.032``, ``0.31``; a dash where there is none."""
+    """A p-value: ``< 0.001``, ``0.032``, ``0.31``; a dash for NaN."""
     if p != p:
         return "–"
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
