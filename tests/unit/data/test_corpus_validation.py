@@ -49,10 +49,10 @@ def test_missing_file_changes_at_most_one_utterance_of_its_class(rows: pd.DataFr
     candidates = rows[(rows["role"] == "development") & (rows["EmoClass"] == "H")]
     if len(candidates) < 2:
         return
-    lost = candidates["FileName"].iloc[0]
-    after = set(sample(rows[rows["FileName"] != lost], THREE, 1, seed))
+    removed = candidates["FileName"].iloc[0]
+    after = set(sample(rows[rows["FileName"] != removed], THREE, 1, seed))
     assert len(before - after) <= 1
-    assert before - after <= {lost}
+    assert before - after <= {removed}
 
 
 def test_challenge_samples_326_of_each_class_depending_on_the_seed() -> None:

@@ -32,10 +32,11 @@ REACH = 0.1  # maximum shift of a border, as a fraction of the limit
 
 
 def find(given: Sequence[Path]) -> tuple[list[Path], list[tuple[str, str]]]:
-    """The audio files of the given paths, without duplicates, in order; and unreadable folders with reasons.
+    """The audio files that `given` names, without duplicates, in order; and rejected folders with reasons.
 
-    A folder gives all non-hidden audio files below it, by name; a list (`.csv` with a column `path` or `FileName`,
-    `.txt` with a path per line) its files, relative to the list's folder. Any other file counts as audio.
+    A folder stands for all non-hidden audio files below it, sorted by name. A list (`.csv` with a column `path` or
+    `FileName`, `.txt` with a path per line) stands for its files, relative to the list's folder. Any other file is
+    taken as audio.
 
     Raises:
         UserError: a list cannot be read or is empty.
@@ -44,10 +45,10 @@ def find(given: Sequence[Path]) -> tuple[list[Path], list[tuple[str, str]]]:
     rejected: list[tuple[str, str]] = []
     for path in given:
         if os.path.isdir(path):
-            inside = list(_below(path, rejected))
-            if not inside:
+            below = list(_below(path, rejected))
+            if not below:
                 rejected.append((as_text(path), "no audio files in this folder"))
-            files += inside
+            files += below
         elif path.suffix.lower() in LISTS:
             files += _listed(path)
         else:

@@ -20,7 +20,7 @@ from abhinaya.runtime.errors import UserError, print_line
 
 CONFIG = "config.json"  # of a model folder
 LABELLING = "labelling.json"  # written with the predictions of a zero-shot system
-SEED = 1234  # where none is recorded; the system uses no random numbers then
+SEED = 1234  # default, where no seed is recorded
 ZeroShot = Annotated[ZeroShotSystem | SalmonnZeroShot, Field(discriminator="family")]
 
 
