@@ -71,7 +71,7 @@ def spoken(count: int, folder: Path) -> pd.DataFrame:
     clips = synthetic.read(
         Synthetic(kind="synthetic", train=each, validation_per_class=1, test_per_class=1), SEED, folder
     )
-    return clips.assign(duration=[audio.probe(path)[0] for path in clips["path"]]).head(count)
+    return clips.assign(duration=[audio.duration(path) for path in clips["path"]]).head(count)
 
 
 def from_manifest(options: argparse.Namespace) -> pd.DataFrame:

@@ -27,13 +27,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--gpus", type=int, default=0, help="1 uses a GPU, 0 the CPU (default: %(default)s)")
     corpus = parser.add_argument_group("with --manifest")
     corpus.add_argument("--transcripts", type=Path, help="transcripts.parquet, for a system that reads them")
-    corpus.add_argument(
-        "--features",
-        nargs="*",
-        type=Path,
-        default=[],
-        help="indices by extract_features.py, for a frozen encoder",
-    )
+    features_help = "indices by extract_features.py, for a frozen encoder"
+    corpus.add_argument("--features", type=Path, nargs="*", default=[], help=features_help)
     new_audio.add_options(parser.add_argument_group("with --audio"))
     args = parser.parse_args()
     required = "audio" if args.manifest else "manifest"
@@ -45,10 +40,14 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    model_files = [args.model / name for name in ("config.json", "model.safetensors", "metrics.json")]
     if args.audio:
-        label_new_audio(args)
+        job = new_audio.Job(args)
+        files.check_targets([args.output], model_files)
+        results = args.model.absolute().parent.parent  # results/{system}/model
+        job.label({"the model": systems.read_model(args.model)}, results, lambda predictions: predictions["the model"])
         return
-    read = [args.manifest, args.transcripts, *args.features, *model_files(args.model)]
+    read = [args.manifest, args.transcripts, *args.features, *model_files]
     files.check_targets([args.output], filter(None, read))
     manifest = schemas.read_manifest(args.manifest)
     if args.transcripts:
@@ -56,19 +55,6 @@ def main() -> None:
     from abhinaya.prediction.predict import predict  # slow to import; not needed for --help
 
     schemas.write_predictions(predict(args.model, manifest, args.cpus, args.gpus, args.features), args.output)
-
-
-def model_files(folder: Path) -> list[Path]:
-    """The files of a model folder that are read."""
-    return [folder / name for name in ("config.json", "model.safetensors", "metrics.json")]
-
-
-def label_new_audio(args: argparse.Namespace) -> None:
-    job = new_audio.Job.of(args)
-    files.check_targets([args.output], model_files(args.model))
-    model = systems.read_model(args.model)
-    results = args.model.absolute().parent.parent  # results/{system}/model
-    job.label({"the model": model}, results, combine=lambda predictions: predictions["the model"])
 
 
 if __name__ == "__main__":

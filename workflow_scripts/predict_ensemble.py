@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    job = new_audio.Job.of(args)
+    job = new_audio.Job(args)
     ensemble, members = systems.read_ensemble(args.ensemble)
     vote = partial(voting.vote, tie_break=ensemble.tie_break, tie_rule=ensemble.tie_rule)
     results = args.ensemble.absolute().parent

@@ -22,31 +22,16 @@ def positive(text: str) -> int:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    add = parser.add_argument
+    add, results = parser.add_argument, Path("results/corpus")
     add("--settings", required=True, help="the configuration's section `corpus`: JSON, or a JSON or YAML file")
     add("--seed", type=int, default=1234, help="seed of the validation set and of a synthetic corpus")
-    add("--audio", type=Path, default="results/corpus/audio", help="folder for the audio of a synthetic corpus")
+    add("--audio", type=Path, default=results / "audio", help="folder for the audio of a synthetic corpus")
     add("--workers", type=positive, default=os.cpu_count(), help="threads that decode audio")
-    add("--manifest", type=Path, default="results/corpus/manifest.parquet", help="file to write: a row per utterance")
-    add(
-        "--references",
-        type=Path,
-        default="results/corpus/references.parquet",
-        help="file to write: reference transcripts",
-    )
-    add(
-        "--rejected",
-        type=Path,
-        default="results/corpus/rejected.csv",
-        help="file to write: rejected utterances with reasons",
-    )
-    add(
-        "--digests",
-        type=Path,
-        default="results/corpus/digests",
-        help="folder to write: digests of the parts that later stages read",
-    )
-    add("--summary", type=Path, default="results/corpus/summary.json", help="file to write: counts per split and class")
+    add("--manifest", type=Path, default=results / "manifest.parquet", help="file to write: a row per utterance")
+    add("--references", type=Path, default=results / "references.parquet", help="file to write: reference transcripts")
+    add("--rejected", type=Path, default=results / "rejected.csv", help="file to write: rejected files with reasons")
+    add("--digests", type=Path, default=results / "digests", help="folder to write: digests of parts of the manifest")
+    add("--summary", type=Path, default=results / "summary.json", help="file to write: counts per split and class")
     return parser.parse_args()
 
 
@@ -67,7 +52,8 @@ def main() -> None:
     schemas.write_manifest(prepared.manifest, args.manifest, metadata)
     files.write_parquet(prepared.references, schemas.TRANSCRIPTS, args.references)
     files.write_json(prepared.summary, args.summary)
-    digests.write(digests.digests(prepared.manifest, prepared.references), args.digests)
+    for name, digest in digests.digests(prepared.manifest, prepared.references).items():
+        files.write_text(f"{digest}\n", args.digests / f"{name}.sha256")
     Console().print(summary.as_table(prepared.summary))
 
 

@@ -1,4 +1,4 @@
-"""A corpus given as a table: its columns, its mistakes, its broken audio."""
+"""A corpus from a CSV table: columns, invalid tables, and invalid audio."""
 
 import json
 import subprocess
@@ -16,22 +16,19 @@ from abhinaya.data import schemas
 from abhinaya.data.corpora import TooManyRejected, csv_table, prepare
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
+from support.messages import assert_names
+from support.speech import write_noise
 
 SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "prepare_corpus.py"
 ROWS = [(f"{split}/{letter} {n}.wav", letter, split) for split in schemas.SPLITS for letter in "AH" for n in range(3)]
 ODD_NAMES = ("with space.wav", 'it\'s "quoted".wav', "Überraschung 驚き.wav", "comma, semicolon;.wav", " edge .wav")
 
 
-def sound(path: Path, seconds: float = 0.2, rate: int = 16_000, channels: int = 1) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, (int(seconds * rate), channels)), rate)
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """18 sound utterances of two classes in three splits, listed in corpus.csv."""
+    """A folder with 18 valid utterances of two classes in three splits, listed in corpus.csv."""
     for name, _, _ in ROWS:
-        sound(tmp_path / name)
+        write_noise(tmp_path / name)
     save(tmp_path, ROWS)
     return tmp_path
 
@@ -74,7 +71,7 @@ def test_optional_columns_are_copied(root: Path) -> None:
 
 def test_hidden_test_labels_and_empty_splits_are_allowed(root: Path) -> None:
     rows = [(name, None if split == "test" else letter, split) for name, letter, split in ROWS]
-    sound(root / "spare.wav")
+    write_noise(root / "spare.wav")
     save(root, [*rows, ("spare.wav", "A", None)])
     prepared = prepare(corpus(root), 1, root)
     test = prepared.manifest[prepared.manifest["split"] == "test"]
@@ -90,7 +87,7 @@ def test_separate_root_and_tab_separator(root: Path, tmp_path_factory: pytest.Te
 
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_unusual_file_names(root: Path, name: str) -> None:
-    sound(root / name)
+    write_noise(root / name)
     save(root, [*ROWS, (name, "A", "train")])
     manifest = prepare(corpus(root), 1, root).manifest
     schemas.write_manifest(manifest, root / "manifest.parquet")
@@ -98,7 +95,7 @@ def test_unusual_file_names(root: Path, name: str) -> None:
 
 
 def test_48_khz_stereo_is_accepted(root: Path) -> None:
-    sound(root / "studio.wav", 0.3, 48_000, 2)
+    write_noise(root / "studio.wav", 0.3, 48_000, 2)
     save(root, [*ROWS, ("studio.wav", "A", "train")])
     manifest = prepare(corpus(root), 1, root).manifest
     assert manifest.set_index("FileName").loc["studio.wav", "duration"] == pytest.approx(0.3)
@@ -113,7 +110,7 @@ def zero_bytes(path: Path) -> None:
 
 
 def truncated(path: Path) -> None:
-    sound(path)
+    write_noise(path)
     path.write_bytes(path.read_bytes()[:-100])
 
 
@@ -122,11 +119,11 @@ def not_audio(path: Path) -> None:
 
 
 def zero_samples(path: Path) -> None:
-    sound(path, 0)
+    write_noise(path, 0)
 
 
 def ten_milliseconds(path: Path) -> None:
-    sound(path, 0.01)
+    write_noise(path, 0.01)
 
 
 def not_a_number(path: Path) -> None:
@@ -161,7 +158,7 @@ def test_invalid_audio_is_rejected_and_the_run_continues(root: Path, make, reaso
 @pytest.mark.parametrize("name", ["../outside.wav", "train/../../outside.wav", "train/../train/A 0.wav", "{outside}"])
 def test_path_outside_the_corpus_folder_is_rejected(root: Path, name: str, tmp_path_factory) -> None:
     outside = tmp_path_factory.mktemp("outside") / "outside.wav"
-    sound(outside)
+    write_noise(outside)
     save(root, [(name.format(outside=outside), "A", "train"), *ROWS])
     prepared = prepare(corpus(root, max_rejected=0.1), 1, root)
     (reason,) = prepared.rejected["reason"]
@@ -235,11 +232,11 @@ def test_class_missing_from_training_is_reported(root: Path) -> None:
         ("path, path,EmoClass,split\na.wav,b.wav,A,train\n", r"corpus\.csv: .*column 'path'"),
     ],
 )
-def test_invalid_table_is_reported_in_one_line(tmp_path: Path, content: str, message: str) -> None:
+def test_invalid_table_is_reported(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "corpus.csv").write_text(content)
-    with pytest.raises(UserError, match=message) as raised:
+    with pytest.raises(UserError, match=message) as caught:
         csv_table.read(corpus(tmp_path))
-    assert "\n" not in str(raised.value)
+    assert_names(str(caught.value), "corpus.csv: ")
 
 
 def test_trailing_delimiter_is_accepted(root: Path) -> None:
@@ -263,12 +260,12 @@ def test_missing_table_or_folder_is_reported(root: Path) -> None:
 
 
 def run_script(root: Path, settings: dict, workers: int = 2) -> subprocess.CompletedProcess:
-    """Run prepare_corpus.py in `root` with everything at its default place."""
+    """Run prepare_corpus.py in `root` with the default paths."""
     command = [sys.executable, str(SCRIPT), "--settings", json.dumps(settings), "--seed", "7", f"--workers={workers}"]
     return subprocess.run(command, cwd=root, capture_output=True, text=True)
 
 
-def written(folder: Path) -> dict[str, bytes]:
+def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -279,7 +276,7 @@ def test_script_is_deterministic_and_prints_the_summary(root: Path) -> None:
     assert run.returncode == 0, run.stderr
     assert "17 utterances" in run.stdout and "A angry" in run.stdout and "1 rejected" in run.stdout
     folder = root / "results/corpus"
-    first = written(folder)
+    first = contents(folder)
     names = {"manifest.parquet", "references.parquet", "rejected.csv", "summary.json"}
     parts = ("all_audio", "used_audio", "training", "evaluation", "manifest", "references")
     assert set(first) == names | {f"digests/{part}.sha256" for part in parts}
@@ -290,7 +287,7 @@ def test_script_is_deterministic_and_prints_the_summary(root: Path) -> None:
     assert schemas.read_transcripts(folder / "references.parquet").empty
     assert files.read_json(folder / "summary.json")["splits"]["train"]["classes"] == {"A": 2, "H": 3}
     assert run_script(root, settings).returncode == 0
-    assert written(folder) == first
+    assert contents(folder) == first
 
 
 def test_script_writes_the_list_of_rejected_files_on_failure(root: Path) -> None:

@@ -1,4 +1,4 @@
-"""Digests of the manifest: each changes with what its stage reads, and with nothing else."""
+"""Digests of the manifest: each changes only with the columns and rows that its stage reads."""
 
 import pandas as pd
 import pytest
@@ -23,7 +23,7 @@ def manifest() -> pd.DataFrame:
 
 
 def references() -> pd.DataFrame:
-    return pd.DataFrame({"FileName": ["a"], "text": ["what is said"]})
+    return pd.DataFrame({"FileName": ["a"], "text": ["a sentence"]})
 
 
 @pytest.mark.parametrize(

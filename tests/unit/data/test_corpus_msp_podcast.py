@@ -1,4 +1,4 @@
-"""MSP-Podcast's own layout, in its releases' variants, and label files that are wrong."""
+"""MSP-Podcast: the layouts of its releases, and invalid label files."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def corpus(root: Path, **settings) -> MspPodcast:
 
 @pytest.fixture(scope="module")
 def challenge(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The challenge release; read only."""
+    """The challenge release; tests do not change it."""
     root = tmp_path_factory.mktemp("msp") / "MSP-PODCAST"
     write(root)
     return root
@@ -267,16 +267,13 @@ def commas_for_semicolons(root: Path) -> None:
         (json_list, "not a mapping from file names"),
         (repeated_key, r"labels_consensus\.json: .*'a\.wav'"),
         (repeated_key_of_annotations, r"labels_detailed\.json: .*'a\.wav'"),
-        (
-            word_for_annotation,
-            r"labels_detailed\.json: .*WORKER1 of 0\.wav.*EmoClass_Major",
-        ),
+        (word_for_annotation, r"labels_detailed\.json: .*WORKER1 of 0\.wav.*EmoClass_Major"),
         (number_for_word, r"labels_detailed\.json: .*WORKER1 of 0\.wav.*EmoClass_Major"),
         (cut_json, r"labels_detailed\.json: not JSON \("),
         (commas_for_semicolons, r"Partitions\.txt: no line like `Train; MSP-PODCAST_0001_0008\.wav`"),
     ],
 )
-def test_invalid_corpus_is_reported_in_one_line(tmp_path: Path, damage, message: str) -> None:
+def test_invalid_corpus_is_reported(tmp_path: Path, damage, message: str) -> None:
     write(tmp_path / "corpus")
     damage(tmp_path / "corpus")
     with pytest.raises(UserError, match=message) as raised:

@@ -1,29 +1,26 @@
-"""RAVDESS as downloaded: names to labels, actors to splits, what is passed over."""
+"""RAVDESS as downloaded: labels from file names, splits from actors, and ignored files."""
 
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
 from abhinaya import config
 from abhinaya.config.corpus import AnyCorpus, Ravdess
 from abhinaya.data.corpora import prepare, ravdess
 from abhinaya.runtime.errors import UserError
+from support.speech import write_noise
 
 EMOTIONS = {"01": "N", "03": "H", "04": "S", "05": "A", "06": "F", "07": "D", "08": "U"}
 
 
 def record(root: Path, name: str, rate: int = 16_000, channels: int = 1, suffix: str = "wav") -> None:
-    path = root / f"Actor_{name[-2:]}" / f"{name}.{suffix}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, (rate // 5, channels)), rate)
+    write_noise(root / f"Actor_{name[-2:]}" / f"{name}.{suffix}", 0.2, rate, channels)
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six actors; actor 2 in FLAC, actor 3 in 48 kHz stereo; a song, a video's sound and other files among them."""
+    """Six actors; actor 2 in FLAC, actor 3 in 48 kHz stereo; also a song, a video's audio and other files."""
     root = tmp_path_factory.mktemp("ravdess")
     for actor, emotion, statement in product(range(1, 7), ("01", "02", *list(EMOTIONS)[1:]), ("01", "02")):
         name = f"03-01-{emotion}-01-{statement}-01-{actor:02}"

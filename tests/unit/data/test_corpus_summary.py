@@ -1,4 +1,4 @@
-"""The numbers of a corpus, counted by hand."""
+"""The statistics of a corpus, compared with values counted by hand."""
 
 from io import StringIO
 
@@ -21,7 +21,7 @@ MANIFEST = pd.DataFrame(
 )
 
 
-def test_everything_is_counted() -> None:
+def test_summary_has_all_counts() -> None:
     summary = summarise(MANIFEST, rejected=2)
     assert (summary["utterances"], summary["rejected"], summary["hours"]) == (7, 2, 1.611)
     assert summary["splits"] == {

@@ -1,4 +1,4 @@
-"""The synthetic corpus: what it says, how it sounds, who speaks, and that it comes out the same every time."""
+"""The synthetic corpus: sentences, prosody, speakers, and reproducible audio."""
 
 import ctypes
 import hashlib
@@ -47,7 +47,7 @@ def small(tmp_path_factory) -> tuple[pd.DataFrame, Path]:
     return synthetic.read(corpus(**SMALL), 7, folder), folder
 
 
-# What is planned
+# --- the plan
 
 
 def test_counts_are_as_configured(utterances):
@@ -90,13 +90,13 @@ def test_speakers_are_disjoint_and_of_both_genders(count):
 
 def test_voices_are_unique_while_available():
     available = len(synthetic.ACCENTS) * sum(map(len, synthetic.VARIANTS.values()))
-    cast = synthetic.make_speakers(available + 2, seed=7)
-    assert len({speaker.voice for speaker in cast[:available]}) == available
-    assert cast[available].voice == cast[0].voice
-    assert not np.array_equal(cast[available].offset, cast[0].offset)
+    speakers = synthetic.make_speakers(available + 2, seed=7)
+    assert len({speaker.voice for speaker in speakers[:available]}) == available
+    assert speakers[available].voice == speakers[0].voice
+    assert not np.array_equal(speakers[available].offset, speakers[0].offset)
 
 
-# What is said
+# --- sentences
 
 
 @pytest.mark.parametrize("share", [0.0, 0.7, 1.0])
@@ -141,7 +141,7 @@ def test_every_template_occurs_in_every_part():
     assert len(stems("train")) == len(sentences.EMOTIONAL["A"])
 
 
-# How well words and prosody predict the emotion of unseen speakers
+# --- how well words and prosody predict the emotion of unseen speakers
 
 
 def test_text_and_prosody_each_predict_a_part(utterances):
@@ -162,7 +162,7 @@ def test_text_and_prosody_each_predict_a_part(utterances):
     assert 0.4 < prosody < 0.85
 
 
-def test_prosody_carries_zero_misleads():
+def test_prosody_carries_zero_gives_wrong_prosody():
     planned = synthetic.plan(corpus(prosody_carries=0.0), seed=7)
     profiles = np.array([astuple(synthetic.PROFILES[letter]) for letter in CLASSES])
     spread = astuple(synthetic.WITHIN)
@@ -176,7 +176,7 @@ def test_prosody_stays_within_its_limits(utterances):
     assert len({each.prosody for each in utterances}) > 0.95 * len(utterances)
 
 
-# The audio
+# --- audio
 
 
 def test_read_generates_the_listed_files(small):
@@ -192,7 +192,7 @@ def test_read_generates_the_listed_files(small):
     for path, text in zip(table["path"], table["text"], strict=True):
         info = soundfile.info(path)
         assert (info.format, info.subtype, info.samplerate, info.channels) == ("WAV", "PCM_16", 22050, 1)
-        assert 0.15 < info.duration / len(text.split()) < 0.9  # seconds a word
+        assert 0.15 < info.duration / len(text.split()) < 0.9  # seconds per word
         assert np.abs(soundfile.read(path)[0]).max() > 0.05
 
 
@@ -215,14 +215,14 @@ def test_espeak_applies_voice_and_prosody():
         Request(text, "en-us+m3", Prosody(50, 99, 160, 80, 2)),
         Request(text, "en-us+f3", USUAL),
     ]
-    usual, slow, soft, gaps, high, flat, varied, woman = (
+    usual, slow, soft, gaps, high, flat, varied, female = (
         waveform.astype(float) for waveform, _ in espeak.speak(requests)
     )
     assert len(slow) > 1.2 * len(usual)
     assert len(gaps) > 1.1 * len(usual)
     assert soft.std() < 0.7 * usual.std()
     assert np.median(_pitch(high)) > 1.3 * np.median(_pitch(usual))
-    assert np.median(_pitch(woman)) > 1.3 * np.median(_pitch(usual))
+    assert np.median(_pitch(female)) > 1.3 * np.median(_pitch(usual))
     assert np.ptp(np.quantile(_pitch(varied), [0.1, 0.9])) > 2 * np.ptp(np.quantile(_pitch(flat), [0.1, 0.9]))
 
 
@@ -242,23 +242,23 @@ def test_all_variants_are_installed():
     assert {variant for variants in synthetic.VARIANTS.values() for variant in variants} <= shipped
 
 
-# Errors
+# --- errors
 
 
-def test_unknown_voice_is_reported_in_one_line():
+def test_unknown_voice_is_reported():
     with pytest.raises(UserError, match=r"'xx-nowhere'.*espeakng-loader") as caught:
         list(espeak.speak([Request("Hello.", "xx-nowhere", USUAL)]))
     assert "\n" not in str(caught.value)
 
 
-def test_library_that_cannot_be_loaded_is_reported_in_one_line(monkeypatch, tmp_path):
+def test_library_that_cannot_be_loaded_is_reported(monkeypatch, tmp_path):
     monkeypatch.setattr(espeakng_loader, "get_library_path", lambda: str(tmp_path / "libespeak-ng.so"))
     with pytest.raises(UserError, match=r"libespeak-ng\.so.*espeakng-loader") as caught:
         espeak._load()
     assert "\n" not in str(caught.value)
 
 
-def test_missing_voices_are_reported_in_one_line(monkeypatch, tmp_path):
+def test_missing_voices_are_reported(monkeypatch, tmp_path):
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     monkeypatch.setattr(espeak, "_load", lambda: (library, str(tmp_path)))
     with pytest.raises(UserError, match=r"voices.*espeakng-loader"):

@@ -1,4 +1,4 @@
-"""Batches and crops."""
+"""Items, random crops and batches."""
 
 from pathlib import Path
 
@@ -26,9 +26,9 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
 
 def utterances(manifest: pd.DataFrame, seed: int | None = None, epoch: int = 0) -> Utterances:
-    made = Utterances(manifest, speech.WaveformLoader(SETTINGS), seed)
-    made.epoch = epoch
-    return made
+    data = Utterances(manifest, speech.WaveformLoader(SETTINGS), seed)
+    data.epoch = epoch
+    return data
 
 
 def test_an_item_is_a_clip_and_its_label(manifest: pd.DataFrame) -> None:
@@ -41,11 +41,11 @@ def test_an_item_is_a_clip_and_its_label(manifest: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("letter", ["O", "X", None, np.nan])
-def test_an_emotion_that_nobody_told_is_unknown(manifest: pd.DataFrame, letter: object) -> None:
+def test_an_utterance_without_an_emotion_has_the_label_unknown(manifest: pd.DataFrame, letter: object) -> None:
     assert utterances(manifest.head(1).assign(EmoClass=letter))[0]["labels"] == UNKNOWN
 
 
-def test_a_random_crop_is_a_function_of_seed_epoch_and_row(tmp_path: Path) -> None:
+def test_a_random_crop_depends_on_seed_epoch_and_row(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "ramp.wav", np.arange(2 * RATE) / 2**15, RATE, subtype="FLOAT")
     row = {"path": str(tmp_path / "ramp.wav"), "duration": 2.0, "EmoClass": "A"}
     rows = pd.DataFrame([row, row])
@@ -53,20 +53,20 @@ def test_a_random_crop_is_a_function_of_seed_epoch_and_row(tmp_path: Path) -> No
     def start(seed: int, epoch: int, index: int) -> float:
         return float(utterances(rows, seed, epoch)[index]["inputs"][0])
 
-    drawn = [start(seed, epoch, index) for seed in (1, 2) for epoch in (0, 1) for index in (0, 1)]
+    starts = [start(seed, epoch, index) for seed in (1, 2) for epoch in (0, 1) for index in (0, 1)]
     again = [start(seed, epoch, index) for seed in (1, 2) for epoch in (0, 1) for index in (0, 1)]
-    assert drawn == again
-    assert len(set(drawn)) == 8
+    assert starts == again
+    assert len(set(starts)) == 8
     data = utterances(rows, seed=1)
     torch.manual_seed(0)
     np.random.seed(0)
     workers = DataLoader(data, batch_size=1, num_workers=1)
-    assert [float(item["inputs"][0, 0]) for item in workers] == drawn[:2]
+    assert [float(item["inputs"][0, 0]) for item in workers] == starts[:2]
     middle = utterances(rows)[0]["inputs"][0]
     assert float(middle) == (2 * RATE - 0.9 * RATE) // 2 / 2**15
 
 
-def test_collate_pads_with_zeros_and_tells_the_lengths() -> None:
+def test_collate_pads_with_zeros_and_returns_the_lengths() -> None:
     clips = [torch.ones(3), torch.ones(5), torch.ones(1)]
     batch = collate([{"inputs": clip, "labels": index} for index, clip in enumerate(clips)])
     assert batch["inputs"].tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]]
@@ -81,7 +81,7 @@ sizes = st.lists(st.floats(0.1, 100), min_size=1, max_size=60)
 
 
 @given(sizes, st.integers(1, 9))
-def test_batches_by_size_hold_everything_once_the_largest_first(sizes, batch_size):
+def test_batches_by_size_contain_each_index_once_largest_first(sizes, batch_size):
     batches = by_size(sizes, batch_size)
     order = [index for batch in batches for index in batch]
     assert sorted(order) == list(range(len(sizes)))
@@ -90,7 +90,7 @@ def test_batches_by_size_hold_everything_once_the_largest_first(sizes, batch_siz
 
 
 @given(sizes, st.integers(1, 9), st.integers(0, 1000), st.integers(0, 20))
-def test_length_grouped_order_is_whole_and_a_function_of_seed_and_epoch(sizes, batch_size, seed, epoch):
+def test_length_grouped_order_is_complete_and_depends_on_seed_and_epoch(sizes, batch_size, seed, epoch):
     def order(seed: int, epoch: int) -> list[int]:
         sampler = LengthGrouped(sizes, batch_size, seed)
         sampler.epoch = epoch
@@ -101,8 +101,8 @@ def test_length_grouped_order_is_whole_and_a_function_of_seed_and_epoch(sizes, b
     assert order(seed, epoch) == order(seed, epoch)
 
 
-def test_no_two_seeds_share_an_order() -> None:
-    """Neither in the same epoch nor shifted: epoch 1 of one seed is not epoch 0 of the next."""
+def test_seeds_have_different_orders() -> None:
+    """Also between epochs: epoch 1 of one seed is not epoch 0 of the next."""
     orders = set()
     for seed in (1, 2, 3):
         sampler = LengthGrouped([1.0] * 50, 8, seed)
@@ -111,7 +111,7 @@ def test_no_two_seeds_share_an_order() -> None:
     assert len(orders) == 3 * 20
 
 
-def test_epochs_differ_and_batches_hold_like_lengths() -> None:
+def test_epochs_differ_and_batches_contain_similar_lengths() -> None:
     generator = np.random.default_rng(0)
     lengths = generator.uniform(1, 10, 400)
     sampler = LengthGrouped(lengths.tolist(), 8, seed=1)

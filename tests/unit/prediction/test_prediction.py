@@ -1,4 +1,4 @@
-"""Predictions: one row for each utterance, whatever stands beside it; models that are none."""
+"""Predictions of a trained model for a corpus, and invalid models."""
 
 import json
 import shutil
@@ -44,7 +44,7 @@ def assert_same(one: pd.DataFrame, other: pd.DataFrame) -> None:
 
 
 def changed(model: Path, target: Path, **keys: object) -> Path:
-    """A copy of the model folder with other keys in its configuration."""
+    """A copy of the model folder `model` with other values of `keys` in its configuration."""
     shutil.copytree(model, target)
     files.write_json(files.read_json(model / "config.json") | keys, target / "config.json")
     return target
@@ -57,20 +57,20 @@ def test_every_validation_and_test_utterance_has_a_row(predictions: pd.DataFrame
     assert predictions["Split"].tolist() == expected["split"].tolist()
 
 
-def test_probabilities_sum_to_one_and_the_label_is_the_likeliest(predictions: pd.DataFrame) -> None:
+def test_probabilities_sum_to_one_and_the_label_is_the_most_probable(predictions: pd.DataFrame) -> None:
     values = predictions[list(PROBABILITIES)].to_numpy()
     np.testing.assert_allclose(values.sum(axis=1), 1, atol=1e-12)
     assert predictions["EmoClass"].tolist() == [CLASSES[index] for index in values.argmax(axis=1)]
     assert len(np.unique(values[:, 0])) == len(values)
 
 
-def test_a_class_that_training_lacked_has_probability_zero(predictions: pd.DataFrame) -> None:
+def test_a_class_without_training_data_has_probability_zero(predictions: pd.DataFrame) -> None:
     assert (predictions[["p_C", "p_D", "p_F", "p_S", "p_U"]] == 0).all(axis=None)
     assert (predictions[["p_A", "p_H", "p_N"]] > 0).all(axis=None)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
-def test_the_batch_size_does_not_matter(
+def test_predictions_do_not_depend_on_the_batch_size(
     batch_size: int, predictions: pd.DataFrame, model: Path, manifest: pd.DataFrame, tmp_path: Path
 ) -> None:
     settings = system(epochs=1, eval_batch_size=batch_size).model_dump(mode="json")
@@ -79,7 +79,7 @@ def test_the_batch_size_does_not_matter(
     )
 
 
-def test_neither_the_order_of_rows_nor_the_company_matters(
+def test_predictions_do_not_depend_on_other_rows_or_their_order(
     predictions: pd.DataFrame, model: Path, manifest: pd.DataFrame
 ) -> None:
     assert_same(prediction.predict(model, manifest[::-1], cpus=1), predictions)
@@ -87,19 +87,21 @@ def test_neither_the_order_of_rows_nor_the_company_matters(
     assert_same(prediction.predict(model, few, cpus=1), predictions[predictions[KEY].isin(few[KEY])])
 
 
-def test_the_emotion_and_other_columns_are_not_looked_at(
+def test_labels_and_further_columns_are_not_used(
     predictions: pd.DataFrame, model: Path, manifest: pd.DataFrame
 ) -> None:
     assert_same(prediction.predict(model, manifest.assign(EmoClass=None, votes_A=3), cpus=1), predictions)
 
 
-def test_the_random_state_is_not_looked_at(predictions: pd.DataFrame, model: Path, manifest: pd.DataFrame) -> None:
+def test_predictions_do_not_depend_on_the_random_state(
+    predictions: pd.DataFrame, model: Path, manifest: pd.DataFrame
+) -> None:
     torch.manual_seed(99)
     np.random.seed(99)
     pd.testing.assert_frame_equal(prediction.predict(model, manifest, cpus=1), predictions)
 
 
-def test_the_script_writes_the_table_sorted(
+def test_the_script_writes_a_sorted_table(
     predictions: pd.DataFrame,
     model: Path,
     manifest: pd.DataFrame,
@@ -119,31 +121,30 @@ def test_the_script_writes_the_table_sorted(
 # --- user errors
 
 
-def refused(model: Path, manifest: pd.DataFrame, gpus: int = 0) -> str:
+def error_of(model: Path, manifest: pd.DataFrame, gpus: int = 0) -> str:
+    """The message of the `UserError` of a prediction."""
     with pytest.raises(UserError) as caught:
         prediction.predict(model, manifest, cpus=1, gpus=gpus)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def test_nothing_to_predict_is_told(model: Path, manifest: pd.DataFrame) -> None:
-    assert "no validation or test utterance" in refused(model, manifest[manifest["split"] == "train"])
+def test_corpus_without_validation_and_test_is_reported(model: Path, manifest: pd.DataFrame) -> None:
+    assert "no validation or test utterance" in error_of(model, manifest[manifest["split"] == "train"])
 
 
-def test_an_encoder_that_was_trained_takes_no_cached_features(model: Path, manifest: pd.DataFrame) -> None:
-    with pytest.raises(
-        UserError, match=r"^--features: given, but the encoder is not frozen; set `encoder.freeze: all` or give none$"
-    ):
+def test_cached_features_for_a_trained_encoder_are_reported(model: Path, manifest: pd.DataFrame) -> None:
+    with pytest.raises(UserError, match=r"--features.*`encoder.freeze: all`"):
         prediction.predict(model, manifest, cpus=1, features=[Path("nowhere.parquet")])
 
 
 def test_missing_gpu_is_reported(model: Path, manifest: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert "resources.gpu: 1 requested, 0 visible" in refused(model, manifest, gpus=1)
+    assert "resources.gpu: 1 requested, 0 visible" in error_of(model, manifest, gpus=1)
 
 
 def test_missing_model_is_reported(tmp_path: Path, manifest: pd.DataFrame) -> None:
-    assert f"{tmp_path / 'nowhere' / 'config.json'}: " in refused(tmp_path / "nowhere", manifest)
+    assert f"{tmp_path / 'nowhere' / 'config.json'}: " in error_of(tmp_path / "nowhere", manifest)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +160,7 @@ def test_missing_model_is_reported(tmp_path: Path, manifest: pd.DataFrame) -> No
         ),
     ],
 )
-def test_a_damaged_configuration_is_told(
+def test_damaged_configuration_is_reported(
     content: str, words: str, model: Path, manifest: pd.DataFrame, tmp_path: Path
 ) -> None:
     shutil.copytree(model, tmp_path / "model")
@@ -170,7 +171,7 @@ def test_a_damaged_configuration_is_told(
     assert words in str(caught.value)
 
 
-def damage_cut(path: Path) -> None:
+def damage_truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
@@ -194,24 +195,26 @@ def damage_shape(path: Path) -> None:
     save_file(load_file(path) | {"fc.bias": torch.zeros(3)}, path)
 
 
-@pytest.mark.parametrize("damage", [damage_cut, damage_empty, damage_text, damage_absent, damage_foreign, damage_shape])
-def test_damaged_weights_are_told(damage, model: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "damage", [damage_truncated, damage_empty, damage_text, damage_absent, damage_foreign, damage_shape]
+)
+def test_damaged_weights_are_reported(damage, model: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
     shutil.copytree(model, tmp_path / "model")
     damage(tmp_path / "model" / checkpoint.WEIGHTS)
-    assert str(tmp_path / "model" / checkpoint.WEIGHTS) in refused(tmp_path / "model", manifest)
+    assert str(tmp_path / "model" / checkpoint.WEIGHTS) in error_of(tmp_path / "model", manifest)
 
 
-def test_weights_of_another_architecture_are_told(model: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+def test_weights_of_another_architecture_are_reported(model: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
     smaller = system(head={"hidden": 8}).model_dump(mode="json")
-    assert "not the weights of this model" in refused(changed(model, tmp_path / "model", settings=smaller), manifest)
+    assert "not the weights of this model" in error_of(changed(model, tmp_path / "model", settings=smaller), manifest)
 
 
-def test_lost_audio_is_told(model: Path, manifest: pd.DataFrame) -> None:
-    assert "nowhere.wav" in refused(model, manifest.assign(path="nowhere.wav"))
+def test_missing_audio_is_reported(model: Path, manifest: pd.DataFrame) -> None:
+    assert "nowhere.wav" in error_of(model, manifest.assign(path="nowhere.wav"))
 
 
-def test_a_published_model_is_pinned_to_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hub's cache with two commits of one model: predict loads the one that was trained on."""
+def test_a_published_model_is_loaded_at_its_recorded_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's cache has two commits of a model; predict loads the one that was used in training."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
@@ -229,5 +232,5 @@ def test_a_published_model_is_pinned_to_its_commit(tmp_path: Path, monkeypatch: 
     folder = run(settings, manifest, tmp_path / "run")
     assert files.read_json(folder / "config.json")["settings"]["encoder"]["revision"] == "a" * 40
     before = prediction.predict(folder, manifest)
-    (repository / "refs/main").write_text("b" * 40)  # the authors publish other weights
+    (repository / "refs/main").write_text("b" * 40)  # as if the authors published new weights
     pd.testing.assert_frame_equal(prediction.predict(folder, manifest), before)

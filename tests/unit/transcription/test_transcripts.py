@@ -1,4 +1,4 @@
-"""Shards, or a table from elsewhere, become the transcripts: complete, in the manifest's order, with counts."""
+"""Transcripts of a corpus, from shards or another table: complete, in the manifest's order, with counts."""
 
 import json
 import sys
@@ -14,6 +14,7 @@ from abhinaya.runtime import errors, files
 from abhinaya.runtime.errors import UserError
 from abhinaya.transcription import transcripts
 from abhinaya.transcription.transcripts import SHARD, merge
+from support.messages import assert_names
 
 NAMES = ["c.wav", "a.wav", "b.wav"]
 
@@ -32,7 +33,7 @@ def shard(path: Path, names: list[str], **columns: object) -> Path:
 
 
 @pytest.mark.slow
-def test_shards_come_together_in_the_manifests_order(manifest: pd.DataFrame, tmp_path: Path) -> None:
+def test_shards_are_merged_in_the_manifests_order(manifest: pd.DataFrame, tmp_path: Path) -> None:
     sources = [shard(tmp_path / "0", ["a.wav", "c.wav"], avg_logprob=-0.5), shard(tmp_path / "1", ["b.wav"])]
     for order in (sources, sources[::-1]):
         merged, metadata = merge(manifest, order, "all")
@@ -43,17 +44,18 @@ def test_shards_come_together_in_the_manifests_order(manifest: pd.DataFrame, tmp
         assert metadata["options"] == {"beam_size": 5}
 
 
-def test_counts_of_what_is_empty_and_what_was_decoded_again(manifest: pd.DataFrame, tmp_path: Path) -> None:
+def test_empty_and_redecoded_transcripts_are_counted(manifest: pd.DataFrame, tmp_path: Path) -> None:
     source = shard(tmp_path / "0", NAMES, temperature=[0.0, 0.4, None]).with_name("1")
     table = pd.read_parquet(tmp_path / "0").assign(text=["", " ", "hello"])
     files.write_parquet(table, SHARD, source)
     assert merge(manifest, [source], "all")[1]["counts"] == {"utterances": 3, "empty": 2, "redecoded": 1}
 
 
-def test_a_table_from_elsewhere_needs_two_columns(manifest: pd.DataFrame, tmp_path: Path) -> None:
-    """In any order, with rows and columns that nobody asked for."""
+def test_another_table_needs_two_columns(manifest: pd.DataFrame, tmp_path: Path) -> None:
+    """Its rows and columns may be in any order; further ones are ignored."""
     path = tmp_path / "human.parquet"
-    pd.DataFrame({"text": ["1", "2", "3", "4"], "FileName": [*sorted(NAMES), "z.wav"], "who": "me"}).to_parquet(path)
+    table = pd.DataFrame({"text": ["1", "2", "3", "4"], "FileName": [*sorted(NAMES), "z.wav"], "author": "me"})
+    table.to_parquet(path)
     merged, metadata = merge(manifest, [path], "all")
     assert merged["text"].tolist() == ["3", "1", "2"]
     assert merged["language"].isna().all()
@@ -65,7 +67,7 @@ def test_unused_utterances_may_lack_a_transcript(manifest: pd.DataFrame, tmp_pat
     merged, metadata = merge(manifest, [source], "used")
     assert merged["FileName"].tolist() == ["c.wav", "b.wav"]
     assert metadata["counts"]["utterances"] == 2
-    with pytest.raises(UserError, match=r"no transcript for 1 of 3 utterances, a\.wav for one"):
+    with pytest.raises(UserError, match=r"no transcript for 1 of 3 .*a\.wav"):
         merge(manifest, [source], "all")
 
 
@@ -93,7 +95,7 @@ def csv(path: Path) -> None:
     path.write_text("FileName,text\na.wav,hello\n")
 
 
-def cut(path: Path) -> None:
+def truncated(path: Path) -> None:
     shard(path, NAMES)
     path.write_bytes(path.read_bytes()[:-20])
 
@@ -103,7 +105,7 @@ def absent(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("make", "words"),
     [
         (missing, "no transcript for 2 of 3 utterances"),
         (twice, "duplicate FileName 'a.wav'"),
@@ -111,34 +113,31 @@ def absent(path: Path) -> None:
         (no_names, "column FileName is missing"),
         (null_text, "wrong type or null"),
         (csv, "not a readable Parquet file"),
-        (cut, "not a readable Parquet file"),
+        (truncated, "not a readable Parquet file"),
         (absent, "file not found"),
     ],
 )
-def test_bad_tables_are_refused_in_one_line_that_names_them(
-    manifest: pd.DataFrame, tmp_path: Path, make, message: str
-) -> None:
+def test_invalid_tables_are_reported(manifest: pd.DataFrame, tmp_path: Path, make, words: str) -> None:
     path = tmp_path / "source.parquet"
     make(path)
-    with pytest.raises(UserError, match=message) as raised:
+    with pytest.raises(UserError) as caught:
         merge(manifest, [path], "all")
-    assert str(path) in str(raised.value)
-    assert "\n" not in str(raised.value)
+    assert_names(str(caught.value), str(path), words)
 
 
-def test_an_utterance_in_two_shards_is_refused(manifest: pd.DataFrame, tmp_path: Path) -> None:
+def test_an_utterance_in_two_shards_is_reported(manifest: pd.DataFrame, tmp_path: Path) -> None:
     sources = [shard(tmp_path / "0", NAMES), shard(tmp_path / "1", ["a.wav"])]
     with pytest.raises(UserError, match=r"duplicate FileName 'a\.wav'"):
         merge(manifest, sources, "all")
 
 
-def test_the_script_writes_the_contracts_columns(
+def test_the_script_writes_the_columns_of_transcripts(
     manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     schemas.write_manifest(manifest, tmp_path / "manifest.parquet")
     sources = [shard(tmp_path / "0", NAMES[:1], temperature=1.0), shard(tmp_path / "1", NAMES[1:])]
-    given = ["--manifest", tmp_path / "manifest.parquet", "--output", tmp_path / "out.parquet", "--sources"]
-    monkeypatch.setattr(sys, "argv", ["merge_transcripts.py", *map(str, [*given, *sources])])
+    options = ["--manifest", tmp_path / "manifest.parquet", "--output", tmp_path / "out.parquet", "--sources"]
+    monkeypatch.setattr(sys, "argv", ["merge_transcripts.py", *map(str, [*options, *sources])])
     errors.run(merge_transcripts.main)
     assert capsys.readouterr().out == "3 transcripts, 0 empty, 1 decoded again\n"
     written = pq.read_table(tmp_path / "out.parquet")
@@ -148,6 +147,6 @@ def test_the_script_writes_the_contracts_columns(
         f"this is {name}" for name in NAMES
     ]
 
-    monkeypatch.setattr(sys, "argv", ["merge_transcripts.py", *map(str, [*given, tmp_path / "none"])])
+    monkeypatch.setattr(sys, "argv", ["merge_transcripts.py", *map(str, [*options, tmp_path / "none"])])
     with pytest.raises(SystemExit, match=r"^error: .*none: file not found"):
         errors.run(merge_transcripts.main)

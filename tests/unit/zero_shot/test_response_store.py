@@ -96,7 +96,7 @@ def test_temporary_files_are_no_parts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["notes.txt", "part-1.parquet", "responses.parquet"])
 def test_a_foreign_file_is_told(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
-    with pytest.raises(UserError, match=f"{name}: no part of the answers; move it"):
+    with pytest.raises(UserError, match=f"{name}: not a part of the answers; move it"):
         ResponseStore(tmp_path)
 
 
@@ -109,14 +109,14 @@ def test_a_spoilt_part_is_told(tmp_path: Path, kind: str) -> None:
         part.write_bytes(part.read_bytes()[:-20])
     else:
         pd.DataFrame({"x": [1]}).to_parquet(part)
-    with pytest.raises(UserError, match=rf"{part.name}: spoilt \(.+\); remove it") as told:
+    with pytest.raises(UserError, match=rf"{part.name}: cannot be read \(.+\); remove it") as told:
         store.read()
     assert "\n" not in str(told.value)
 
 
 def test_a_file_in_the_place_of_the_store(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("")
-    with pytest.raises(UserError, match="no folder for answers"):
+    with pytest.raises(UserError, match="cannot be created for answers"):
         ResponseStore(tmp_path / "store")
 
 

@@ -1,7 +1,6 @@
 """Reading audio: any file that libsndfile supports, as 16 kHz mono float32."""
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,40 +14,30 @@ BLOCK = 1 << 16  # frames decoded at a time; an hour with all its channels would
 UNKNOWN_LENGTH = 2**63 - 1  # frames: libsndfile's SF_COUNT_MAX
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """The content of an audio file."""
-
-    seconds: float
-    rate: int  # Hz, of the file
-    channels: int
-    waveform: np.ndarray | None  # as `read` returns it; None if not requested
-
-
 def read(path: str | Path) -> np.ndarray:
     """The waveform of `path`: (samples,) float32 in [-1, 1] at 16 kHz, channels averaged.
 
     Raises:
         UserError: the file is missing, empty, not audio or truncated, or has NaN or infinite samples.
     """
-    return decode(path).waveform
+    return decode(path)[1]
 
 
-def probe(path: str | Path) -> tuple[float, int, int]:
-    """Decode the whole file `path` once, so that no later stage fails on it.
-
-    Returns:
-        duration in seconds, sampling rate in Hz, number of channels.
+def duration(path: str | Path) -> float:
+    """The duration of `path` in seconds. The whole file is decoded, so that no later stage fails on it.
 
     Raises:
         UserError: as `read`.
     """
-    decoded = decode(path, longer_than=math.inf)
-    return decoded.seconds, decoded.rate, decoded.channels
+    return decode(path, longer_than=math.inf)[0]
 
 
-def decode(path: str | Path, longer_than: float = 0.0) -> Decoded:
-    """Decode the whole file `path` once; return its waveform if it is longer than `longer_than` seconds.
+def decode(path: str | Path, longer_than: float = 0.0) -> tuple[float, np.ndarray | None]:
+    """Decode the whole file `path` once.
+
+    Returns:
+        the duration in seconds, and the waveform as `read` returns it, or None if the file is not longer than
+        `longer_than` seconds.
 
     Raises:
         UserError: as `read`.
@@ -63,7 +52,7 @@ def decode(path: str | Path, longer_than: float = 0.0) -> Decoded:
         if path.stat().st_size == 0:
             raise UserError(f"{path}: file is empty (0 bytes)")
         with soundfile.SoundFile(path) as file:
-            rate, channels, announced = file.samplerate, file.channels, file.frames
+            rate, announced = file.samplerate, file.frames
             if announced == UNKNOWN_LENGTH:
                 raise ValueError("the header has no length")
             waveform = _Waveform(announced, rate) if announced / rate > longer_than else None
@@ -81,7 +70,7 @@ def decode(path: str | Path, longer_than: float = 0.0) -> Decoded:
         raise UserError(f"{path}: contains no samples")
     if not finite:
         raise UserError(f"{path}: contains NaN or infinite samples")
-    return Decoded(frames / rate, rate, channels, None if waveform is None else waveform.end())
+    return frames / rate, None if waveform is None else waveform.end()
 
 
 class _Waveform:
@@ -92,22 +81,20 @@ class _Waveform:
         self._filled = 0
         self._resampler = None if rate == RATE else soxr.ResampleStream(rate, RATE, num_channels=1)
 
-    def add(self, block: np.ndarray) -> None:
-        self._append(block if self._resampler is None else self._resampler.resample_chunk(block))
+    def add(self, block: np.ndarray, last: bool = False) -> None:
+        if self._resampler is not None:
+            block = self._resampler.resample_chunk(block, last)
+        self._samples[self._filled : self._filled + len(block)] = block
+        self._filled += len(block)
 
     def end(self) -> np.ndarray:
         """(samples,): the waveform, including the rest in the resampler's buffer."""
-        if self._resampler is not None:
-            self._append(self._resampler.resample_chunk(np.empty(0, np.float32), last=True))
+        self.add(np.empty(0, np.float32), last=True)
         return self._samples[: self._filled]
-
-    def _append(self, samples: np.ndarray) -> None:
-        self._samples[self._filled : self._filled + len(samples)] = samples
-        self._filled += len(samples)
 
 
 def _wav_is_truncated(path: Path) -> bool:
-    """Whether a RIFF file is shorter than its data chunk says: libsndfile reports no error for these."""
+    """Whether a WAV file is shorter than its data chunk announces; libsndfile does not report this."""
     with path.open("rb") as file:
         header = file.read(12)
         if header[:4] != b"RIFF" or header[8:] != b"WAVE":

@@ -12,27 +12,27 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from abhinaya.labels import INDEX
 
-UNKNOWN = -1  # the label of an utterance whose emotion nobody told
+UNKNOWN = -1  # the label of an utterance without one of the eight emotions
 
 
 class Loader(Protocol):
-    """Reads one utterance; small and picklable, without weights."""
+    """Reads one utterance. It has no weights, so that it can be pickled for worker processes."""
 
     def prepare(self, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-        """What is done once for all rows, before any is loaded; and remarks on it for the user."""
+        """Prepare all rows before any is loaded. Returns the rows, and remarks for the user."""
 
     def load(self, row: dict[str, Any], generator: np.random.Generator | None) -> dict[str, Tensor]:
-        """Tensors of one utterance, each with its length first; a random crop if there is a `generator`."""
+        """The tensors of one utterance, time first; with a `generator`, of a random crop."""
 
     def size(self, row: dict[str, Any]) -> float:
-        """What the cost of an utterance grows with, for batches of like length."""
+        """The length of an utterance in any unit, for batches of similar length."""
 
 
 class Utterances(Dataset):
     """Manifest rows as tensors for the encoder.
 
-    With a `seed`, crops are random: drawn from seed, epoch and row, so that neither the number of workers nor a
-    restart changes them.
+    With a `seed`, crops are random. They depend only on seed, epoch and row, not on the number of workers or on a
+    restart.
     """
 
     def __init__(self, rows: pd.DataFrame, loader: Loader, seed: int | None = None) -> None:
@@ -58,7 +58,7 @@ class Utterances(Dataset):
 def collate(items: Sequence[dict[str, Tensor | int]]) -> dict[str, Tensor]:
     """Pad each tensor with zeros to the longest of the batch.
 
-    `lengths` (B,) tells what is real of the only tensor; of several, `NAME_lengths` for each.
+    `lengths` (B,) has the lengths before padding; with several tensors per item, `NAME_lengths` has those of each.
     """
     batch: dict[str, Tensor] = {"labels": torch.tensor([item["labels"] for item in items])}
     names = [name for name in items[0] if name != "labels"]
@@ -70,18 +70,18 @@ def collate(items: Sequence[dict[str, Tensor | int]]) -> dict[str, Tensor]:
 
 
 def by_size(sizes: Sequence[float], batch_size: int) -> list[list[int]]:
-    """Batches of neighbours in size, the largest first, so that little is padded and a lack of memory shows at once."""
+    """Batches of similar size, the largest first: little padding, and a lack of memory shows in the first batch."""
     order = largest_first(sizes)
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
 def largest_first(sizes: Sequence[float]) -> list[int]:
-    """Indices by size, of equal ones the first before."""
+    """Indices by descending size; equal sizes keep their order."""
     return np.argsort(-np.asarray(sizes), kind="stable").tolist()
 
 
 class LengthGrouped(Sampler[int]):
-    """Random batches of like length, a function of seed and epoch alone."""
+    """A random order with batches of similar length; depends only on seed and epoch."""
 
     def __init__(self, sizes: Sequence[float], batch_size: int, seed: int) -> None:
         self.sizes, self.batch_size, self.seed, self.epoch = sizes, batch_size, seed, 0

@@ -1,4 +1,4 @@
-"""Rows that a long job keeps as they come: a folder of Parquet parts that grows, so that a killed job resumes."""
+"""Rows that a long job stores as they are computed, as a folder of Parquet parts, so that a killed job resumes."""
 
 import itertools
 import re
@@ -17,21 +17,21 @@ import pyarrow.parquet as pq
 from abhinaya.runtime import files, locks
 from abhinaya.runtime.errors import UserError
 
-MAX_PARTS = 64  # of a level; then they become one part of the next level, so that each row is rewritten rarely
+MAX_PARTS = 64  # of a level; so many are merged into one part of the next level, so that a row is rewritten rarely
 PART = re.compile(r"part-(\d+)-[0-9a-f]{32}\.parquet")
-TASK = "task.json"  # what the rows belong to, where they serve one task alone
+TASK = "task.json"  # the task of the rows, in a store for one task
 
 
 class PartStore:
-    """The rows in `folder`, one for each value of the first column of `schema`.
+    """The rows in `folder`, one for each value of the first column of `schema`, the key.
 
     Args:
-        rows: what they are, in a word of the plural, for messages.
-        order: a column by which the first of equal rows stays.
-        task: what the rows belong to; those of another task are removed. None: whatever is there stays.
+        rows: a plural noun for the rows, used in messages.
+        order: of several rows with the same key, the one with the smallest value in this column is used.
+        task: everything that determines the rows; existing rows of another task are removed. None: all rows are kept.
 
     Raises:
-        UserError: `folder` cannot be made, or holds something else than parts.
+        UserError: `folder` cannot be created, or contains other files.
     """
 
     def __init__(
@@ -42,22 +42,22 @@ class PartStore:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"{folder}: no folder for {rows} ({error.strerror}); give another path") from None
+            raise UserError(f"{folder}: cannot be created for {rows} ({error.strerror}); give another path") from None
         self._parts()
         if self.record and not (self.record.is_file() and files.read_json(self.record) == task):
             self.remove()
             files.write_json(task, self.record)
 
     def read(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """All rows, each key once: the first one where a merge was cut short or two jobs did the same.
+        """All rows, each key once. A key is stored twice if a merge was interrupted or two jobs computed the same row.
 
         Raises:
-            UserError: a part is spoilt.
+            UserError: a part cannot be read.
         """
         key, columns = self.schema.names[0], self.schema.names if columns is None else columns
         wanted = [name for name in self.schema.names if name in {key, self.order, *columns}]
-        found = [self._read(path, wanted) for path in self._parts()]
-        table = pa.concat_tables([self.schema.empty_table().select(wanted), *found]).to_pandas()
+        parts = [self._read(path, wanted) for path in self._parts()]
+        table = pa.concat_tables([self.schema.empty_table().select(wanted), *parts]).to_pandas()
         return table.sort_values(list(filter(None, [self.order, key]))).drop_duplicates(key)[list(columns)]
 
     def write(self, rows: list[dict]) -> None:
@@ -66,19 +66,20 @@ class PartStore:
             self._add(pa.Table.from_pylist(rows, self.schema))
 
     def remove(self) -> None:
-        """Remove the folder, which must hold nothing else."""
+        """Remove the folder, after a check that it contains no other files."""
         self._parts()
         shutil.rmtree(self.folder)
 
     def alone(self) -> AbstractContextManager[None]:
-        """Keep other jobs out, with a `UserError`: they would do the same again, and merge parts that are read."""
+        """Lock the store against other jobs, which would repeat the work; they get a `UserError`."""
         return locks.alone(self.folder / ".lock", f"another job is adding {self.rows}; wait until it has ended")
 
     @contextmanager
     def keeping(self) -> Iterator[Callable[[dict], None]]:
-        """Yield a function that keeps a row: a thread writes at once whatever has arrived meanwhile, as one part.
+        """Yield a function that stores a row. A thread writes all rows that arrived since its last write as one part.
 
-        Leaving the block, in whatever way, waits until all is written. A row that is none is told to who keeps it.
+        The block ends, also after an exception, when all rows are written. The function raises if a row does not match
+        the schema or if an earlier write failed.
         """
         arrived: SimpleQueue[pa.Table | None] = SimpleQueue()
 
@@ -87,15 +88,15 @@ class PartStore:
             while more:
                 rows = [arrived.get(), *(arrived.get() for _ in range(arrived.qsize()))]
                 more = rows[-1] is not None
-                if kept := [row for row in rows if row is not None]:
-                    self._add(pa.concat_tables(kept))
+                if complete := [row for row in rows if row is not None]:
+                    self._add(pa.concat_tables(complete))
 
         with ThreadPoolExecutor(1) as pool:
             writing = pool.submit(write)
 
             def keep(row: dict) -> None:
                 if writing.done():
-                    writing.result()  # raises what stopped it, a full disk for one
+                    writing.result()  # raises the error that stopped it, such as a full disk
                 arrived.put(pa.Table.from_pylist([row], self.schema))
 
             try:
@@ -111,7 +112,7 @@ class PartStore:
             if len(parts) < MAX_PARTS:
                 return
             self._write(pa.concat_tables(self._read(path, self.schema.names) for path in parts), level + 1)
-            for path in parts:  # a kill here leaves rows twice, never none
+            for path in parts:  # a job killed here leaves duplicate rows, which `read` drops
                 path.unlink()
 
     def _write(self, table: pa.Table, level: int) -> None:
@@ -124,13 +125,15 @@ class PartStore:
                 return file.read(columns=columns).cast(pa.schema([self.schema.field(name) for name in columns]))
         except (pa.ArrowException, ValueError, OSError) as error:
             reason = str(error).splitlines()[0]
-            raise UserError(f"{path}: spoilt ({reason}); remove it, and its {self.rows} are made again") from None
+            raise UserError(f"{path}: cannot be read ({reason}); remove it, its {self.rows} are made again") from None
 
     def _parts(self, level: int | None = None) -> list[Path]:
-        """The parts of `level`, or all; names that begin with a dot are writes that were cut short."""
-        found = [path for path in sorted(self.folder.iterdir()) if path.name[0] != "." and path != self.record]
-        matches = {path: PART.fullmatch(path.name) for path in found}
-        for path, match in matches.items():
-            if not match:
-                raise UserError(f"{path}: no part of the {self.rows}; move it elsewhere")
-        return [path for path, match in matches.items() if level is None or int(match[1]) == level]
+        """The parts of `level`, or all. Names that begin with a dot are the lock and interrupted writes."""
+        parts = []
+        for path in sorted(self.folder.iterdir()):
+            if path.name[0] != "." and path != self.record:
+                if not (match := PART.fullmatch(path.name)):
+                    raise UserError(f"{path}: not a part of the {self.rows}; move it elsewhere")
+                if level in (None, int(match[1])):
+                    parts.append(path)
+        return parts

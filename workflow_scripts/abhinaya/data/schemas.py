@@ -3,6 +3,7 @@
 One row per utterance, keyed by `FileName`.
 """
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,9 +58,7 @@ def read_parquet(path: str | Path, schema: pa.Schema, required: tuple[str, ...])
     path = existing(path)
     with parquet_errors(path):
         arrow = pq.read_table(path, columns=[name for name in pq.read_schema(path).names if name in schema.names])
-    missing = [name for name in required if name not in arrow.column_names]
-    if missing:
-        raise UserError(f"{path}: column {', '.join(missing)} is missing; required: {', '.join(required)}")
+    check_columns(arrow.column_names, required, path)
     for field in schema:
         if field.name not in arrow.column_names:
             arrow = arrow.append_column(field, pa.nulls(len(arrow), field.type))
@@ -74,12 +73,30 @@ def read_parquet(path: str | Path, schema: pa.Schema, required: tuple[str, ...])
     return table
 
 
+def check_columns(columns: Collection[str], required: Sequence[str], source: str | Path) -> None:
+    """Raise a `UserError` that names the `required` columns that are missing from `columns`."""
+    missing = [name for name in required if name not in columns]
+    if missing:
+        raise UserError(f"{source}: column {', '.join(missing)} is missing; required: {', '.join(required)}")
+
+
 def check_unique(table: pd.DataFrame, source: str | Path) -> None:
-    """Raise a `UserError` that names the first repeated `FileName`."""
-    repeated = table[KEY][table[KEY].duplicated()]
-    if len(repeated):
+    """Raise a `UserError` that names the first duplicate `FileName`."""
+    duplicates = table[KEY][table[KEY].duplicated()]
+    if len(duplicates):
+        raise UserError(f"{source}: duplicate {KEY} {duplicates.iloc[0]!r} ({len(duplicates)} repeated); keep one")
+
+
+def check_values(column: pd.Series, wrong: pd.Series, names: pd.Series, source: str | Path, valid: str) -> None:
+    """Raise a `UserError` that names the first `wrong` value of `column` and its `FileName` in `names`.
+
+    Args:
+        wrong: bool, with the index of `column` and `names`.
+        valid: the valid values, as text.
+    """
+    if wrong.any():
         raise UserError(
-            f"{source}: duplicate {KEY} {repeated.iloc[0]!r} ({len(repeated)} repeated rows); keep one row per {KEY}"
+            f"{source}: {column.name} {column[wrong].iloc[0]!r} of {names[wrong].iloc[0]} is invalid; valid: {valid}"
         )
 
 
@@ -95,10 +112,8 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
     """
     table = read_parquet(path, MANIFEST, required=(KEY, "path", "split", "EmoClass", "duration"))
     for column, allowed in (("split", SPLITS), ("EmoClass", LETTERS)):
-        wrong = table[table[column].notna() & ~table[column].isin(allowed)]
-        if len(wrong):
-            row = wrong.iloc[0]
-            raise UserError(f"{path}: {column} {row[column]!r} of {row[KEY]} is invalid; valid: {', '.join(allowed)}")
+        wrong = table[column].notna() & ~table[column].isin(allowed)
+        check_values(table[column], wrong, table[KEY], path, ", ".join(allowed))
     return table
 
 
@@ -120,22 +135,15 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
             or probabilities are outside [0, 1] or do not sum to 1 (tolerance 1e-3).
     """
     try:
-        table = pd.read_csv(
-            existing(path),
-            dtype={KEY: str, "Split": str, "EmoClass": str},
-            keep_default_na=False,
-            float_precision="round_trip",
-        )
+        types = {KEY: str, "Split": str, "EmoClass": str}
+        table = pd.read_csv(existing(path), dtype=types, keep_default_na=False, float_precision="round_trip")
     except (ValueError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a readable CSV ({str(error).splitlines()[0]}); recreate it") from None
     if tuple(table.columns[: len(PREDICTIONS)]) != PREDICTIONS:
         raise UserError(f"{path}: invalid header {','.join(table.columns)}; it must begin with {','.join(PREDICTIONS)}")
     check_unique(table, path)
     for column, allowed in (("Split", SPLITS), ("EmoClass", CLASSES)):
-        wrong = table[~table[column].isin(allowed)]
-        if len(wrong):
-            row = wrong.iloc[0]
-            raise UserError(f"{path}: {column} {row[column]!r} of {row[KEY]} is invalid; valid: {', '.join(allowed)}")
+        check_values(table[column], ~table[column].isin(allowed), table[KEY], path, ", ".join(allowed))
     values = table[list(PROBABILITIES)].apply(pd.to_numeric, errors="coerce").to_numpy(float)
     bad = ~(np.isfinite(values).all(1) & (values >= 0).all(1) & (abs(values.sum(1) - 1) <= 1e-3))
     if bad.any():

@@ -5,7 +5,7 @@ import gc
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +21,14 @@ from abhinaya.data.schemas import KEY, PROBABILITIES
 from abhinaya.evaluation.voting import VOTE, voters
 from abhinaya.labels import CLASSES, EMOTIONS, INDEX
 from abhinaya.prediction import recordings
-from abhinaya.prediction.systems import SEED, Machine, System
+from abhinaya.prediction.systems import SEED, System, max_seconds
 from abhinaya.runtime import files, library_logging
 from abhinaya.runtime.console import printable
 from abhinaya.runtime.errors import UserError, print_line
 from abhinaya.transcription import transcripts
 
 SECONDS = 10.0  # longest segment if no system has a limit
-MAX_ROWS = 200  # rows printed
+MAX_ROWS = 200  # segments printed
 AUDIO = (  # help of --audio
     "audio files, folders of them, lists of files (.csv with a column path or FileName, .txt; relative paths are "
     "relative to the list)"
@@ -64,35 +64,23 @@ def add_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
-@dataclass(frozen=True)
 class Job:
-    """The options of predict.py and predict_ensemble.py for new audio."""
+    """Labels new audio, with the options `args` of predict.py or predict_ensemble.py.
 
-    paths: list[Path]  # of the recordings
-    rejected: list[tuple[str, str]]  # given paths that cannot be used, with reasons
-    output: Path
-    segment_seconds: float | None
-    transcripts_settings: str | None
-    transcribe_like: Path | None
-    cpus: int
-    gpus: int
+    The recordings are found and the output path is checked at once, before slow imports.
 
-    @classmethod
-    def of(cls, args: argparse.Namespace) -> "Job":
-        """Find the recordings and check the output path, before slow imports.
+    Raises:
+        UserError: as `recordings.find`; nothing was found; the output would replace a recording or cannot be written.
+    """
 
-        Raises:
-            UserError: as `recordings.find`; nothing was found; the output would replace a recording or cannot be
-                written.
-        """
-        paths, rejected = recordings.find(args.audio)
-        given = {name: getattr(args, name) for name in cls.__dataclass_fields__ if hasattr(args, name)}
-        files.check_targets([args.output], [*args.audio, *paths])
-        job = cls(paths=paths, rejected=rejected, **given)
-        files.check_targets([job._rejected_csv], [*args.audio, *paths])
-        if not paths:
-            job._report(rejected, any_left=False)
-        return job
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.paths, self.rejected = recordings.find(args.audio)  # rejected: paths with reasons
+        files.check_targets([args.output], [*args.audio, *self.paths])
+        self.rejected_csv = args.output.with_name(f"{args.output.stem}.rejected.csv")
+        files.check_targets([self.rejected_csv], [*args.audio, *self.paths])
+        if not self.paths:
+            self._stop_without_audio()
 
     def label(
         self,
@@ -100,7 +88,7 @@ class Job:
         results: Path,
         combine: Callable[[dict[str, pd.DataFrame]], pd.DataFrame],
     ) -> None:
-        """Label the recordings with `systems`, one after the other; write and print the table.
+        """Label the recordings with each of `systems`; write and print the table.
 
         Args:
             results: results folder of the systems' corpus, whose transcripts record the settings.
@@ -112,36 +100,38 @@ class Job:
         """
         from abhinaya.runtime.devices import claim  # slow to import; not needed for --help
 
-        claim(self.cpus, self.gpus)  # report missing GPUs at once
+        args, output = self.args, self.args.output
+        claim(args.cpus, args.gpus)  # report missing GPUs at once
         limit = self._limit(systems)
-        needs_text = self.transcripts_settings is not None or self.transcribe_like is not None
-        needs_text = needs_text or any(system.reads_transcripts for system in systems.values())
-        settings = self._transcripts(results) if needs_text else None
+        needs_text = args.transcripts_settings is not None or args.transcribe_like is not None
+        needs_text = needs_text or any(system.settings.reads_transcripts for system in systems.values())
+        settings = self._whisperx_settings(results) if needs_text else None
         with tempfile.TemporaryDirectory(prefix="abhinaya-") as folder:
-            rows, unusable = recordings.cut(self.paths, limit, Path(folder))
-            rejected = self.rejected + unusable
-            self._report(rejected, any_left=len(rows) > 0)
-            machine = Machine(self.cpus, self.gpus)
+            rows, unreadable = recordings.cut(self.paths, limit, Path(folder))
+            self.rejected += unreadable
+            if rows.empty:
+                self._stop_without_audio()
+            self._print_rejected()
             if settings is not None:
-                rows = transcribed(rows, *settings, Path(folder), machine)
+                rows = transcribe(rows, *settings, Path(folder), args.cpus, args.gpus)
             predictions = {}
             for name, system in systems.items():
                 if len(systems) > 1:
                     print_line(f"{name}:")
-                log = self.output.with_name(f"{self.output.stem}.{name}.server.log")
-                predictions[name] = system.label(rows, machine, log)
-                free(machine)
-        table = described(rows, combine(predictions))
-        self._write_rejected(rejected)
-        files.write_csv(table, self.output)
+                log = output.with_name(f"{output.stem}.{name}.server.log")
+                predictions[name] = system.label(rows, args.cpus, args.gpus, log)
+                free_memory(args.gpus)
+        table = segment_table(rows, combine(predictions))
+        self._write_rejected()
+        files.write_csv(table, output)
         show(table)
-        print(self.output)
+        print(output)
 
     def _limit(self, systems: Mapping[str, System]) -> float:
         """The maximum length of a segment in seconds."""
-        limits = {name: system.max_seconds for name, system in systems.items() if system.max_seconds is not None}
+        limits = {name: max_seconds(system) for name, system in systems.items() if max_seconds(system) is not None}
         shortest = min(limits, key=limits.get, default=None)
-        requested = self.segment_seconds
+        requested = self.args.segment_seconds
         if requested is None:
             return SECONDS if shortest is None else limits[shortest]
         if not requested >= recordings.MIN_SEGMENT:
@@ -152,14 +142,14 @@ class Job:
             )
         return requested
 
-    def _transcripts(self, results: Path) -> tuple[Transcripts, int]:
+    def _whisperx_settings(self, results: Path) -> tuple[Transcripts, int]:
         """The settings of WhisperX and the seed."""
-        if self.transcripts_settings is not None:
-            settings, seed = parse(Transcripts, self.transcripts_settings, where="--transcripts-settings"), SEED
+        if self.args.transcripts_settings is not None:
+            settings, seed = parse(Transcripts, self.args.transcripts_settings, where="--transcripts-settings"), SEED
             if settings.source != "whisperx":
                 raise UserError("--transcripts-settings: new audio has no transcripts; set `source: whisperx`")
         else:
-            source = results / TRANSCRIPTS if self.transcribe_like is None else self.transcribe_like
+            source = self.args.transcribe_like or results / TRANSCRIPTS
             if not source.is_file():
                 raise UserError(f"{source}: file not found, needed for the settings of WhisperX; give {FIX}")
             metadata = files.read_metadata(source)
@@ -169,101 +159,95 @@ class Job:
             seed = metadata["seed"]
         return settings.model_copy(update={"shards": 1, "utterances": "all"}), seed
 
-    @property
-    def _rejected_csv(self) -> Path:
-        return self.output.with_name(f"{self.output.stem}.rejected.csv")
-
-    def _report(self, rejected: list[tuple[str, str]], any_left: bool) -> None:
-        """Print what cannot be labelled; if nothing else is left, also write its file and raise a `UserError`."""
-        for path, reason in rejected:
+    def _print_rejected(self) -> None:
+        for path, reason in self.rejected:
             print_line(f"rejected: {printable(path)}: {printable(reason)}")
-        if not any_left:
-            self._write_rejected(rejected)
-            raise UserError(f"none of the audio can be labelled; see {self._rejected_csv} for the reasons")
 
-    def _write_rejected(self, rejected: list[tuple[str, str]]) -> None:
-        files.write_csv(pd.DataFrame(rejected, columns=recordings.REJECTED), self._rejected_csv)
+    def _write_rejected(self) -> None:
+        files.write_csv(pd.DataFrame(self.rejected, columns=("path", "reason")), self.rejected_csv)
+
+    def _stop_without_audio(self) -> None:
+        """Print and write what was rejected, and raise a `UserError`."""
+        self._print_rejected()
+        self._write_rejected()
+        raise UserError(f"none of the audio can be labelled; see {self.rejected_csv} for the reasons")
 
 
-def transcribed(rows: pd.DataFrame, settings: Transcripts, seed: int, folder: Path, machine: Machine) -> pd.DataFrame:
-    """`rows` with the column `text`, by WhisperX."""
+def transcribe(
+    rows: pd.DataFrame, settings: Transcripts, seed: int, folder: Path, cpus: int, gpus: int
+) -> pd.DataFrame:
+    """`rows` with the column `text`, transcribed by WhisperX; `folder` is for temporary files."""
     library_logging.whisperx()
     from abhinaya.transcription.shards import transcribe_shard  # slow to import
 
     path = folder / "transcripts.parquet"
-    transcribe_shard(rows, settings, 0, seed, path, "cuda" if machine.gpus else "cpu", machine.cpus)
+    transcribe_shard(rows, settings, 0, seed, path, "cuda" if gpus else "cpu", cpus)
     return transcripts.joined(rows, path)
 
 
-def free(machine: Machine) -> None:
+def free_memory(gpus: int) -> None:
     """Free the memory of a system for the next one."""
     gc.collect()
-    if machine.gpus:
+    if gpus:
         import torch
 
         torch.cuda.empty_cache()
 
 
-def described(rows: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
+def segment_table(rows: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
     """A row for each segment: `path`, `start`, `end` (s), `EmoClass`, `emotion`, `p_A` … `p_U`, `text` if present,
     and further columns of `predictions` (an ensemble's votes)."""
-    segments = rows[[KEY, "recording", "start", "end", *({"text"} & {*rows.columns})]]
+    text = [column for column in rows if column == "text"]
+    segments = rows[[KEY, "recording", "start", "end", *text]].rename(columns={"recording": "path"})
     table = segments.merge(predictions.drop(columns="Split"), on=KEY, validate="one_to_one")
-    table = table.rename(columns={"recording": "path"}).assign(emotion=table["EmoClass"].map(EMOTIONS))
-    table[["start", "end"]] = table[["start", "end"]].round(3)
-    first = ["path", "start", "end", "EmoClass", "emotion", *PROBABILITIES, *({"text"} & {*table.columns})]
-    return table[[*first, *(column for column in table.columns if column not in (*first, KEY))]]
+    table = table.assign(emotion=table["EmoClass"].map(EMOTIONS)).round({"start": 3, "end": 3})
+    first = ["path", "start", "end", "EmoClass", "emotion", *PROBABILITIES, *text]
+    return table[[*first, *table.columns.difference([*first, KEY], sort=False)]]
 
 
 def show(table: pd.DataFrame) -> None:
-    """Print a table of `described`, with an extra row for each recording of several segments."""
+    """Print a `segment_table`, with an extra row for each recording of several segments."""
     members = voters(table)
     shown = Table(box=box.SIMPLE, pad_edge=False)
     shown.add_column("recording", overflow="fold", min_width=10)
     shown.add_column("seconds", justify="right", no_wrap=True)
-    for heading in ("emotion", "next", *[" ".join(members)] * bool(members)):
+    for heading in filter(None, ("emotion", "next", " ".join(members))):
         shown.add_column(heading, no_wrap=True)
     if "text" in table:
         shown.add_column("text", overflow="fold", min_width=10)
     for path, segments in table.head(MAX_ROWS).groupby("path", sort=False):
         for number, row in enumerate(segments.to_dict("records")):
-            tie = " (tie)" if row.get("tie") else ""
-            label, runner_up = best([row[column] for column in PROBABILITIES], row["EmoClass"])
-            votes = [" ".join(row[f"{VOTE}{member}"].ljust(len(member)) for member in members)] * bool(members)
-            text = [Text(printable(row["text"]))] if "text" in row else []
+            label, second = top_two([row[column] for column in PROBABILITIES], row["EmoClass"])
+            cells = [f"{label} (tie)" if row.get("tie") else label, second]
+            if members:
+                cells.append(" ".join(row[f"{VOTE}{member}"].ljust(len(member)) for member in members))
+            if "text" in row:
+                cells.append(Text(printable(row["text"])))
             name = "" if number else printable(path)
-            shown.add_row(Text(name), f"{row['start']:.1f}–{row['end']:.1f}", label + tie, runner_up, *votes, *text)
+            shown.add_row(Text(name), f"{row['start']:.1f}–{row['end']:.1f}", *cells)
         whole = table[table["path"] == path]
         if len(whole) > 1:
-            mean = overall(whole)
-            shown.add_row("", "whole recording", *best(mean, CLASSES[np.argmax(mean)]), style="bold")
+            mean = mean_probabilities(whole)
+            shown.add_row("", "whole recording", *top_two(mean, CLASSES[np.argmax(mean)]), style="bold")
     console = Console(width=None if sys.stdout.isatty() else 120)  # fixed width for log files
     console.print(shown)
-    for note in _notes(table, members):
-        console.print(note, style="dim", highlight=False, markup=False)
+    note = partial(console.print, style="dim", highlight=False, markup=False)
+    if members:
+        letters = ", ".join(f"{letter} {word}" for letter, word in EMOTIONS.items())
+        note(f"The emotion is the members' vote with their mean probability; another may be more probable. {letters}.")
+    if table["path"].duplicated().any():
+        note("Whole recording: the mean of the segments' probabilities, weighted by their length.")
+    if len(table) > MAX_ROWS:
+        note(f"{len(table)} segments in total; see the file for those not printed.")
 
 
-def overall(segments: pd.DataFrame) -> np.ndarray:
+def mean_probabilities(segments: pd.DataFrame) -> np.ndarray:
     """The mean probabilities (8,) of a recording's segments, weighted by their length."""
     return np.average(segments[list(PROBABILITIES)], axis=0, weights=segments["end"] - segments["start"])
 
 
-def best(probabilities: Sequence[float], letter: str) -> tuple[str, str]:
+def top_two(probabilities: Sequence[float], letter: str) -> tuple[str, str]:
     """The label with its probability, and the next most probable emotion with its probability."""
     others = [other for other in CLASSES if other != letter]
     second = max(others, key=lambda other: probabilities[INDEX[other]])
     return tuple(f"{EMOTIONS[each]} {probabilities[INDEX[each]]:.2f}" for each in (letter, second))
-
-
-def _notes(table: pd.DataFrame, members: list[str]) -> list[str]:
-    notes = []
-    if members:
-        letters = ", ".join(f"{letter} {word}" for letter, word in EMOTIONS.items())
-        notes.append(
-            f"The emotion is the members' vote with their mean probability, so another may be more probable. {letters}."
-        )
-    if table["path"].duplicated().any():
-        notes.append("Whole recording: the mean of the segments' probabilities, weighted by their length.")
-    if len(table) > MAX_ROWS:
-        notes.append(f"{len(table)} segments in total; see the file for those not printed.")
-    return notes

@@ -28,11 +28,11 @@ def predict(
 
     Args:
         manifest: all utterances, with `text` for a system that reads transcripts.
-        features: indices of cached features, for a frozen encoder; without any they are computed on the fly.
+        features: indices of cached features, for a frozen encoder; without them, features are computed here.
 
     Returns:
-        a table with the columns `schemas.PREDICTIONS`; probabilities are the softmax over the classes of the
-        training data.
+        a table with the columns `schemas.PREDICTIONS`. Probabilities are the softmax over the classes of the training
+        data; the other classes have 0.
 
     Raises:
         UserError: as `load_model`; nothing to predict; too few GPUs.

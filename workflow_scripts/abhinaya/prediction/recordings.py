@@ -27,28 +27,28 @@ LISTS = (".csv", ".txt")
 MIN_SEGMENT = 1.0  # seconds: lower bound of the segment limit
 MIN_SECONDS = Csv.model_fields["min_seconds"].default  # seconds of a recording, as in a corpus
 BLOCK = audio.RATE // 100  # samples; borders are between blocks of 10 ms
-PAUSE = 10  # blocks around a border whose mean power is compared
-REACH = 0.1  # maximum shift of a border, as a share of the limit
-REJECTED = ("path", "reason")
+PAUSE = 10  # blocks around a border, over which the power is averaged
+REACH = 0.1  # maximum shift of a border, as a fraction of the limit
 
 
-def find(named: Sequence[Path]) -> tuple[list[Path], list[tuple[str, str]]]:
-    """The audio files of the given paths, without duplicates, in order; and unreadable folders with reasons.
+def find(given: Sequence[Path]) -> tuple[list[Path], list[tuple[str, str]]]:
+    """The audio files that `given` names, without duplicates, in order; and rejected folders with reasons.
 
-    A folder gives all non-hidden audio files below it, by name; a list (`.csv` with a column `path` or `FileName`,
-    `.txt` with a path per line) its files, relative to the list's folder. Any other file counts as audio.
+    A folder stands for all non-hidden audio files below it, sorted by name. A list (`.csv` with a column `path` or
+    `FileName`, `.txt` with a path per line) stands for its files, relative to the list's folder. Any other file is
+    taken as audio.
 
     Raises:
         UserError: a list cannot be read or is empty.
     """
     files: list[Path] = []
     rejected: list[tuple[str, str]] = []
-    for path in named:
+    for path in given:
         if os.path.isdir(path):
-            inside = list(_below(path, rejected))
-            if not inside:
-                rejected.append((shown(path), "no audio files in this folder"))
-            files += inside
+            below = list(_below(path, rejected))
+            if not below:
+                rejected.append((as_text(path), "no audio files in this folder"))
+            files += below
         elif path.suffix.lower() in LISTS:
             files += _listed(path)
         else:
@@ -59,7 +59,7 @@ def find(named: Sequence[Path]) -> tuple[list[Path], list[tuple[str, str]]]:
     return list(unique.values()), rejected
 
 
-def shown(path: str | Path) -> str:
+def as_text(path: str | Path) -> str:
     """A path as valid text: bytes that are not UTF-8 become `\\x…`."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
@@ -83,15 +83,14 @@ def cut(paths: Sequence[Path], limit: float, folder: Path) -> tuple[pd.DataFrame
         place = str(path.absolute())
         try:
             place.encode()  # tables contain UTF-8
-            decoded = audio.decode(place, longer_than=limit)
+            seconds, waveform = audio.decode(place, longer_than=limit)
         except UnicodeEncodeError:
-            rejected.append((shown(path), "the file name is not UTF-8; rename the file"))
+            rejected.append((as_text(path), "the file name is not UTF-8; rename the file"))
         except UserError as error:
-            rejected.append((shown(path), str(error).removeprefix(f"{place}: ")))
+            rejected.append((as_text(path), str(error).removeprefix(f"{place}: ")))
         else:
-            seconds, waveform = decoded.seconds, decoded.waveform
             if seconds < MIN_SECONDS:
-                rejected.append((shown(path), f"{seconds:.3f} s, shorter than {MIN_SECONDS:g} s"))
+                rejected.append((as_text(path), f"{seconds:.3f} s, shorter than {MIN_SECONDS:g} s"))
                 continue
             whole = {"recording": str(path), "path": place, "start": 0.0, "end": seconds, "duration": seconds}
             rows += [whole] if waveform is None else _pieces(whole, waveform, limit, folder, first=len(rows))
@@ -104,9 +103,9 @@ def cut(paths: Sequence[Path], limit: float, folder: Path) -> tuple[pd.DataFrame
 def borders(waveform: np.ndarray, limit: float) -> list[int]:
     """The samples where the segments of a recording begin and end: 0, …, its length.
 
-    Segments of at most `limit` seconds are nearly equal: each border is the quietest position (lowest power over
-    0.1 s) within a tenth of `limit` of the equal division; the nearest one if equal. So segments of a longer recording
-    are at most `limit` and at least a third of it.
+    A recording of more than `limit` seconds is divided equally, then each border moves to the quietest position (lowest
+    power over 0.1 s) within a tenth of `limit`; of equally quiet ones, to the nearest. So each segment is at most
+    `limit` and at least a third of it.
 
     Args:
         waveform: (samples,) at 16 kHz.
@@ -114,10 +113,10 @@ def borders(waveform: np.ndarray, limit: float) -> list[int]:
     max_samples = limit * audio.RATE  # samples
     if len(waveform) <= max_samples:
         return [0, len(waveform)]
-    count = math.ceil(len(waveform) / ((1 - 2 * REACH) * max_samples))  # each border may move either way
+    count = math.ceil(len(waveform) / ((1 - 2 * REACH) * max_samples))  # both borders of a segment may move outwards
     blocks = waveform[: len(waveform) // BLOCK * BLOCK].reshape(-1, BLOCK)
-    power = np.einsum("ij,ij->i", blocks, blocks, dtype=np.float64)  # without a copy
-    around = np.lib.stride_tricks.sliding_window_view(power, PAUSE).mean(axis=1)  # exact: silence stays 0
+    power = np.einsum("ij,ij->i", blocks, blocks, dtype=np.float64)  # does not copy `blocks`
+    around = np.lib.stride_tricks.sliding_window_view(power, PAUSE).mean(axis=1)  # unlike a running sum, exactly 0
     samples = [0]
     for number in range(1, count):
         even, reach = number * len(waveform) / count / BLOCK, REACH * max_samples / BLOCK  # blocks
@@ -136,34 +135,34 @@ def _pieces(whole: dict, waveform: np.ndarray, limit: float, folder: Path, first
         try:
             soundfile.write(target, waveform[start:end], audio.RATE, subtype="FLOAT")
         except (OSError, soundfile.SoundFileError) as error:
-            raise UserError(
-                f"{folder}: segments cannot be written ({' '.join(str(error).split())}); set TMPDIR to a folder with "
-                "free space"
-            ) from None
+            reason = " ".join(str(error).split())
+            raise UserError(f"{folder}: segments cannot be written ({reason}); set TMPDIR to another folder") from None
         times = {"start": start / audio.RATE, "end": end / audio.RATE, "duration": (end - start) / audio.RATE}
         rows.append(whole | {"path": str(target)} | times)
-    rows[-1]["end"] = whole["end"]  # resampling rounds the length
+    rows[-1]["end"] = whole["end"]  # the exact duration; resampling rounds it
     return rows
 
 
 def _below(folder: Path, rejected: list[tuple[str, str]]) -> Iterator[Path]:
     """The audio files in `folder` and below; a folder reached by several links is read once."""
 
-    def closed(error: OSError) -> None:
-        rejected.append((shown(error.filename), f"cannot be read ({error.strerror})"))
+    def reject(error: OSError) -> None:
+        rejected.append((as_text(error.filename), f"cannot be read ({error.strerror})"))
 
-    entered: set[tuple[int, int]] = set()
-    for place, folders, files in os.walk(folder, onerror=closed, followlinks=True):
+    visited: set[tuple[int, int]] = set()
+    for place, folders, files in os.walk(folder, onerror=reject, followlinks=True):
         status = os.stat(place)
-        known = (status.st_dev, status.st_ino) in entered
-        entered.add((status.st_dev, status.st_ino))
-        folders[:] = [] if known else sorted(name for name in folders if not name.startswith("."))
-        for name in [] if known else sorted(files):
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
-                yield Path(place, name)
+        if (status.st_dev, status.st_ino) in visited:
+            folders.clear()  # os.walk then skips them
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        names = sorted(name for name in files if name.lower().endswith(SUFFIXES) and not name.startswith("."))
+        yield from (Path(place, name) for name in names)
 
 
 def _listed(source: Path) -> list[Path]:
+    """The files that the list `source` names, relative to its folder."""
     if source.suffix.lower() == ".csv":
         table = fields.read_table(source, ())
         column = next((name for name in ("path", KEY) if name in table), None)
@@ -171,12 +170,7 @@ def _listed(source: Path) -> list[Path]:
             raise UserError(f"{source}: column path or {KEY} is missing; it has {', '.join(table.columns)}")
         names = table[column].dropna().tolist()
     else:
-        try:
-            names = [line for line in source.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
-        except FileNotFoundError:
-            raise UserError(f"{source}: file not found; create it or correct the path") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{source}: not a readable list ({' '.join(str(error).split())}); fix it") from None
+        names = fields.read_lines(source, fix="give a text file with a path per line")
     if not names:
         raise UserError(f"{source}: contains no file names; add some")
     return [source.parent / os.path.expanduser(name) for name in names]

@@ -20,31 +20,29 @@ from abhinaya.runtime.errors import UserError, print_line
 
 CONFIG = "config.json"  # of a model folder
 LABELLING = "labelling.json"  # written with the predictions of a zero-shot system
-SEED = 1234  # default if none is recorded, since nothing is random
+SEED = 1234  # default, where no seed is recorded
 ZeroShot = Annotated[ZeroShotSystem | SalmonnZeroShot, Field(discriminator="family")]
-
-
-@dataclass(frozen=True)
-class Machine:
-    """CPU cores and GPUs to use; 0 `gpus`: CPU only."""
-
-    cpus: int
-    gpus: int
 
 
 class System(Protocol):
     """A system that can label new audio."""
 
-    @property
-    def max_seconds(self) -> float | None:
-        """The maximum length of a clip; None if audio is not used."""
+    settings: TrainedSystem | ZeroShotSystem | SalmonnZeroShot
 
-    @property
-    def reads_transcripts(self) -> bool: ...
+    def label(self, rows: pd.DataFrame, cpus: int, gpus: int, log: Path) -> pd.DataFrame:
+        """Predictions (columns `schemas.PREDICTIONS`) for `rows`.
 
-    def label(self, rows: pd.DataFrame, machine: Machine, log: Path) -> pd.DataFrame:
-        """Predictions (columns `schemas.PREDICTIONS`) for manifest `rows`, with `text` if needed; `log` is a file for
-        a server's output."""
+        Args:
+            rows: of a manifest, with `text` if the system reads transcripts.
+            gpus: 0 uses the CPU.
+            log: file for a server's output.
+        """
+
+
+def max_seconds(system: System) -> float | None:
+    """The maximum length of a clip; None for a system that does not use audio."""
+    encoder = getattr(system.settings, "encoder", None)
+    return getattr(getattr(encoder, "audio_encoder", encoder), "max_seconds", None)
 
 
 @dataclass(frozen=True)
@@ -54,21 +52,12 @@ class Model:
     folder: Path
     settings: TrainedSystem
 
-    @property
-    def max_seconds(self) -> float | None:
-        encoder = self.settings.encoder
-        return getattr(getattr(encoder, "audio_encoder", encoder), "max_seconds", None)
-
-    @property
-    def reads_transcripts(self) -> bool:
-        return self.settings.reads_transcripts
-
-    def label(self, rows: pd.DataFrame, machine: Machine, log: Path) -> pd.DataFrame:
+    def label(self, rows: pd.DataFrame, cpus: int, gpus: int, log: Path) -> pd.DataFrame:
         from abhinaya.prediction.predict import predict
 
         for note in files.read_json(self.folder / CONFIG)["notes"]:
             print_line(note)
-        return predict(self.folder, rows, machine.cpus, machine.gpus)
+        return predict(self.folder, rows, cpus, gpus)
 
 
 @dataclass(frozen=True)
@@ -77,27 +66,17 @@ class ZeroShotText:
 
     settings: ZeroShotSystem
     classes: Sequence[str]
-    max_seconds = None
-    reads_transcripts = True
 
-    def label(self, rows: pd.DataFrame, machine: Machine, log: Path) -> pd.DataFrame:
+    def label(self, rows: pd.DataFrame, cpus: int, gpus: int, log: Path) -> pd.DataFrame:
         from abhinaya.zero_shot import server, text
 
-        requests = self.settings.resources
-        connect = partial(server.connect, self.settings, log, machine.cpus, machine.gpus, requests.start_minutes)
+        settings, resources = self.settings, self.settings.resources
+        connect = partial(server.connect, settings, log, cpus, gpus, resources.start_minutes)
         with tempfile.TemporaryDirectory(prefix="abhinaya-") as store:
-            predictions, _, summary = text.label(
-                rows,
-                self.settings,
-                self.classes,
-                Path(store),
-                connect,
-                requests.concurrency,
-                requests.request_seconds,
-                few=True,
-            )
+            limits = (resources.concurrency, resources.request_seconds)
+            predictions, _, summary = text.label(rows, settings, self.classes, Path(store), connect, *limits, few=True)
         log.unlink(missing_ok=True)  # only needed after an error
-        for note in text.notes(summary, self.settings):
+        for note in text.notes(summary, settings):
             print_line(note)
         return predictions
 
@@ -109,19 +88,14 @@ class ZeroShotSpeech:
     settings: SalmonnZeroShot
     classes: Sequence[str]
     seed: int
-    reads_transcripts = False
 
-    @property
-    def max_seconds(self) -> float:
-        return self.settings.encoder.audio_encoder.max_seconds
-
-    def label(self, rows: pd.DataFrame, machine: Machine, log: Path) -> pd.DataFrame:
+    def label(self, rows: pd.DataFrame, cpus: int, gpus: int, log: Path) -> pd.DataFrame:
         from abhinaya.modeling.checkpoint import with_cache
         from abhinaya.runtime.devices import claim
         from abhinaya.zero_shot import speech
 
         settings = self.settings.model_copy(update={"encoder": with_cache(self.settings.encoder, cache=False)})
-        device, workers = claim(machine.cpus, min(machine.gpus, 1))
+        device, workers = claim(cpus, min(gpus, 1))
         with tempfile.TemporaryDirectory(prefix="abhinaya-") as store:
             predictions, _, summary = speech.label(
                 rows, settings, self.classes, self.seed, Path(store), device, workers, few=True
@@ -138,24 +112,18 @@ def read_model(folder: Path) -> Model:
         UserError: there is no model, or as `checkpoint.read_config`.
     """
     if not (folder / CONFIG).is_file():
-        _check_folder(folder)
+        if (folder / "model" / CONFIG).is_file():
+            raise UserError(f"{folder}: the model is in {folder / 'model'}; give that folder")
+        if (folder / LABELLING).is_file() or (folder.parent / LABELLING).is_file():
+            raise UserError(
+                f"{folder}: a zero-shot system has no model folder; use predict_ensemble.py with its ensemble"
+            )
     from abhinaya.modeling.checkpoint import WEIGHTS, read_config  # slow to import; not needed for --help
 
     settings = read_config(folder)[0]
     if not (folder / WEIGHTS).is_file():
         raise UserError(f"{folder / WEIGHTS}: file not found; train the model first")
     return Model(folder, settings)
-
-
-def _check_folder(folder: Path) -> None:
-    """Raise a `UserError` if `folder` is another folder of a system."""
-    if (folder / "model" / CONFIG).is_file():
-        raise UserError(f"{folder}: the model is in {folder / 'model'}; give that folder")
-    if any((place / LABELLING).is_file() for place in (folder, folder.parent)):
-        raise UserError(
-            f"{folder}: a zero-shot system has no model folder; use predict_ensemble.py with an ensemble that "
-            "contains it"
-        )
 
 
 def read_ensemble(folder: Path) -> tuple[Ensemble, dict[str, System]]:
@@ -191,8 +159,6 @@ def _read_member(folder: Path) -> System:
     except (KeyError, TypeError, AttributeError):
         raise UserError(f"{path}: settings or classes are missing; label the corpus again") from None
     settings = parse(ZeroShot, stored, where=str(path))
-    return (
-        ZeroShotText(settings, classes)
-        if isinstance(settings, ZeroShotSystem)
-        else ZeroShotSpeech(settings, classes, seed)
-    )
+    if isinstance(settings, ZeroShotSystem):
+        return ZeroShotText(settings, classes)
+    return ZeroShotSpeech(settings, classes, seed)

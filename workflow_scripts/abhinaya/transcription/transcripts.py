@@ -1,4 +1,4 @@
-"""Putting transcripts together: the shards of a transcription, or a table that the user or the corpus brings."""
+"""The transcripts of a corpus: merged from shards or from another table, and joined to the manifest."""
 
 from pathlib import Path
 
@@ -20,19 +20,14 @@ def merge(manifest: pd.DataFrame, sources: list[Path], utterances: str) -> tuple
         utterances: `all` rows of the manifest must have a transcript, or only those `used` in a split.
 
     Raises:
-        UserError: a source is absent or malformed, an utterance has two transcripts or none.
+        UserError: a source is missing or invalid; an utterance has two transcripts or none.
     """
     table = pd.concat([schemas.read_parquet(path, SHARD, (schemas.KEY, "text")) for path in sources], ignore_index=True)
     schemas.check_unique(table, " + ".join(map(str, sources)))
     merged = manifest[[schemas.KEY, "split"]].merge(table, on=schemas.KEY, how="left")
-    missing = merged[merged["text"].isna() & (True if utterances == "all" else merged["split"].notna())]
-    if len(missing):
-        raise UserError(
-            f"{sources[0]}: no transcript for {len(missing)} of {len(merged)} utterances, "
-            f"{missing[schemas.KEY].iloc[0]} for one; add them, or transcribe with `transcripts.source: whisperx`"
-        )
+    _check_complete(merged if utterances == "all" else merged[merged["split"].notna()], sources[0])
     merged = merged[merged["text"].notna()]
-    metadata = files.read_metadata(sources[0]) or {"model": str(sources[0].name)}
+    metadata = files.read_metadata(sources[0]) or {"model": sources[0].name}
     metadata["counts"] = {
         "utterances": len(merged),
         "empty": int((merged["text"].str.strip() == "").sum()),
@@ -45,33 +40,37 @@ def joined(manifest: pd.DataFrame, path: Path) -> pd.DataFrame:
     """`manifest` with the column `text` of the transcripts at `path`; null where no split uses the utterance.
 
     Raises:
-        UserError: the table is absent or malformed, or lacks an utterance of a split.
+        UserError: the table is missing or invalid, or has no transcript for an utterance of a split.
     """
     table = schemas.read_transcripts(path)
     merged = manifest.merge(table[[schemas.KEY, "text"]], on=schemas.KEY, how="left", validate="one_to_one")
-    missing = merged[merged["split"].notna() & merged["text"].isna()]
-    if len(missing):
-        raise UserError(
-            f"{path}: no transcript for {len(missing)} utterances, {missing[schemas.KEY].iloc[0]} for one; make the "
-            "transcripts again"
-        )
+    _check_complete(merged[merged["split"].notna()], path)
     return merged
 
 
+def _check_complete(table: pd.DataFrame, source: Path) -> None:
+    missing = table[table["text"].isna()]
+    if len(missing):
+        raise UserError(
+            f"{source}: no transcript for {len(missing)} of {len(table)} utterances, e.g. "
+            f"{missing[schemas.KEY].iloc[0]}; add them, or transcribe with `transcripts.source: whisperx`"
+        )
+
+
 def check_text(settings: TrainedSystem, rows: pd.DataFrame) -> None:
-    """Raise a `UserError` when a system that reads transcripts got none."""
+    """Raise a `UserError` if `rows` have no transcripts, but the system reads them."""
     if settings.reads_transcripts and "text" not in rows:
         raise UserError(f"a {settings.family} system reads transcripts; give --transcripts")
 
 
 def short_enough(settings: TrainedSystem, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The training `rows` without transcripts of more than `max_words` words, and a remark on their number.
+    """The training `rows` whose transcripts have at most `max_words` words, and a remark on the number of the others.
 
-    Such transcripts are mostly Whisper's hallucinations; the authors leave them out of ST1 (docs/fidelity.md, 27).
+    Longer transcripts are mostly hallucinations of Whisper; the authors exclude them from ST1 (docs/fidelity.md, 27).
     """
-    most = getattr(settings.encoder, "max_words", None) if settings.reads_transcripts else None
-    if most is None:
+    max_words = getattr(settings.encoder, "max_words", None) if settings.reads_transcripts else None
+    if max_words is None:
         return rows, []
-    long = rows["text"].str.split().str.len() > most
-    remark = f"{int(long.sum())} of {len(rows)} transcripts have more than {most} words and were not trained on."
+    long = rows["text"].str.split().str.len() > max_words
+    remark = f"{int(long.sum())} of {len(rows)} transcripts have more than {max_words} words and were not trained on."
     return rows[~long].reset_index(drop=True), [remark] if long.any() else []

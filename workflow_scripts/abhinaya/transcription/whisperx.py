@@ -1,19 +1,19 @@
 """Transcription with WhisperX, batched across files.
 
-WhisperX batches the segments of one recording; a corpus of short clips would be decoded one by one. Here clips of like
-length form the batches. A clip's window follows from its own duration alone, so that neither its batch mates nor a
-restart change its text.
+WhisperX batches the segments of one recording, so a corpus of short clips would be decoded one clip at a time. Here,
+clips of similar length form the batches. The window of a clip depends only on its duration, so neither the other clips
+of its batch nor a restart change its text.
 
-With `window: clip` Whisper's encoder, which dominates, runs on a window a little longer than the clip. Whisper was
-trained to find silence up to 30 s, and without it repeats itself; so the rest of the 30 s is filled with the encoding
-of silence, computed once.
+With `window: clip`, Whisper's encoder, which takes most of the time, processes a window slightly longer than the clip.
+Whisper was trained on inputs padded with silence to 30 s and repeats itself without it, so the rest of the 30 s is
+filled with the encoding of silence, which is computed once.
 
-What the first decoding leaves in doubt (runaway repetition, a low probability) is decoded again at the end, at rising
-temperatures. That is random: one seeded stream over a shard's doubtful clips in the manifest's order.
+Poor transcripts (repetitive, or of low probability) are decoded again at the end, at rising temperatures (shards.py).
 """
 
 import dataclasses
 import math
+from itertools import zip_longest
 
 import ctranslate2
 import numpy as np
@@ -24,12 +24,13 @@ from whisperx.asr import FasterWhisperPipeline, load_model
 from whisperx.audio import log_mel_spectrogram
 
 from abhinaya.config.transcripts import Transcripts
-from abhinaya.data import audio, schemas
+from abhinaya.data import audio
 from abhinaya.pretrained.hub import locate
 from abhinaya.runtime.errors import UserError
+from abhinaya.transcription.transcripts import SHARD
 
 WHISPER_SECONDS = 30
-MARGIN = 0.5  # seconds of real silence behind a clip
+MARGIN = 0.5  # seconds of silence that are encoded after a clip
 SPEECH = 0.2  # Silero's default of 0.5 misses shouted and whispered speech; noise and tones stay below this
 
 
@@ -39,13 +40,12 @@ class Transcriber:
     def __init__(self, settings: Transcripts, device: str, threads: int) -> None:
         """
         Raises:
-            UserError: the model cannot be loaded, or does not know the language.
+            UserError: the model cannot be loaded, or does not support the language.
         """
         self.settings = settings
-        place = locate(settings.model)
         try:
             self.pipeline: FasterWhisperPipeline = load_model(
-                place,
+                locate(settings.model),
                 device,
                 compute_type=settings.compute_type,
                 language=settings.language,
@@ -56,13 +56,13 @@ class Transcriber:
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(
                 f"transcripts.model {settings.model!r}: cannot be loaded ({str(error).splitlines()[0]}); check the "
-                "name, the network or the folder, and `compute_type`"
+                "name or folder, the network, and `compute_type`"
             ) from None
         self.model = self.pipeline.model
         if not self.model.model.is_multilingual and settings.language not in (None, "en"):
             raise UserError(
-                f"transcripts.language {settings.language!r}: {settings.model!r} knows English only; set en or take "
-                "another model"
+                f"transcripts.language {settings.language!r}: {settings.model!r} supports only English; set en or "
+                "another transcripts.model"
             )
         self.language = settings.language if self.model.model.is_multilingual else "en"
         self.mels = self.model.feat_kwargs.get("feature_size", 80)
@@ -70,10 +70,10 @@ class Transcriber:
         self.silence = self._encode([np.zeros(0, np.float32)], WHISPER_SECONDS) if settings.window == "clip" else None
 
     def transcribe(self, names: list[str], clips: list[np.ndarray], seconds: int) -> list[dict]:
-        """Rows of a shard for `clips` (16 kHz), which all have the window `seconds`.
+        """Rows of a shard (columns `SHARD`) for `clips`: (samples,) at 16 kHz, all with the window `seconds`.
 
         Raises:
-            UserError: a clip is longer than its window: its file has changed since the manifest was made.
+            UserError: a clip is longer than its window, since its file has changed after the corpus was prepared.
         """
         if seconds > WHISPER_SECONDS:
             return [self._long(name, clip) for name, clip in zip(names, clips, strict=True)]
@@ -88,8 +88,8 @@ class Transcriber:
                 rows[i] = row
         return rows
 
-    def again(self, name: str, clip: np.ndarray, seconds: int) -> dict:
-        """The row of one clip by faster-whisper's temperature fallback; random, see `_redecoded`."""
+    def decode_again(self, name: str, clip: np.ndarray, seconds: int) -> dict:
+        """The row of one clip by faster-whisper's temperature fallback, which samples; see `shards._decode_again`."""
         settings = self.settings
         options = dataclasses.replace(
             self.pipeline.options,
@@ -103,10 +103,10 @@ class Transcriber:
         result, logprob, temperature, _ = self.model.generate_with_fallback(
             encoded, self._prompt(language), self._tokenizer(language), options
         )
-        return self._judged(name, language, result.sequences_ids[0], logprob, result.no_speech_prob, temperature)
+        return self._row_of_tokens(name, language, result.sequences_ids[0], logprob, result.no_speech_prob, temperature)
 
     def _encode(self, clips: list[np.ndarray], seconds: int) -> ctranslate2.StorageView:
-        """What Whisper's decoder reads: (B, 1500, width)."""
+        """The output of Whisper's encoder for 30 s: (B, 1500, width)."""
         samples = seconds * audio.RATE
         mels = np.stack([log_mel_spectrogram(clip, self.mels, padding=samples - len(clip)).numpy() for clip in clips])
         features = ctranslate2.StorageView.from_array(np.ascontiguousarray(mels))
@@ -135,20 +135,20 @@ class Transcriber:
         for name, language, result in zip(names, languages, results, strict=True):
             tokens = result.sequences_ids[0]
             logprob = result.scores[0] * len(tokens) ** options.length_penalty / (len(tokens) + 1)
-            rows.append(self._judged(name, language, tokens, logprob, result.no_speech_prob, temperature=0.0))
+            rows.append(self._row_of_tokens(name, language, tokens, logprob, result.no_speech_prob, temperature=0.0))
         return rows
 
     def _long(self, name: str, clip: np.ndarray) -> dict:
-        """A recording beyond 30 s: WhisperX's own way, cut at pauses."""
-        found = self.pipeline.transcribe(clip, batch_size=self.settings.batch_size, language=self.language)
-        segments = found["segments"]
+        """The row of a recording above 30 s, which WhisperX itself cuts at pauses."""
+        result = self.pipeline.transcribe(clip, batch_size=self.settings.batch_size, language=self.language)
+        segments = result["segments"]
         if not segments:
             return _row(name)
         text = " ".join(segment["text"].strip() for segment in segments)
         logprob = float(np.mean([segment["avg_logprob"] for segment in segments]))
-        return _row(name, text, found["language"], logprob, None, get_compression_ratio(text), 0.0)
+        return _row(name, text, result["language"], logprob, None, get_compression_ratio(text), 0.0)
 
-    def _judged(
+    def _row_of_tokens(
         self, name: str, language: str, tokens: list[int], logprob: float, no_speech: float, temperature: float
     ) -> dict:
         text = self._tokenizer(language).decode(tokens).strip()
@@ -157,7 +157,8 @@ class Transcriber:
     def _languages(self, encoded: ctranslate2.StorageView, count: int) -> list[str]:
         if self.language is not None:
             return [self.language] * count
-        return [found[0][0][2:-2] for found in self.model.model.detect_language(encoded)]  # "<|en|>"
+        # The most probable language of each clip is first, as in [("<|en|>", 0.9), …].
+        return [languages[0][0][2:-2] for languages in self.model.model.detect_language(encoded)]
 
     def _prompt(self, language: str) -> list[int]:
         return self.model.get_prompt(self._tokenizer(language), [], without_timestamps=True)
@@ -171,13 +172,13 @@ class Transcriber:
 
 
 def window(duration: float, kind: str) -> int:
-    """Whole seconds that the encoder sees of a clip of `duration` seconds; above 30: to be cut into segments."""
+    """The window in whole seconds of a clip of `duration` seconds; above 30 for a recording that must be cut."""
     seconds = math.ceil(duration + MARGIN)
     return WHISPER_SECONDS if duration <= WHISPER_SECONDS and (kind == "full" or seconds > WHISPER_SECONDS) else seconds
 
 
 def _array(encoded: ctranslate2.StorageView) -> np.ndarray:
-    """As float32, whatever the model computes with: numpy has no bfloat16."""
+    """`encoded` as float32 in numpy, which has no bfloat16."""
     return np.array(encoded.to_device(ctranslate2.Device.cpu).to(ctranslate2.DataType.float32))
 
 
@@ -185,21 +186,6 @@ def _has_speech(clip: np.ndarray) -> bool:
     return bool(get_speech_timestamps(clip, VadOptions(threshold=SPEECH), sampling_rate=audio.RATE))
 
 
-def _row(
-    name: str,
-    text: str = "",
-    language: str | None = None,
-    avg_logprob: float | None = None,
-    no_speech_prob: float | None = None,
-    compression_ratio: float | None = None,
-    temperature: float | None = None,
-) -> dict:
-    return {
-        schemas.KEY: name,
-        "text": text,
-        "language": language,
-        "avg_logprob": avg_logprob,
-        "no_speech_prob": no_speech_prob,
-        "compression_ratio": compression_ratio,
-        "temperature": temperature,
-    }
+def _row(name: str, text: str = "", *measures: str | float | None) -> dict:
+    """A row of a shard. `measures` are its further columns, in the order of `SHARD`; without speech there are none."""
+    return dict(zip_longest(SHARD.names, (name, text, *measures)))

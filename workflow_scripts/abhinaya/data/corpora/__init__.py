@@ -1,7 +1,7 @@
 """Preparing a corpus: read its labels, check its audio, assign the splits, build the manifest."""
 
-import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +54,13 @@ def prepare(corpus: AnyCorpus, seed: int, folder: Path, workers: int = 1) -> Pre
     Raises:
         TooManyRejected: more utterances were rejected than `corpus.max_rejected` allows.
         UserError: the corpus is invalid; a `FileName` is duplicated; a split is empty; a class of `corpus.classes` is
-            missing from training; the validation set cannot be drawn.
+            missing from training; the validation set cannot be sampled.
     """
     rows = read(corpus, seed, folder)
     check_unique(rows, "corpus")
     checked = _check_audio(rows, corpus.min_seconds, workers)
-    rejected = checked[checked["problem"].notna()].sort_values(KEY)
-    rejected = rejected[[KEY, "path", "problem", "role"]].rename(columns={"problem": "reason"})
+    rejected = checked[checked["problem"].notna()].sort_values(KEY).rename(columns={"problem": "reason"})
+    rejected = rejected[[KEY, "path", "reason", "role"]]
     if len(rejected) > corpus.max_rejected * len(rows):
         first = rejected.iloc[0]
         raise TooManyRejected(
@@ -98,17 +98,11 @@ def read(corpus: AnyCorpus, seed: int, folder: Path) -> pd.DataFrame:
 
 
 def _check_audio(rows: pd.DataFrame, min_seconds: float, workers: int) -> pd.DataFrame:
-    """Decode every file without a `problem`; add `duration` (s) and the problems found."""
+    """Decode every file without a `problem`; add the column `duration` (seconds), and `problem` where it is invalid."""
     problems = rows.reindex(columns=["problem"])["problem"].astype(object)
     paths = rows["path"][problems.isna()]
-    probed = thread_map(
-        lambda path: _probe(path, min_seconds),
-        paths,
-        max_workers=workers,
-        desc="decoding",
-        unit="file",
-        mininterval=0.1 if sys.stderr.isatty() else 30,  # rare updates in a log file
-    )
+    probe = partial(_probe, min_seconds=min_seconds)
+    probed = thread_map(probe, paths, max_workers=workers, desc="decoding", unit="file", mininterval=5)
     checked = pd.DataFrame(probed, index=paths.index, columns=["duration", "problem"])
     return rows.assign(
         duration=checked["duration"].astype(float),
@@ -118,7 +112,7 @@ def _check_audio(rows: pd.DataFrame, min_seconds: float, workers: int) -> pd.Dat
 
 def _probe(path: str, min_seconds: float) -> tuple[float | None, str | None]:
     try:
-        duration, _, _ = audio.probe(path)
+        duration = audio.duration(path)
     except UserError as error:
         return None, str(error).removeprefix(f"{Path(path)}: ")
     if duration < min_seconds:
@@ -132,32 +126,26 @@ def splits(corpus: AnyCorpus, seed: int, rows: pd.DataFrame, valid: pd.DataFrame
     Training and validation contain only the emotions of `corpus.classes`; the test split also unlabelled utterances.
 
     Raises:
-        UserError: a split is empty; a class is missing from training; the validation set cannot be drawn.
+        UserError: a split is empty; a class is missing from training; the validation set cannot be sampled.
     """
     known = valid["EmoClass"].isin(corpus.classes)
     training = valid[known & (valid["role"] == "train")]
     testing = valid[(known | valid["EmoClass"].isna()) & (valid["role"] == "test")]
-    _check_training(corpus, training)
-    if corpus.validation.files is not None:
-        chosen = validation_split.listed(rows, corpus.classes, corpus.validation.files)
-    else:
-        chosen = validation_split.draw(valid, corpus.classes, corpus.validation.per_class, seed)
-    assigned = pd.Series(index=valid.index, dtype=object)
-    for split, names in zip(SPLITS, (training[KEY], chosen, testing[KEY]), strict=True):
-        selected = valid[KEY].isin(names)
-        if not selected.any():
-            raise UserError(
-                f"corpus: the {split} split is empty; assign utterances with readable audio to it by "
-                f"{ASSIGNED_BY[corpus.kind]}"
-            )
-        assigned[selected] = split
-    return assigned
-
-
-def _check_training(corpus: AnyCorpus, training: pd.DataFrame) -> None:
     for letter in corpus.classes:
-        if len(training) and not (training["EmoClass"] == letter).any():
+        if len(training) and letter not in set(training["EmoClass"]):
             raise UserError(
                 f"corpus.classes: no training utterance is {letter} ({EMOTIONS[letter]}); add some, or remove "
                 f"{letter} from corpus.classes"
             )
+    if corpus.validation.files is not None:
+        chosen = validation_split.listed(rows, corpus.classes, corpus.validation.files)
+    else:
+        chosen = validation_split.sample(valid, corpus.classes, corpus.validation.per_class, seed)
+    assigned = pd.Series(index=valid.index, dtype=object)
+    for split, names in zip(SPLITS, (training[KEY], chosen, testing[KEY]), strict=True):
+        selected = valid[KEY].isin(names)
+        if not selected.any():
+            fix = f"assign utterances with readable audio to it by {ASSIGNED_BY[corpus.kind]}"
+            raise UserError(f"corpus: the {split} split is empty; {fix}")
+        assigned[selected] = split
+    return assigned

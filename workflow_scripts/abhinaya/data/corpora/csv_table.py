@@ -6,7 +6,7 @@ import pandas as pd
 
 from abhinaya.config.corpus import Csv
 from abhinaya.data.corpora import fields
-from abhinaya.data.schemas import KEY, VOTES, check_unique
+from abhinaya.data.schemas import KEY, VOTES, check_unique, check_values
 from abhinaya.runtime.errors import UserError
 
 REQUIRED = ("path", "EmoClass", "split")
@@ -31,12 +31,11 @@ def read(corpus: Csv) -> pd.DataFrame:
     """
     source = Path(corpus.table)
     table = fields.read_table(source, REQUIRED, separator="\t" if source.suffix == ".tsv" else ",")
-    for column in (KEY, "path"):
-        if column in table and table[column].isna().any():
-            raise UserError(f"{source}: row {int(table[column].isna().argmax()) + 2}: {column} is empty; fill it in")
     if table.empty:
         raise UserError(f"{source}: table is empty; add a row per utterance")
     table = table if KEY in table else table.assign(**{KEY: table["path"]})
+    for column in ("path", KEY):
+        fields.check_filled(table, column, source)
     check_unique(table, source)
     root = source.parent if corpus.root is None else fields.folder(corpus.root, "corpus.root")
     values = fields.numbers(table, NUMBERS, source)
@@ -45,8 +44,8 @@ def read(corpus: Csv) -> pd.DataFrame:
         [
             table[[KEY, *(column for column in TEXTS if column in table)]],
             fields.locate(table["path"], root, note="set by corpus.root"),
-            _roles(table, source).rename("role"),
-            fields.letters(table["EmoClass"].astype(object), table[KEY], source).rename("EmoClass"),
+            _roles(table, source),
+            fields.letters(table["EmoClass"].astype(object), table[KEY], source),
             values.astype(dict.fromkeys(votes, "Int64")),
         ],
         axis=1,
@@ -54,12 +53,7 @@ def read(corpus: Csv) -> pd.DataFrame:
 
 
 def _roles(table: pd.DataFrame, source: Path) -> pd.Series:
-    given = table["split"].astype(object)
-    roles = given.str.lower().map(ROLES)
-    wrong = given.notna() & roles.isna()
-    if wrong.any():
-        split, name = given[wrong].iloc[0], table[KEY][wrong].iloc[0]
-        raise UserError(
-            f"{source}: split {split!r} of {name} is invalid; use train, validation, test or leave it empty"
-        )
+    roles = table["split"].astype(object).str.lower().map(ROLES).rename("role")
+    wrong = table["split"].notna() & roles.isna()
+    check_values(table["split"], wrong, table[KEY], source, "train, validation, test or empty")
     return roles

@@ -1,18 +1,16 @@
 """Digests of the parts of the manifest that later stages read; a stage reruns only if its part has changed."""
 
 import hashlib
-from pathlib import Path
 
 import pandas as pd
 
 from abhinaya.data.schemas import KEY
-from abhinaya.runtime.files import write_text
 
 AUDIO = [KEY, "path", "duration"]
 
 
 def digests(manifest: pd.DataFrame, references: pd.DataFrame) -> dict[str, str]:
-    """SHA-256 of the parts of a manifest and of the corpus's reference transcripts, by name.
+    """SHA-256 of the parts of a manifest and of the corpus's own transcripts (`references`), by name.
 
     `all_audio`, `used_audio`: names, paths and durations of all utterances, and of those in a split.
     `training`: train and validation with their labels. `evaluation`: validation and test without labels.
@@ -34,9 +32,3 @@ def digest(table: pd.DataFrame) -> str:
     """SHA-256 of a table's content, independent of the file format."""
     text = table.to_csv(index=False, na_rep="<null>")
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
-
-
-def write(digests: dict[str, str], folder: Path) -> None:
-    """Write each digest to `folder/NAME.sha256`."""
-    for name, value in digests.items():
-        write_text(f"{value}\n", folder / f"{name}.sha256")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from pandas.errors import ParserWarning
 
-from abhinaya.data.schemas import KEY
+from abhinaya.data.schemas import KEY, check_columns, check_values
 from abhinaya.labels import EMOTIONS, LETTERS
 from abhinaya.runtime.errors import UserError
 
@@ -31,10 +31,13 @@ WORDS = (
 
 
 def folder(path: str | Path, key: str) -> Path:
-    """`path`, which must be an existing folder; `key` is its configuration key.
+    """The folder `path`, as a `Path`.
+
+    Args:
+        key: its configuration key, for the message.
 
     Raises:
-        UserError: it is not.
+        UserError: it is not an existing folder.
     """
     if not Path(path).is_dir():
         raise UserError(f"{path}: folder not found; correct {key}")
@@ -64,15 +67,29 @@ def read_table(path: Path, required: Sequence[str], separator: str = ",") -> pd.
     if header.duplicated().any():  # pandas would rename them
         raise UserError(f"{path}: duplicate column {header[header.duplicated()].iloc[0]!r}; keep one")
     table.columns = table.columns.str.strip()
-    require(table, required, path)
+    check_columns(table.columns, required, path)
     return table.apply(lambda column: column if column.name in EXACT else _stripped(column))
 
 
-def require(table: pd.DataFrame, required: Sequence[str], source: Path) -> None:
-    """Raise a `UserError` that names the `required` columns missing from `table`."""
-    missing = [column for column in required if column not in table]
-    if missing:
-        raise UserError(f"{source}: column {', '.join(missing)} is missing; required: {', '.join(required)}")
+def read_lines(path: Path, fix: str) -> list[str]:
+    """The lines of a text file that are not blank.
+
+    Raises:
+        UserError: the file cannot be read; `fix` is the end of the message.
+    """
+    try:
+        return [line for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
+    except FileNotFoundError:
+        raise UserError(f"{path}: file not found; {fix}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a readable text file ({' '.join(str(error).split())}); {fix}") from None
+
+
+def check_filled(table: pd.DataFrame, column: str, source: Path) -> None:
+    """Raise a `UserError` that names the first row of the file `source` where `column` is empty."""
+    empty = table[column].isna()
+    if empty.any():
+        raise UserError(f"{source}: row {int(empty.argmax()) + 2}: {column} is empty; fill it in or remove the row")
 
 
 def letters(classes: pd.Series, names: pd.Series, source: Path) -> pd.Series:
@@ -82,12 +99,7 @@ def letters(classes: pd.Series, names: pd.Series, source: Path) -> pd.Series:
         UserError: neither a letter of `LETTERS` nor a known word; names the first such utterance.
     """
     converted = emotions(classes)
-    wrong = classes.notna() & converted.isna()
-    if wrong.any():
-        raise UserError(
-            f"{source}: EmoClass {classes[wrong].iloc[0]!r} of {names[wrong].iloc[0]} is invalid; "
-            f"valid: {', '.join(LETTERS)}"
-        )
+    check_values(classes, classes.notna() & converted.isna(), names, source, ", ".join(LETTERS))
     return converted
 
 
@@ -110,22 +122,21 @@ def numbers(table: pd.DataFrame, columns: Sequence[str], source: Path) -> pd.Dat
     """
     values = table[[column for column in columns if column in table]]
     converted = values.apply(pd.to_numeric, errors="coerce").astype(float)
-    wrong = values.notna() & converted.isna()
-    if wrong.to_numpy().any():
-        column = wrong.any().idxmax()
-        row = wrong[column].idxmax()
-        value, name = table.at[row, column], table.at[row, KEY]
-        raise UserError(f"{source}: {column} {value!r} of {name} is not a number; correct it")
+    for column in values:
+        check_values(values[column], values[column].notna() & converted[column].isna(), table[KEY], source, "a number")
     return converted
 
 
 def known(values: pd.Series) -> pd.Series:
-    """Speakers or genders: "Unknown" becomes NaN, and a number written as a float (30.0) an integer."""
+    """Speakers or genders. "Unknown" becomes NaN; numbers written as floats ("30.0") become integers ("30")."""
     return values.where(values.str.lower() != "unknown").str.replace(r"^(\d+)\.0$", r"\1", regex=True)
 
 
 def locate(names: pd.Series, root: Path, note: str = "") -> pd.DataFrame:
-    """Paths of the files `names` in the corpus folder `root`; `note` is added to the problem text.
+    """Paths of the files `names` in the corpus folder `root`.
+
+    Args:
+        note: added to the text of a problem.
 
     Returns:
         `path` and, for names that point outside `root` (`../`, absolute paths), the `problem`.

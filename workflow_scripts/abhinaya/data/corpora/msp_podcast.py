@@ -24,7 +24,7 @@ import pandas as pd
 
 from abhinaya.config.corpus import MSP_PODCAST_LABELS, MspPodcast
 from abhinaya.data.corpora import fields
-from abhinaya.data.schemas import KEY, check_unique
+from abhinaya.data.schemas import KEY, check_columns, check_unique
 from abhinaya.labels import CLASSES
 from abhinaya.runtime.errors import UserError
 
@@ -58,9 +58,8 @@ def read(corpus: MspPodcast, texts: bool = True) -> pd.DataFrame:
             choice = ", ".join(sorted(labels["Split_Set"].dropna().unique())) or "none"
             raise UserError(f"corpus.partitions: Split_Set {set_name!r} not found in {root}; choose from {choice}")
     table = _with_speakers(labels, root).join(fields.locate(labels[KEY], audio))
-    table["role"] = table["Split_Set"].map(dict(corpus.partitions))
-    votes = _votes(root)
-    if votes is not None:
+    table["role"] = table["Split_Set"].map(corpus.partitions)
+    if (votes := _votes(root)) is not None:
         table = table.join(votes, on=KEY)
     if texts:
         table["text"] = _transcripts(table[KEY].where(table["problem"].isna()), root)
@@ -77,10 +76,7 @@ def _labels(root: Path) -> pd.DataFrame:
     if source is None:
         raise UserError(f"{root}: Labels/labels_consensus.csv (or .json) not found; correct corpus.root")
     table = _json_labels(source) if source.suffix == ".json" else fields.read_table(source, (KEY, "EmoClass"))
-    if table[KEY].isna().any():
-        raise UserError(
-            f"{source}: row {int(table[KEY].isna().argmax()) + 2}: {KEY} is empty; fill it in or remove the row"
-        )
+    fields.check_filled(table, KEY, source)
     check_unique(table, source)
     optional = table.reindex(columns=["Split_Set", "SpkrID", "Gender"]).astype(object)
     return pd.DataFrame(
@@ -97,18 +93,18 @@ def _labels(root: Path) -> pd.DataFrame:
 def _json_labels(source: Path) -> pd.DataFrame:
     """`{"MSP-PODCAST_0001_0008.wav": {"EmoClass": "N", "EmoAct": "2.2", …}, …}` as the rows of the CSV."""
     table = pd.DataFrame.from_dict(_json_mappings(source), orient="index", dtype=object)
-    fields.require(table, ("EmoClass",), source)
+    check_columns(table.columns, ("EmoClass",), source)
     table = table.map(lambda value: str(value).strip(), na_action="ignore")
     return table.where(table != "").rename_axis(KEY).reset_index()
 
 
 def _json_mappings(source: Path) -> dict[str, dict]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        """The object of these pairs; `json` alone would keep the last value of a duplicate key."""
+        """The object with these `pairs`; `json` itself would use the last value of a duplicate key."""
         content = dict(pairs)
         if len(content) < len(pairs):
-            ((repeated, _),) = Counter(key for key, _ in pairs).most_common(1)
-            raise UserError(f"{source}: duplicate key {repeated!r}; keep one")
+            ((duplicate, _),) = Counter(key for key, _ in pairs).most_common(1)
+            raise UserError(f"{source}: duplicate key {duplicate!r}; keep one")
         return content
 
     try:
@@ -133,17 +129,14 @@ def _partitioned(labels: pd.DataFrame, root: Path, audio: Path) -> pd.DataFrame:
             f"{source}: no line like `Train; MSP-PODCAST_0001_0008.wav`; use the original file of the release or "
             "remove this one"
         )
+    check_unique(pairs.rename(columns={1: KEY}), source)
     partition = pd.Series(pairs[0].to_numpy(), index=pairs[1], dtype=object)
-    if partition.index.has_duplicates:
-        repeated = partition.index[partition.index.duplicated()][0]
-        raise UserError(f"{source}: duplicate file {repeated}; keep one line per file")
     listed = labels[KEY].map(partition)
     differ = labels["Split_Set"].notna() & listed.notna() & (labels["Split_Set"] != listed)
     if differ.any():
         name, labelled = labels.loc[differ.idxmax(), [KEY, "Split_Set"]]
         raise UserError(
-            f"{source}: {name} is in set {partition[name]} here, but in {labelled} in the label file; correct one of "
-            "them"
+            f"{source}: {name} is in set {partition[name]}, but in {labelled} in the label file; correct one of them"
         )
     labels = labels.assign(Split_Set=fields.either(labels["Split_Set"], listed))
     further = partition[~partition.index.isin(labels[KEY])]
@@ -175,19 +168,18 @@ def _pairs(source: Path | None) -> pd.DataFrame:
 def _votes(root: Path) -> pd.DataFrame | None:
     """How many annotators chose each of the eight emotions first: (utterances, 8) int64, indexed by `FileName`.
 
-    Primary emotions outside the eight ("Other-confused") are nobody's vote here.
+    Primary emotions outside the eight ("Other-confused") are not counted.
     """
     source = _first(root, MSP_PODCAST_LABELS["detailed"])
     if source is None:
         return None
-    primary = _json_annotations(source) if source.suffix == ".json" else _annotations(source)
-    chosen = fields.emotions(primary)
+    chosen = fields.emotions(_json_annotations(source) if source.suffix == ".json" else _annotations(source))
     votes = pd.DataFrame({f"votes_{letter}": chosen == letter for letter in CLASSES})
     return votes.groupby(level=0).sum().astype("Int64")
 
 
 def _annotations(source: Path) -> pd.Series:
-    """Primary emotion words, one per annotator, indexed by `FileName`."""
+    """The word of the primary emotion, one per annotator, indexed by `FileName`."""
     table = fields.read_table(source, (KEY,)).dropna(subset=[KEY]).set_index(KEY)
     if "EmoClass_Major" in table:
         return table["EmoClass_Major"].astype(object)
@@ -220,7 +212,7 @@ def _transcripts(names: pd.Series, root: Path) -> pd.Series:
     present = {path.stem: path for path in folder.glob("*.txt")}
     paths = names.str.replace(r"\.\w+$", "", regex=True).map(present).dropna()
     parts = [paths.iloc[start : start + 1_000] for start in range(0, len(paths), 1_000)]
-    with ThreadPoolExecutor(16) as pool:  # a hundred thousand small files, often on a network drive
+    with ThreadPoolExecutor(16) as pool:  # for a hundred thousand small files, often on a network drive
         texts = pool.map(lambda part: part.map(_text), parts)
         return pd.concat([pd.Series(dtype=object), *texts]).reindex(names.index)
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from abhinaya.config.corpus import Ravdess
 from abhinaya.data.corpora import fields
-from abhinaya.data.schemas import KEY
+from abhinaya.data.schemas import KEY, check_unique
 from abhinaya.runtime.errors import UserError
 
 NAME = (
@@ -41,7 +41,8 @@ def read(corpus: Ravdess) -> pd.DataFrame:
     table = table[(table["modality"] == "03") & (table["channel"] == "01")]
     if table.empty:
         raise UserError(f"{root}: no speech recordings Actor_*/03-01-*.wav (or .flac) found; correct corpus.root")
-    _check_repeats(table, root)
+    stems = table[KEY].str.rsplit(".", n=1).str[0]
+    check_unique(table.assign(**{KEY: stems}), root)  # also finds a recording that is there as WAV and as FLAC
     classes = CLASSES | ({CALM: "N"} if corpus.calm == "neutral" else {})
     if corpus.calm == "drop":
         table = table[table["emotion"] != CALM]
@@ -60,13 +61,6 @@ def read(corpus: Ravdess) -> pd.DataFrame:
             "text": table["statement"].map(STATEMENTS),
         }
     ).reset_index(drop=True)
-
-
-def _check_repeats(table: pd.DataFrame, root: Path) -> None:
-    """Refuse duplicates, such as the same recording as WAV and FLAC."""
-    repeated = table[table[KEY].str.rsplit(".", n=1).str[0].duplicated()]
-    if len(repeated):
-        raise UserError(f"{root}: duplicate recording {repeated[KEY].iloc[0]}; remove one of the files")
 
 
 def _roles(corpus: Ravdess, present: set[int]) -> dict[int, str]:

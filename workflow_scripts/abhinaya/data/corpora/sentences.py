@@ -104,7 +104,7 @@ EMOTIONAL: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# Sentences that fit any emotion; they carry no information, not even that the speaker is neutral.
+# Sentences that fit any emotion; they carry no information, so they do not indicate a neutral speaker either.
 PLAIN: tuple[str, ...] = (
     "{person} lives near the library",
     "the table is next to {thing}",

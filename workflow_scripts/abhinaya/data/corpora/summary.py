@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from abhinaya.data.schemas import SPLITS
 from abhinaya.labels import EMOTIONS, LETTERS, NO_AGREEMENT, OTHER
@@ -24,9 +24,7 @@ def read_summary(path: Path) -> dict[str, Any]:
     """
     summary = read_json(path)
     if not isinstance(summary.get("splits"), dict):
-        raise UserError(
-            f"{path}: not a corpus summary (`splits` is missing); give the summary.json of prepare_corpus.py"
-        )
+        raise UserError(f"{path}: not a corpus summary (no `splits`); give the summary.json of prepare_corpus.py")
     return summary
 
 
@@ -52,9 +50,7 @@ def as_table(summary: dict[str, Any]) -> Table:
     """The summary as a printable table, one column per split."""
     splits = summary["splits"]
     title = f"{summary['utterances']:,} utterances, {summary['hours']:.2f} h, {summary['rejected']:,} rejected"
-    table = Table("", *splits, title=title)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = Table("", *(Column(split, justify="right") for split in splits), title=title)
     for quantity, style in (("utterances", "{:,}"), ("hours", "{:.2f}"), ("speakers", "{:,}")):
         table.add_row(quantity, *(style.format(part[quantity]) for part in splits.values()))
     table.add_section()
@@ -80,15 +76,11 @@ def _describe(rows: pd.DataFrame) -> dict[str, Any]:
         "utterances": len(rows),
         "hours": _hours(rows),
         "speakers": rows["SpkrID"].nunique(),
-        "by_speaker": _counts(rows["SpkrID"]),
+        "by_speaker": rows["SpkrID"].value_counts().sort_index().to_dict(),
         "classes": classes,
-        "gender": _counts(rows["Gender"]),
+        "gender": rows["Gender"].value_counts().sort_index().to_dict(),
         "imbalance": max(classes.values()) / min(classes.values()) if classes else None,
     }
-
-
-def _counts(names: pd.Series) -> dict[str, int]:
-    return {str(name): int(count) for name, count in names.value_counts().sort_index().items()}
 
 
 def _hours(rows: pd.DataFrame) -> float:

@@ -8,7 +8,7 @@ test are balanced.
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from itertools import chain
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -94,30 +94,28 @@ def read(corpus: Synthetic, seed: int, folder: Path) -> pd.DataFrame:
 def plan(corpus: Synthetic, seed: int) -> list[Utterance]:
     """Plan all utterances of the corpus from `seed`, without synthesising them."""
     counts = {
-        "train": {letter: corpus.train.get(letter, 0) for letter in corpus.classes},
+        "train": corpus.train,
         "development": dict.fromkeys(corpus.classes, corpus.validation_per_class),
         "test": dict.fromkeys(corpus.classes, corpus.test_per_class),
     }
     speakers = assign_speakers(make_speakers(corpus.speakers, seed))
-    classes = (
-        _plan_class(corpus, seed, part, letter, counts[part][letter], speakers[part])
+    return [
+        utterance
         for part in PARTS
         for letter in corpus.classes
-    )
-    return list(chain.from_iterable(classes))
+        for utterance in _plan_class(corpus, seed, part, letter, counts[part][letter], speakers[part])
+    ]
 
 
 def make_speakers(count: int, seed: int) -> list[Speaker]:
     """`count` speakers, alternating female and male; beyond 36, voices repeat with another offset."""
     rng = np.random.default_rng([seed, 0])
-    voices = {gender: _voices(rng.permutation(variants)) for gender, variants in VARIANTS.items()}
+    voices = {gender: cycle(_voices(rng.permutation(variants))) for gender, variants in VARIANTS.items()}
     offsets = rng.normal(0, astuple(BETWEEN), size=(count, len(astuple(BETWEEN))))
-    speakers = []
-    for index, offset in enumerate(offsets):
-        gender = ("Female", "Male")[index % 2]
-        voice = voices[gender][index // 2 % len(voices[gender])]
-        speakers.append(Speaker(f"speaker_{index + 1:02d}", gender, voice, offset))
-    return speakers
+    return [
+        Speaker(f"speaker_{number:02d}", gender, next(voices[gender]), offset)
+        for number, (gender, offset) in enumerate(zip(cycle(VARIANTS), offsets), start=1)
+    ]
 
 
 def assign_speakers(speakers: Sequence[Speaker]) -> dict[str, Sequence[Speaker]]:
@@ -160,7 +158,7 @@ def _plan_class(
                 emotion=letter,
                 speaker=speaker,
                 text=str(rng.choice(pool)),
-                prosody=_draw_prosody(rng, prosody_of, speaker),
+                prosody=_sample_prosody(rng, prosody_of, speaker),
             )
         )
     return utterances
@@ -171,7 +169,7 @@ def _random_share(rng: np.random.Generator, count: int, share: float) -> np.ndar
     return rng.permutation(count) < round(share * count)
 
 
-def _draw_prosody(rng: np.random.Generator, letter: str, speaker: Speaker) -> Prosody:
+def _sample_prosody(rng: np.random.Generator, letter: str, speaker: Speaker) -> Prosody:
     values = rng.normal(np.add(astuple(PROFILES[letter]), speaker.offset), astuple(WITHIN))
     return Prosody(*np.clip(values.round().astype(int), astuple(LOWEST), astuple(HIGHEST)).tolist())
 

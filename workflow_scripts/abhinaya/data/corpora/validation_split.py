@@ -1,6 +1,6 @@
 """The validation set: an equal number of development utterances of each class, or the files of a list.
 
-The challenge's baseline and the paper select checkpoints on 8 x 326 development utterances.
+The challenge's baseline and the paper select the checkpoint on 8 x 326 development utterances.
 """
 
 import hashlib
@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from abhinaya.data.corpora import fields
 from abhinaya.data.schemas import KEY
 from abhinaya.labels import EMOTIONS
 from abhinaya.runtime.errors import UserError
 
 
-def draw(table: pd.DataFrame, classes: list[str], per_class: int | str, seed: int) -> pd.Series:
-    """Draw `per_class` utterances of each class from the development utterances of `table`.
+def sample(table: pd.DataFrame, classes: list[str], per_class: int | str, seed: int) -> pd.Series:
+    """Sample `per_class` utterances of each class from the development utterances of `table`.
 
     An utterance's rank depends only on `seed` and its name, not on the order of the rows; a missing file changes at
     most one selected utterance of its class.
@@ -46,19 +47,14 @@ def draw(table: pd.DataFrame, classes: list[str], per_class: int | str, seed: in
 
 
 def listed(table: pd.DataFrame, classes: Iterable[str], path: str | Path) -> pd.Series:
-    """The utterances that the text file `path` lists, one `FileName` a line.
+    """The utterances in the text file `path`, one `FileName` per line.
 
     Raises:
-        UserError: the list is missing, or it names a file that is not in the corpus, not a development utterance or not
-            of an emotion in `classes`.
+        UserError: the list cannot be read, or it names a file that is not in the corpus, not a development utterance,
+            or not of an emotion in `classes`.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except OSError:
-        raise UserError(f"{path}: file not found; correct corpus.validation.files") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a text file; correct corpus.validation.files") from None
-    names = pd.Index([line.strip() for line in lines if line.strip()], dtype=object).unique()
+    lines = fields.read_lines(Path(path), fix="correct corpus.validation.files")
+    names = pd.Index([line.strip() for line in lines], dtype=object).unique()
     rows = table.drop_duplicates(KEY).set_index(KEY).reindex(names)
     for wrong, what in (
         (~names.isin(table[KEY]), "is not in the corpus"),
@@ -66,9 +62,7 @@ def listed(table: pd.DataFrame, classes: Iterable[str], path: str | Path) -> pd.
         (~rows["EmoClass"].isin(classes), "has an emotion that is not in corpus.classes"),
     ):
         if wrong.any():
-            raise UserError(
-                f"{path}: {names[wrong][0]} {what} ({int(wrong.sum())} such files); remove it from the list"
-            )
+            raise UserError(f"{path}: {names[wrong][0]} {what} ({wrong.sum()} such files); remove it from the list")
     return pd.Series(names, dtype=object)
 
 
