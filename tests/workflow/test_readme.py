@@ -42,7 +42,7 @@ def test_snakemake_plans_it(command: str, tmp_path: Path) -> None:
 
 
 def test_the_scripts_do_it(finished: Path) -> None:
-    """But for the ensemble's, which starts a server: test_new_audio.py runs that."""
+    """Except the ensemble's, which starts a server; test_workflow_new_audio.py runs it."""
     clip, *others = sorted((finished / "results/corpus/audio").rglob("*.wav"))[:3]
     (finished / "folder").mkdir()
     shutil.copy(clip, finished / "clip.wav")
