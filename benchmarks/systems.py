@@ -174,11 +174,11 @@ def script(name: str, corpus: Path, options: argparse.Namespace, *more: str | Pa
 def show(found: dict[str, Found], options: argparse.Namespace) -> None:
     print(f"{options.clips} clips of {options.shortest} to {options.longest} s, the median of {options.epochs} epochs")
     width = max(map(len, found))
-    print(f"{'':{width}}{'s/step':>9}{'clips/s':>9}{'memory':>10}{'extract_features s/clip':>13}{'MB/clip':>9}")
+    print(f"{'':{width}}{'s/step':>9}{'clips/s':>9}{'memory':>10}{'extraction s/clip':>18}{'MB/clip':>9}")
     for way, values in found.items():
         memory = values["peak_gpu_memory_mb"] or values["peak_memory_mb"]
         once = [values.get("extraction_seconds_per_clip"), values.get("stored_mb_per_clip")]
-        extra = [f"{once[0]:13.3f}{once[1]:9.3f}"] if once[0] is not None else []
+        extra = [f"{once[0]:18.3f}{once[1]:9.3f}"] if once[0] is not None else []
         speed = f"{values['seconds_per_step']:9.3f}{values['utterances_per_second']:9.2f}"
         print(f"{way:{width}}{speed}{memory / 1000:7.2f} GB", *extra, sep="")
 

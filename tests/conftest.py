@@ -1,6 +1,7 @@
 """Settings of all tests: the same Hypothesis examples on every machine, no preflight by default, slow files first."""
 
 import os
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from hypothesis import settings
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 os.environ.setdefault("ABHINAYA_PREFLIGHT", "off")  # for runs on a private cluster; tests of preflight turn it on
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background; jobs that tests interrupt would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

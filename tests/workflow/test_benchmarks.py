@@ -14,8 +14,8 @@ import yaml
 from abhinaya.config.features import SalmonnFeatures
 from abhinaya.config.system import AudioEncoder
 from support.chat_server import ChatServer, Reply
-
-ROOT = Path(__file__).parents[2]
+from support.running import ROOT, TEST_CONFIG
+from support.small_salmonn import SMALL_SALMONN
 
 
 def run(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -99,10 +99,14 @@ def test_an_unknown_zero_shot_system(tmp_path: Path) -> None:
 
 
 def test_systems(tmp_path: Path) -> None:
-    """Two systems of the demo, one of them with the four settings of a speech LLM."""
-    output = tmp_path / "found.json"
+    """Two small systems, one of them with the four settings of a speech LLM."""
+    output, config = tmp_path / "found.json", tmp_path / "config.yaml"
+    settings = yaml.safe_load(TEST_CONFIG.read_text(encoding="utf-8"))
+    st1 = settings["systems"]["t2"] | {"family": "salmonn", "encoder": SMALL_SALMONN | {"transcript": True}}
+    settings |= {"systems": {"baseline": settings["systems"]["baseline"], "st1": st1}, "ensembles": {}, "tables": {}}
+    config.write_text(yaml.safe_dump(settings))
     small = ("--clips", "8", "--epochs", "1", "--shortest", "1", "--longest", "2")
-    done = run("systems.py", "--systems", "baseline", "st1", *small, "--output", output)
+    done = run("systems.py", "--config", config, *small, "--output", output)
     assert done.returncode == 0, done.stderr
     found = json.loads(output.read_text())["ways"]
     ways = [f"st1 {window}, {how}" for window in ("full", "clip") for how in ("on the fly", "cached")]
