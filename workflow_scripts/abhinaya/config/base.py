@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # the range that all libraries accept
-NON_RESULT_KEYS = frozenset({"resources", "description"})  # keys that do not affect results
 
 
 class Section(BaseModel):
@@ -37,7 +36,7 @@ class Resources(Section):
 
 def result_settings(section: Section) -> dict[str, Any]:
     """The settings of `section` that affect results, as JSON types."""
-    return section.model_dump(mode="json", exclude=set(NON_RESULT_KEYS))
+    return section.model_dump(mode="json", exclude={"resources", "description"})
 
 
 def settings_json(section: Section) -> str:
