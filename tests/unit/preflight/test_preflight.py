@@ -213,7 +213,7 @@ def forget_start(path: Path) -> None:
         (lambda folder: shorten(folder / "beats.pt"), "beats.pt: cut off or not a checkpoint"),
         (lambda folder: (folder / "llama" / "model.safetensors").unlink(), "no weights"),
         (lambda folder: widen(folder / "llama" / "config.json"), "made for a language model of hidden size"),
-        (lambda folder: (folder / "llama" / "tokenizer.json").unlink(), "vocabulary"),
+        (lambda folder: (folder / "llama" / "tokenizer.json").unlink(), "its tokenizer"),
         (lambda folder: forget_start(folder / "llama" / "tokenizer_config.json"), "its tokenizer has no start token"),
         (lambda folder: shutil.rmtree(folder / "whisper"), "not found"),
         (lambda folder: (folder / "whisper" / "preprocessor_config.json").unlink(), "preprocessor cannot be loaded"),
