@@ -6,13 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from abhinaya.zero_shot import process_guard
+from support.processes import is_gone, wait
 
 GUARD = [sys.executable, "-I", process_guard.__file__, "--grace", "1"]
 # A leader and its child; both write their process ids, then do as caught.
@@ -37,20 +36,6 @@ process = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE)
 print(process.pid, flush=True)
 process.wait()
 """
-
-
-def wait(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def is_gone(process: int) -> bool:
-    try:
-        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE  # ended; whoever inherited it reaps it
-    except psutil.NoSuchProcess:
-        return True
 
 
 def command(folder: Path, mode: str) -> list[str]:

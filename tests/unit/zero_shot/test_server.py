@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from abhinaya.config.zero_shot import ZeroShotSystem
 from abhinaya.pretrained import hub
 from abhinaya.runtime.errors import UserError
 from abhinaya.zero_shot import server, vllm_args
+from support.processes import is_gone, wait
 
 ROOT = Path(server.__file__).parents[2]
 # Arguments: port, folder, mode. In the folder, `starts` counts the starts and `key` is the key.
@@ -104,20 +104,6 @@ def system(**keys: Any) -> ZeroShotSystem:
     return ZeroShotSystem.model_validate({"family": "zero_shot", "model": "some/model"} | keys)
 
 
-def wait(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def is_gone(process: int) -> bool:
-    try:
-        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE  # ended; whoever inherited it reaps it
-    except psutil.NoSuchProcess:
-        return True
-
-
 class Job:
     """A folder with a model's files, and the stand-in for vLLM."""
 
@@ -147,7 +133,9 @@ class Job:
         return len(list(self.folder.glob("start*")))
 
     def processes(self) -> list[int]:
-        return [int((self.folder / name).read_text()) for name in ("pid", "worker")]
+        """The ids of the server and its worker, of those that have started."""
+        paths = [self.folder / name for name in ("pid", "worker")]
+        return [int(path.read_text()) for path in paths if path.exists()]
 
 
 @pytest.fixture
@@ -264,8 +252,8 @@ def test_a_new_job_begins_a_new_log(job: Job) -> None:
         ("error", "vLLM failed to start: ValueError: the model has no head; see "),
         ("bare error", "vLLM failed to start: MemoryError; see "),
         ("silent end", "vLLM failed to start: exit status 3; see "),
-        ("no template", "test request with .*no chat template"),
-        ("internal", "test request with .*the engine is broken"),
+        ("no template", "test request to .*no chat template"),
+        ("internal", "test request to .*the engine is broken"),
         ("dies at work", "vLLM failed to start: OutOfMemoryError: CUDA out of memory; see "),
     ],
 )

@@ -449,7 +449,7 @@ def test_inconsistent_sections_are_reported() -> None:
     with pytest.raises(UserError, match=r"`systems.z.fallback`: 'N' .*A, H$"):
         config.validate({"corpus": corpus, "systems": {"z": zero_shot}})
     trained["encoder"] = {"audio_encoder": audio_encoder | {"shards": 9}, "language_model": "l"}
-    with pytest.raises(UserError, match=r"`systems.z.encoder.audio_encoder`: shares its cache with s2"):
+    with pytest.raises(UserError, match=r"`systems.z.encoder.audio_encoder`: shares its features with s2"):
         config.validate({"corpus": {"kind": "synthetic"}, "systems": {"s2": trained, "z": zero_shot}})
 
 
