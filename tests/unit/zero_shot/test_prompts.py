@@ -1,4 +1,4 @@
-"""What is asked comes out as the authors wrote it; answers are read without a guess; the correction is exact."""
+"""Prompts, parsing of responses, and calibration."""
 
 import json
 
@@ -77,10 +77,10 @@ class TestSanitised:
         assert cut or len(clean) == len(" ".join(prompts.sanitised(text, 10**6)[0].split()))
 
     @pytest.mark.parametrize(
-        ("text", "says"), [("", False), (" … -?!", False), ("♪♪", False), ("é", True), ("7", True)]
+        ("text", "expected"), [("", False), (" … -?!", False), ("♪♪", False), ("é", True), ("7", True)]
     )
-    def test_says_something(self, text: str, says: bool) -> None:
-        assert prompts.says_something(text) is says
+    def test_has_words(self, text: str, expected: bool) -> None:
+        assert prompts.has_words(text) is expected
 
 
 class TestOrders:

@@ -402,7 +402,7 @@ def test_models_that_cannot_answer(parts: Path, tmp_path: Path) -> None:
 
 
 def test_another_job_at_the_same_answers(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
-    with ResponseStore(tmp_path / "store").alone(), pytest.raises(UserError, match="another job is adding answers"):
+    with ResponseStore(tmp_path / "store").alone(), pytest.raises(UserError, match="another job is adding"):
         label(rows, system(parts), tmp_path / "store")
 
 

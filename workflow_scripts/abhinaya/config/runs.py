@@ -91,7 +91,7 @@ def _with_seed(vote: Ensemble, replicas: dict[str, str]) -> Ensemble:
 
 def of_all(config: Config) -> list[str]:
     """The runs of the target `all`; runs that only the tables need are excluded."""
-    replicas = [run for of in by_seed(config).values() for run in of.values()]
+    replicas = [run for by_name in by_seed(config).values() for run in by_name.values()]
     return list(dict.fromkeys([*config.systems, *config.ensembles, *replicas]))
 
 

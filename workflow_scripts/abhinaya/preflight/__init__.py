@@ -167,13 +167,13 @@ class _Check:
             if system.endpoint is not None:
                 return endpoint.check(system.endpoint)
             meta_models.chat(system.model, system.revision)
-            return "its tokenizer writes chats"
+            return "its tokenizer has a chat template"
         cached = None
         if isinstance(system, SalmonnSystem | SalmonnZeroShot) and not self._needs_encoder(system):
             cached = RESULTS / "features" / features.of(system, self.config.seed).key / "000.parquet"
         if isinstance(system, SalmonnZeroShot):
             meta_models.zero_shot(system, cached)
-            return "its parts fit"
+            return "its parts fit together"
         classifier = meta_models.classifier(system, cached)
         if name in self.plan.wildcards("system", "train"):
             self.needs.append(disk.Need(f"{name}'s checkpoints", RESULTS / name, disk.trained(classifier)))

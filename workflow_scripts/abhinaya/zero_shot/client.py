@@ -75,7 +75,7 @@ class ChatClient:
     def __post_init__(self) -> None:
         self.place = f"endpoint {self.backend.url}" if self.settings.endpoint else "vLLM"
 
-    async def ask(self, requests: Sequence[Request]) -> None:
+    async def send_all(self, requests: Sequence[Request]) -> None:
         """Send `requests`; first a single short one, unless the server has responded before.
 
         Raises:
@@ -171,7 +171,7 @@ class ChatClient:
 
         Raises:
             Refused: the server rejects this request.
-            NoResponse, UserError: as `ask`.
+            NoResponse, UserError: as `send_all`.
         """
         body = self.body(request)
         options = {} if self.backend.key else {"headers": {"Authorization": openai.Omit()}}
