@@ -214,8 +214,8 @@ class Vllm:
                         reason = f"HTTP {reply.status_code}: {' '.join(reply.text.split())}"[:MAX_REASON]
                         raise UserError(f"vLLM: test request to {self.settings.model} failed: {reason}; see {self.log}")
             time.sleep(POLL_SECONDS)
-        limit = f"not ready within {self.start_minutes} minutes"
-        raise UserError(f"vLLM: {limit}; see {self.log}, or increase `resources.start_minutes`")
+        message = f"vLLM was not ready within {self.start_minutes} minutes; see {self.log}"
+        raise UserError(f"{message}, or increase `resources.start_minutes`")
 
     def _healthy(self, timeout: float) -> bool:
         try:
