@@ -39,7 +39,7 @@ SCHEMA_ERRORS = {  # errors that the JSON Schema finds, too
     # unknown keys: the closest of that section, or all of that section
     "sead": (3, "unknown key", "`seed`"),
     "Seed": (3, "unknown key", "`seed`"),
-    "lucky_number": (
+    "unknown_key": (
         3,
         "unknown key",
         "seed, environment, corpus, transcripts, systems, ensembles, seeds, tables, report",
@@ -53,7 +53,7 @@ SCHEMA_ERRORS = {  # errors that the JSON Schema finds, too
     "ensembles.vote.tiebreak": ("s1", "unknown key", "`tie_break`"),
     "corpus.train.Z": (3, "unknown key", *LETTERS_NAMED),
     # wrong types
-    "seed": ("lucky", "whole number", "'lucky'"),
+    "seed": ("one", "whole number", "'one'"),
     "report.bootstrap": (1000.5, "whole number", "1000.5"),
     "report.title": (2025, "text", "2025", "quotes"),
     "transcripts.speech_detection": (1, "true or false", "1"),

@@ -1,4 +1,4 @@
-"""SALMONN asked without training: its answers, whatever stands beside a clip, what is read from them, what is kept."""
+"""Zero-shot SALMONN: responses and their independence of the batch, parsing, stored responses."""
 
 import json
 import os
@@ -60,9 +60,11 @@ def rows(parts: Path) -> pd.DataFrame:
 def system(
     folder: Path, parts: dict | None = None, audio_encoder: dict | None = None, **keys: object
 ) -> SalmonnZeroShot:
-    """Small and asked greedily; its Q-Former and LoRA are random unless `parts` name a checkpoint."""
-    hears = {"whisper": str(folder / "whisper"), "beats": str(folder / "beats.pt")} | CLIP | (audio_encoder or {})
-    speech_llm = {"audio_encoder": hears, "language_model": str(folder / "llama")} | (parts or {})
+    """A small speech LLM with greedy decoding; Q-Former and LoRA are random unless `parts` has a checkpoint."""
+    audio_encoders = (
+        {"whisper": str(folder / "whisper"), "beats": str(folder / "beats.pt")} | CLIP | (audio_encoder or {})
+    )
+    speech_llm = {"audio_encoder": audio_encoders, "language_model": str(folder / "llama")} | (parts or {})
     defaults = {"decoding": {"beams": 1, "max_new_tokens": 4}, "batch_size": 3}
     return parse(SalmonnZeroShot, {"family": "salmonn_zero_shot", "encoder": speech_llm} | defaults | keys)
 
@@ -84,11 +86,11 @@ def batch(loader: speech_llm.GenerationPromptLoader, folder: Path, clips: Sequen
     return made
 
 
-def greedy(model: speech_llm.GeneratingSpeechLlm, inputs: dict[str, Tensor], most: int, end: int) -> list[int]:
-    """Word by word, one clip, everything computed anew: no padding, no mask, no cache."""
+def greedy(model: speech_llm.GeneratingSpeechLlm, inputs: dict[str, Tensor], max_tokens: int, end: int) -> list[int]:
+    """Greedy decoding of one clip, token by token, without padding, mask and cache."""
     vectors, _ = model.read(**inputs)
     found: list[int] = []
-    while len(found) < most and end not in found:
+    while len(found) < max_tokens and end not in found:
         found.append(int(model.causal(inputs_embeds=vectors, use_cache=False).logits[0, -1].argmax()))
         vectors = torch.cat([vectors, model.causal.get_input_embeddings()(torch.tensor([[found[-1]]]))], dim=1)
     return found
@@ -110,12 +112,12 @@ def label_stored(rows: pd.DataFrame, tmp_path: Path) -> Callable:
     """Label `rows` by stored responses: (text, finish reason) for each row."""
 
     def labelled(settings: SalmonnZeroShot, found: Sequence[tuple[str, str]], classes: Sequence[str] = CLASSES):
-        asked = [
+        responses = [
             {"request": key, "answer": text, "finish_reason": how, "prompt_tokens": 40, "generated_tokens": 3}
             | {"software": "transformers", "requested_at": "2025"}
             for key, (text, how) in zip(speech._keys(rows, settings, 7, False), found, strict=True)
         ]
-        ResponseStore(tmp_path / "store").write(asked)
+        ResponseStore(tmp_path / "store").write(responses)
         return label(rows, settings, tmp_path / "store", classes=classes)
 
     return labelled
@@ -271,25 +273,25 @@ class Stop(Exception):
 def test_resumed_job_uses_the_same_batches(
     parts: Path, rows: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[list[int]] = []
+    batches: list[list[int]] = []
     answer = speech_llm.GeneratingSpeechLlm.answer
 
     def counted(self: speech_llm.GeneratingSpeechLlm, after: Tensor, **rest: object) -> tuple:
-        if len(asked) == 2 and stops:
+        if len(batches) == 2 and stops:
             raise Stop
-        asked.append(rest["waveform_lengths"].tolist())
+        batches.append(rest["waveform_lengths"].tolist())
         return answer(self, after, **rest)
 
     monkeypatch.setattr(speech_llm.GeneratingSpeechLlm, "answer", counted)
     stops = False
-    whole, (undisturbed, asked) = label(rows, system(parts), tmp_path / "whole"), (asked, [])
+    whole, (undisturbed, batches) = label(rows, system(parts), tmp_path / "whole"), (batches, [])
     assert [len(batch) for batch in undisturbed] == [3, 3, 2]
     stops = True
     with pytest.raises(Stop):
         label(rows, system(parts), tmp_path / "store")
     stops = False
     _, audit, summary = label(rows, system(parts), tmp_path / "store")
-    assert asked == undisturbed
+    assert batches == undisturbed
     assert summary["requests"] == {"asked": 2, "stored": 6}
     assert audit.equals(whole[1])
     changed = rows.copy()

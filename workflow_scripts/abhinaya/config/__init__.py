@@ -94,13 +94,13 @@ class Config(Section):
             settings = features.of(system, self.seed)
             if settings is None:
                 continue
-            ours = features.extraction(system, settings)
-            other, theirs = first.setdefault(settings.key, (name, ours))
+            jobs = features.extraction(system, settings)
+            other, other_jobs = first.setdefault(settings.key, (name, jobs))
             key, text = f"{self._section(name)}.encoder", f"shares its features with {other}, but"
-            if isinstance(settings, features.SalmonnFeatures) and ours != theirs:
+            if isinstance(settings, features.SalmonnFeatures) and jobs != other_jobs:
                 raise WrongKey(f"{key}.audio_encoder", f"{text} `shards` or `resources` differ; make them equal")
-            if ours.shards != theirs.shards:
-                raise WrongKey(f"{key}.feature_shards", f"{text} that has {theirs.shards}; make them equal")
+            if jobs.shards != other_jobs.shards:
+                raise WrongKey(f"{key}.feature_shards", f"{text} that has {other_jobs.shards}; make them equal")
         return self
 
     @model_validator(mode="after")

@@ -208,7 +208,7 @@ class Vllm:
                     if reply.is_success:
                         return True
                     if reply.status_code == httpx2.codes.UNAUTHORIZED:
-                        return False  # another server: ours accepts the key
+                        return False  # from another server: the job's own accepts the key
                     failures += 1
                     if reply.is_client_error or failures == MAX_FAILURES:
                         reason = f"HTTP {reply.status_code}: {' '.join(reply.text.split())}"[:MAX_REASON]
