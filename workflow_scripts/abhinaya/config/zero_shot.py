@@ -19,16 +19,8 @@ TASK = (
 WORD = TASK + " {emotions}. Reply with only 1 word."
 LETTER = TASK + "\n{options}\nReply with only 1 letter."
 # Set by the job or by separate keys: arguments of vLLM's command line, and fields of a request.
-OWNED_ARGUMENTS = (
-    "model",
-    "served_model_name",
-    "host",
-    "port",
-    "api_key",
-    "tokenizer_revision",
-    "tensor_parallel_size",
-)
-OWNED_PARAMETERS = ("messages", "model", "stream", "n", "logprobs", "top_logprobs", "structured_outputs", "seed")
+JOB_ARGUMENTS = ("model", "served_model_name", "host", "port", "api_key", "tokenizer_revision", "tensor_parallel_size")
+JOB_PARAMETERS = ("messages", "model", "stream", "n", "logprobs", "top_logprobs", "structured_outputs", "seed")
 
 
 class Prompt(Section):
@@ -39,13 +31,17 @@ class Prompt(Section):
 
     @model_validator(mode="after")
     def _placeholders(self) -> "Prompt":
-        user = ((*self.placeholders, "{text}"), ("{text}",))  # not in the system message: transcripts are untrusted
-        for key, (known, required) in {"system": (self.placeholders, self.required), "user": user}.items():
+        # {text} only in the user message: transcripts are untrusted.
+        known = {"system": self.placeholders, "user": (*self.placeholders, "{text}")}
+        required = {"system": self.required, "user": ("{text}",)}
+        for key, choice in known.items():
             used = re.findall(r"\{\w+\}", getattr(self, key))
-            if missing := [placeholder for placeholder in required if placeholder not in used]:
-                raise WrongKey(key, f"placeholder {missing[0]} is missing; add it")
-            if unknown := [placeholder for placeholder in used if placeholder not in known]:
-                raise WrongKey(key, f"unknown placeholder {unknown[0]}; choose from {', '.join(known)}")
+            for placeholder in required[key]:
+                if placeholder not in used:
+                    raise WrongKey(key, f"placeholder {placeholder} is missing; add it")
+            for placeholder in used:
+                if placeholder not in choice:
+                    raise WrongKey(key, f"unknown placeholder {placeholder}; choose from {', '.join(choice)}")
         return self
 
 
@@ -104,7 +100,7 @@ class Server(Section):
         for name in self.arguments:
             if not name.isidentifier() or name != name.lower():
                 raise WrongKey(f"arguments.{name}", "not an argument of vLLM; use underscores, like `max_num_seqs`")
-            if name in (*OWNED_ARGUMENTS, "revision", *Server.model_fields):
+            if name in (*JOB_ARGUMENTS, "revision", *Server.model_fields):
                 raise WrongKey(f"arguments.{name}", "set by the job or by a separate key; remove it")
         return self
 
@@ -140,7 +136,7 @@ class Endpoint(Section):
     @model_validator(mode="after")
     def _parameters_free(self) -> "Endpoint":
         for name, value in self.parameters.items():
-            if name in OWNED_PARAMETERS and (name, value) != ("seed", None):
+            if name in JOB_PARAMETERS and (name, value) != ("seed", None):
                 fix = "set it to null or remove it" if name == "seed" else "remove it"
                 raise WrongKey(f"parameters.{name}", f"set by the job; {fix}")
         return self
