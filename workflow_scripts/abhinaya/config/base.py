@@ -2,11 +2,13 @@
 
 import json
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # the range that all libraries accept
+Description = Annotated[str, Field(description="one-line description for the report")]
+Precision = Annotated[Literal["auto", "fp32", "bf16"], Field(description="auto: bf16 on a GPU, fp32 on a CPU")]
 
 
 class Section(BaseModel):

@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from abhinaya.config import runs
-from abhinaya.config.base import Resources, Section, Seed
+from abhinaya.config.base import Precision, Resources, Section, Seed
 from abhinaya.config.messages import WrongKey
 from abhinaya.config.system import AudioEncoder, SalmonnSystem, SpeechEncoder, SpeechSystem, TextEncoder, TextSystem
 from abhinaya.config.zero_shot import SalmonnZeroShot
 
 if TYPE_CHECKING:
     from abhinaya.config import Config
-
-Precision = Annotated[Literal["auto", "fp32", "bf16"], Field(description="as `training.precision`")]
 
 
 class FeatureSettings(BaseModel):

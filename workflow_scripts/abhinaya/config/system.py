@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from abhinaya.config.base import Resources, Section
+from abhinaya.config.base import Description, Precision, Resources, Section
 from abhinaya.config.messages import WrongKey
 
 RANDOM = "random:"
@@ -347,7 +347,7 @@ class Training(Section):
     effective_batch: int = Field(32, ge=1, description="utterances per optimiser step over all GPUs and nodes")
     batch_size: int = Field(8, ge=1, description="utterances per GPU and forward pass; gradients are accumulated")
     eval_batch_size: int = Field(16, ge=1, description="utterances per forward pass in evaluation")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
+    precision: Precision = "auto"
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass: less memory, more time"
     )
@@ -379,7 +379,7 @@ class TrainingResources(Resources):
 class TrainedSystem(Section):
     """Settings of all trained systems: loss, training, resources."""
 
-    description: str = Field("", description="one-line description for the report")
+    description: Description = ""
     loss: AnyLoss = Field(description="training loss, selected by `name`")
     training: Training = Training()
     resources: TrainingResources = TrainingResources()

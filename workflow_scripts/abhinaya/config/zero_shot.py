@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from abhinaya.config.base import Resources, Section
+from abhinaya.config.base import Description, Precision, Resources, Section
 from abhinaya.config.messages import VARIABLE_PATTERN, WrongKey
 from abhinaya.config.system import RANDOM, SalmonnEncoder
 from abhinaya.labels import CLASSES
@@ -154,7 +154,7 @@ class ZeroShotSystem(Section):
     """A zero-shot text LLM on the transcripts (the paper's T1)."""
 
     family: Literal["zero_shot"]
-    description: str = Field("", description="one-line description for the report")
+    description: Description = ""
     model: str = Field(
         min_length=1,
         description="a published name, a local folder or `package:…`; with `endpoint`: the server's name of the model",
@@ -199,7 +199,7 @@ class SalmonnZeroShot(Section):
     """A zero-shot speech LLM (the paper's zero-shot SALMONN)."""
 
     family: Literal["salmonn_zero_shot"]
-    description: str = Field("", description="one-line description for the report")
+    description: Description = ""
     encoder: SalmonnEncoder = Field(
         description="the speech LLM, as for `family: salmonn`; without the keys for transcripts"
     )
@@ -210,7 +210,7 @@ class SalmonnZeroShot(Section):
     )
     decoding: Decoding = Decoding()
     batch_size: int = Field(8, ge=1, description="utterances per batch")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
+    precision: Precision = "auto"
     fallback: Literal[CLASSES] = Field("N", description="label for unparsable responses, which are counted")
     resources: Resources = Resources()
 
