@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from abhinaya.config.system import AudioEncoder
+from abhinaya.config.system import AudioEncoder, SpeechEncoder
 from abhinaya.data.audio import RATE
 from abhinaya.modeling.encoders import speech
 from abhinaya.modeling.encoders.salmonn import beats
@@ -82,7 +82,16 @@ def build(settings: AudioEncoder) -> tuple[AudioLoader, DualAudioEncoder]:
     Raises:
         UserError: a part is absent or of another kind.
     """
-    clips, encoder = speech.build(settings.speech_encoder, SEED)
+    whisper = SpeechEncoder(
+        model=settings.whisper,
+        revision=settings.revision,
+        freeze="all",
+        layer=settings.layer,
+        window=settings.window,
+        max_seconds=settings.max_seconds,
+        min_seconds=settings.min_seconds,
+    )
+    clips, encoder = speech.build(whisper, SEED)
     if not isinstance(clips, speech.MelLoader):
         raise UserError(f"encoder {settings.whisper!r}: is no Whisper; name one for `audio_encoder.whisper`")
     if clips.window != SECONDS * RATE:
