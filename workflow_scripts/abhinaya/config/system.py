@@ -57,15 +57,15 @@ class SpeechEncoder(SingleModelEncoder):
     )
     freeze: Literal["convolutions", "all"] = Field(
         "convolutions",
-        description="what stays as pretrained; `all`: the features are extracted once, by jobs of their own, for all "
-        "systems with the same encoder, losses and seeds",
+        description="the frozen part; `all`: the features are extracted once, in separate jobs, for all systems, "
+        "losses and seeds with the same encoder",
     )
     feature_shards: int = Field(
         1,
         ge=1,
         exclude=True,
-        description="`freeze: all`: jobs that extract the features, with the system's `resources`; changes no result, "
-        "but a change extracts them again, and trains again what uses them",
+        description="`freeze: all`: number of jobs that extract the features, with the system's `resources`; does not "
+        "affect results, but a change reruns extraction and the training of the systems that use them",
     )
     layer: int | None = Field(
         None,
@@ -119,9 +119,9 @@ class TextEncoder(SingleModelEncoder):
     revision: str | None = Field(None, description="commit of a published model; null: the latest, which is recorded")
     freeze: Literal["base", "all", "none"] = Field(
         "base",
-        description="`base`: the model stays, LoRA is trained beside it; `all`: no LoRA, the features are extracted "
-        "once, by jobs of their own, for all systems with the same encoder, losses and seeds; `none`: every weight is "
-        "trained",
+        description="`base`: the model is frozen, LoRA is trained; `all`: all is frozen, without LoRA, and the "
+        "features are extracted once, in separate jobs, for all systems, losses and seeds with the same encoder; "
+        "`none`: all weights are trained",
     )
     feature_shards: int = Field(1, ge=1, exclude=True, description="as for `family: speech`")
     lora: Lora = Lora()
