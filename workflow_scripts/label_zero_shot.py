@@ -34,12 +34,7 @@ def main() -> None:
     predictions, responses, results = label(rows, settings, args)
     from abhinaya.zero_shot.predictions import AUDIT
 
-    summary = {
-        "name": args.name,
-        "settings": result_settings(settings),
-        "classes": list(args.classes),
-        **results,
-    }
+    summary = {"name": args.name, "settings": result_settings(settings), "classes": list(args.classes), **results}
     files.write_parquet(responses, AUDIT, args.responses, {"name": args.name, "settings": summary["settings"]})
     files.write_json(summary, args.summary)
     schemas.write_predictions(predictions, args.output)

@@ -1,4 +1,4 @@
-"""The eight emotions of MSP-Podcast and THE order in which every table, tensor and matrix holds them."""
+"""The eight emotions of MSP-Podcast, in the order that all tables and tensors use."""
 
 EMOTIONS: dict[str, str] = {
     "A": "angry",
@@ -15,5 +15,4 @@ INDEX: dict[str, int] = {letter: index for index, letter in enumerate(CLASSES)}
 
 OTHER = "O"  # annotators agreed on an emotion outside the eight
 NO_AGREEMENT = "X"
-UNTRAINED: tuple[str, ...] = (OTHER, NO_AGREEMENT)
-LETTERS: tuple[str, ...] = CLASSES + UNTRAINED
+LETTERS: tuple[str, ...] = (*CLASSES, OTHER, NO_AGREEMENT)

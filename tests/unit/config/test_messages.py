@@ -13,19 +13,13 @@ import pytest
 import yaml
 
 from abhinaya import config
-from abhinaya.runtime.errors import UserError
+from support.configurations import error_of
 from support.messages import assert_names
 
 ROOT = Path(__file__).parents[3]
 CONFIGURATIONS = [ROOT / "config.yaml", *sorted((ROOT / "config").glob("*.yaml"))]
 DEMO = json.loads(json.dumps(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))))  # without aliases
 MANUAL = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-
-
-def error_of(values: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        config.validate(values)
-    return str(caught.value)
 
 
 FREE = ("config", "beats_config", "qformer", "arguments")  # sections with keys of other packages
@@ -45,11 +39,11 @@ def test_unknown_key_is_reported_anywhere(path: Path) -> None:
     text = json.dumps(yaml.safe_load(path.read_text(encoding="utf-8")))  # aliases become copies
     for place in places(json.loads(text)):
         values = json.loads(text)
-        reduce(getitem, place, values)["lucky_number"] = 3
+        reduce(getitem, place, values)["unknown_key"] = 3
         if place[-1:] and place[-1] in FREE:
             config.validate(values)
         else:
-            key = ".".join(map(str, (*place, "lucky_number")))
+            key = ".".join(map(str, (*place, "unknown_key")))
             assert re.fullmatch(rf"configuration: `{re.escape(key)}`: (unknown key; .*|must be .*)", error_of(values))
 
 

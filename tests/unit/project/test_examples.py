@@ -149,7 +149,7 @@ def test_predictions_of_another_program_vote(tmp_path: Path) -> None:
 
 def test_a_member_that_is_no_system_is_refused() -> None:
     values = merged({"ensembles": {"with_mine": {"members": ["s1", "mine"], "tie_break": "s1"}}})
-    with pytest.raises(UserError, match=r"`ensembles\.with_mine\.members`: system 'mine' not found"):
+    with pytest.raises(UserError, match=r"`ensembles\.with_mine\.members`: 'mine' is not a system"):
         config.validate(values)
 
 

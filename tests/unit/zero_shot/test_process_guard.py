@@ -1,4 +1,4 @@
-"""The guard with real processes: whatever ends its starter or its command ends the whole group."""
+"""The guard with real processes: the group ends with the starting process and with the command."""
 
 import os
 import re
@@ -6,20 +6,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from abhinaya.zero_shot import process_guard
+from support.processes import is_gone, wait
 
 GUARD = [sys.executable, "-I", process_guard.__file__, "--grace", "1"]
-# A leader and its child; both write their process ids, then do as caught.
+# A leader and its child, which write their process ids; `mode` is what the leader then does.
 LEADER = """
 import os, pathlib, signal, subprocess, sys, time
 folder, mode = pathlib.Path(sys.argv[1]), sys.argv[2]
-if mode == "deaf":
+if mode == "ignores SIGTERM":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 child = subprocess.Popen(["sleep", "300"])
 (folder / "child").write_text(str(child.pid))
@@ -39,26 +38,12 @@ process.wait()
 """
 
 
-def wait(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def is_gone(process: int) -> bool:
-    try:
-        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE  # ended; whoever inherited it reaps it
-    except psutil.NoSuchProcess:
-        return True
-
-
 def command(folder: Path, mode: str) -> list[str]:
     return [*GUARD, sys.executable, "-c", LEADER, str(folder), mode]
 
 
 def members(folder: Path) -> list[int]:
-    """The leader and its child, as soon as both run."""
+    """The process ids of the leader and its child, once both run."""
     wait((folder / "leader").exists)
     return [int((folder / name).read_text()) for name in ("leader", "child")]
 
@@ -67,8 +52,8 @@ def test_all_processes_end_with_a_killed_starter(tmp_path: Path) -> None:
     starter = subprocess.Popen(
         [sys.executable, "-c", STARTER, *command(tmp_path, "sleep")], stdout=subprocess.PIPE, text=True
     )
-    watcher = int(starter.stdout.readline())
-    processes = [watcher, *members(tmp_path)]
+    guard = int(starter.stdout.readline())
+    processes = [guard, *members(tmp_path)]
     assert not any(is_gone(process) for process in processes)
     starter.kill()
     starter.communicate()
@@ -85,7 +70,7 @@ def test_group_ends_with_its_leader_and_the_status_is_returned(tmp_path: Path, m
 def test_closing_the_pipe_ends_the_group(tmp_path: Path) -> None:
     process = subprocess.Popen(command(tmp_path, "sleep"), stdin=subprocess.PIPE)
     group = members(tmp_path)
-    process.stdin.write(b"what is written changes nothing")
+    process.stdin.write(b"ignored input")
     process.stdin.flush()
     time.sleep(0.3)
     assert process.poll() is None
@@ -95,7 +80,7 @@ def test_closing_the_pipe_ends_the_group(tmp_path: Path) -> None:
 
 
 def test_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
-    process = subprocess.Popen(command(tmp_path, "deaf"), stdin=subprocess.PIPE)
+    process = subprocess.Popen(command(tmp_path, "ignores SIGTERM"), stdin=subprocess.PIPE)
     group = members(tmp_path)
     start = time.monotonic()
     process.stdin.close()
@@ -105,7 +90,7 @@ def test_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_to_the_guard_ends_the_group(tmp_path: Path, number: int) -> None:
+def test_signal_to_the_guard_ends_the_group(tmp_path: Path, number: int) -> None:
     process = subprocess.Popen(command(tmp_path, "sleep"), stdin=subprocess.PIPE)
     group = members(tmp_path)
     process.send_signal(number)

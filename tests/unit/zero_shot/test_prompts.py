@@ -1,4 +1,4 @@
-"""What is asked comes out as the authors wrote it; answers are read without a guess; the correction is exact."""
+"""Prompts, parsing of responses, and calibration."""
 
 import json
 
@@ -17,7 +17,7 @@ SUBSETS = st.sets(st.sampled_from(CLASSES), min_size=1).map(lambda found: tuple(
 
 
 class TestMessages:
-    def test_all_eight_give_the_authors_prompt(self) -> None:
+    def test_eight_classes_give_the_authors_prompt(self) -> None:
         system, user = prompts.messages(WORD, CLASSES, "I lost my keys")
         assert system == {
             "role": "system",
@@ -39,28 +39,28 @@ class TestMessages:
     def test_braces_in_a_transcript_are_plain_text(self, text: str) -> None:
         assert prompts.messages(WORD, CLASSES, text)[1]["content"] == f"sentence: {text}"
 
-    def test_braces_in_a_template_stay(self) -> None:
+    def test_braces_in_a_template_are_kept(self) -> None:
         prompt = WordPrompt(mode="word", system='JSON: {"emotion": {emotions}} {}', user="{{text}}")
         system, user = prompts.messages(prompt, "HN", "so")
         assert (system["content"], user["content"]) == ('JSON: {"emotion": happy or neutral} {}', "{so}")
 
-    def test_an_empty_system_message_is_left_out(self) -> None:
+    def test_empty_system_message_is_omitted(self) -> None:
         prompt = WordPrompt(mode="word", system="", user="One of {emotions}: {text}")
         assert prompts.messages(prompt, "HN", "so") == [{"role": "user", "content": "One of happy or neutral: so"}]
 
 
 class TestSanitised:
     @pytest.mark.parametrize("control", CONTROLS)
-    def test_no_control_token_is_left(self, control: str) -> None:
+    def test_control_tokens_are_removed(self, control: str) -> None:
         text, _ = prompts.sanitised(f"so {control} it is", 100)
         assert control not in text
         assert not set(text) & set("<>[]|")
         assert text.startswith("so ") and text.endswith(" it is")
 
-    def test_the_replacements(self) -> None:
+    def test_replacements(self) -> None:
         assert prompts.sanitised("<|im_end|> [INST]", 100) == ("(/im_end/) (INST)", False)
 
-    def test_white_space_becomes_single_blanks(self) -> None:
+    def test_white_space_becomes_single_spaces(self) -> None:
         assert prompts.sanitised(" a\n\n\tb\u2028c\x00\x1bd \u00a0", 100) == ("a b c d", False)
 
     def test_truncation_is_returned(self) -> None:
@@ -69,22 +69,22 @@ class TestSanitised:
         assert prompts.sanitised("abc def", 4) == ("abc", True)
 
     @given(st.text(), st.integers(1, 30))
-    def test_short_clean_and_stable(self, text: str, most: int) -> None:
-        clean, cut = prompts.sanitised(text, most)
-        assert len(clean) <= most
+    def test_result_is_short_clean_and_stable(self, text: str, limit: int) -> None:
+        clean, cut = prompts.sanitised(text, limit)
+        assert len(clean) <= limit
         assert not set(clean) & set("<>[]|\n\r\t\x00")
-        assert prompts.sanitised(clean, most) == (clean, False)
+        assert prompts.sanitised(clean, limit) == (clean, False)
         assert cut or len(clean) == len(" ".join(prompts.sanitised(text, 10**6)[0].split()))
 
     @pytest.mark.parametrize(
-        ("text", "says"), [("", False), (" … -?!", False), ("♪♪", False), ("é", True), ("7", True)]
+        ("text", "expected"), [("", False), (" … -?!", False), ("♪♪", False), ("é", True), ("7", True)]
     )
-    def test_says_something(self, text: str, says: bool) -> None:
-        assert prompts.says_something(text) is says
+    def test_has_words(self, text: str, expected: bool) -> None:
+        assert prompts.has_words(text) is expected
 
 
 class TestOrders:
-    def test_every_class_is_once_in_every_position(self) -> None:
+    def test_every_class_has_every_position_once(self) -> None:
         found = np.array(prompts.orders(CLASSES, 8))
         for place in range(8):
             assert sorted(found[:, place]) == list(CLASSES)
@@ -126,7 +126,7 @@ class TestParse:
             ("Unhappy, so sad", "S"),
         ],
     )
-    def test_read(self, answer: str, letter: str) -> None:
+    def test_responses_with_one_emotion(self, answer: str, letter: str) -> None:
         assert prompts.parse(answer, CLASSES) == letter
 
     @pytest.mark.parametrize(
@@ -172,25 +172,26 @@ class TestParse:
         assert prompts.parse("happy or contempt", "AHNS") is None
 
     @given(st.sampled_from(sorted(prompts.NAMED)), st.text("*_\"'.,:;!?-()[]{}#`~ \n\t…“”", max_size=8), st.booleans())
-    def test_any_family_word_in_any_dress(self, word: str, dress: str, upper: bool) -> None:
-        said = dress.rstrip("-'") + " " + (word.upper() if upper else word) + " " + dress.lstrip("-'")
-        assert prompts.parse(said, CLASSES) == prompts.NAMED[word]
+    def test_any_word_with_any_punctuation(self, word: str, punctuation: str, upper: bool) -> None:
+        spelled = word.upper() if upper else word
+        response = " ".join([punctuation.rstrip("-'"), spelled, punctuation.lstrip("-'")])
+        assert prompts.parse(response, CLASSES) == prompts.NAMED[word]
 
     @given(st.text())
-    def test_only_what_is_named(self, answer: str) -> None:
+    def test_parsed_emotion_is_in_the_response(self, answer: str) -> None:
         letter = prompts.parse(answer, CLASSES)
         if letter is not None:
             assert any(word in answer.casefold() for word in prompts.FAMILIES[letter].split())
 
     @given(st.sampled_from(sorted(prompts.NAMED)), st.sampled_from(sorted(prompts.NAMED)))
-    def test_two_classes_are_none(self, one: str, other: str) -> None:
+    def test_two_emotions_are_unparsable(self, one: str, other: str) -> None:
         expected = prompts.NAMED[one] if prompts.NAMED[one] == prompts.NAMED[other] else None
         assert prompts.parse(f"{one} and {other}", CLASSES) == expected
 
     @given(
         st.sampled_from(["not", "isn't", "never", "neither", "no", "wasn’t"]), st.sampled_from(sorted(prompts.NAMED))
     )
-    def test_negations_are_none(self, negation: str, word: str) -> None:
+    def test_negations_are_unparsable(self, negation: str, word: str) -> None:
         assert prompts.parse(f"{negation} {word}", CLASSES) is None
         assert prompts.parse(f"{word}, {negation} much else", CLASSES) is None
 
@@ -200,7 +201,7 @@ class TestParse:
 
 
 class TestOptionLogprobs:
-    def test_tokens_of_one_letter_add_up(self) -> None:
+    def test_tokens_of_one_letter_are_added(self) -> None:
         listed = [
             ("A", np.log(0.2)),
             (" A", np.log(0.3)),
@@ -213,17 +214,17 @@ class TestOptionLogprobs:
         assert found == {"A": pytest.approx(np.log(0.5)), "B": pytest.approx(np.log(0.1))}
         assert json.loads(json.dumps(found)) == found
 
-    def test_letters_beyond_the_options_do_not_count(self) -> None:
+    def test_letters_beyond_the_options_are_ignored(self) -> None:
         assert prompts.option_logprobs([("C", -0.1), ("B", -2.0)], 2) == {"B": -2.0}
         assert prompts.option_logprobs([("", -0.1), ("AB", -0.2)], 8) == {}
 
-    def test_back_in_class_order(self) -> None:
+    def test_result_is_in_class_order(self) -> None:
         found = prompts.probabilities({"A": np.log(0.6), "C": np.log(0.4)}, ("N", "A", "H"), ("A", "H", "N"))
         assert found == pytest.approx([0.0, 0.4, 0.6])
 
 
-def asked(content: np.ndarray, bias: np.ndarray, classes: tuple[str, ...], count: int) -> np.ndarray:
-    """(orders, classes): what a model answers whose probabilities are those of the content times those of the place."""
+def scores_of(content: np.ndarray, bias: np.ndarray, classes: tuple[str, ...], count: int) -> np.ndarray:
+    """(orders, classes) probabilities of a model that multiplies those of the content by a bias for each position."""
     rows = []
     for order in prompts.orders(classes, count):
         value = np.array([content[CLASSES.index(c)] * bias[order.index(c)] for c in classes])
@@ -246,21 +247,21 @@ class TestAnswered:
             ([[np.inf, 0.9]], False),
         ],
     )
-    def test_noise_is_no_answer(self, scores: list, expected: bool) -> None:
+    def test_low_total_probability_is_no_answer(self, scores: list, expected: bool) -> None:
         assert prompts.answered(np.array(scores)) is expected
 
 
 class TestCorrected:
     @pytest.mark.parametrize("count", [1, 3, 8])
     def test_position_bias_alone_gives_no_information(self, count: int) -> None:
-        likes = asked(UNIFORM, np.array([0.93] + [0.01] * 7), CLASSES, count)
-        assert prompts.corrected(likes, likes) == pytest.approx(UNIFORM)
+        scores = scores_of(UNIFORM, np.array([0.93] + [0.01] * 7), CLASSES, count)
+        assert prompts.corrected(scores, scores) == pytest.approx(UNIFORM)
 
-    def test_all_orders_alone_free_from_the_place(self) -> None:
-        likes = asked(UNIFORM, np.array([0.93] + [0.01] * 7), CLASSES, 8)
-        assert prompts.corrected(likes, None) == pytest.approx(UNIFORM)
+    def test_all_orders_without_a_prior_remove_position_bias(self) -> None:
+        scores = scores_of(UNIFORM, np.array([0.93] + [0.01] * 7), CLASSES, 8)
+        assert prompts.corrected(scores, None) == pytest.approx(UNIFORM)
 
-    def test_without_a_prior_it_is_the_mean(self) -> None:
+    def test_result_without_a_prior_is_the_mean(self) -> None:
         scores = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
         assert prompts.corrected(scores, None) == pytest.approx([0.3, 0.2, 0.5])
 
@@ -271,28 +272,28 @@ class TestCorrected:
         assert prompts.corrected(scores, prior) == pytest.approx(expected)
 
     @given(WEIGHTS, WEIGHTS)
-    def test_position_does_not_matter(self, content: np.ndarray, bias: np.ndarray) -> None:
-        prior = asked(UNIFORM, bias, CLASSES, 8)
-        found = prompts.corrected(asked(content, bias, CLASSES, 8), prior)
+    def test_position_bias_is_removed(self, content: np.ndarray, bias: np.ndarray) -> None:
+        prior = scores_of(UNIFORM, bias, CLASSES, 8)
+        found = prompts.corrected(scores_of(content, bias, CLASSES, 8), prior)
         assert found == pytest.approx(content / content.sum(), abs=1e-9)
 
     @given(WEIGHTS, WEIGHTS, st.permutations(CLASSES))
     def test_permuted_options_change_nothing(self, content: np.ndarray, bias: np.ndarray, classes: list[str]) -> None:
-        plain = prompts.corrected(asked(content, bias, CLASSES, 8), asked(UNIFORM, bias, CLASSES, 8))
+        plain = prompts.corrected(scores_of(content, bias, CLASSES, 8), scores_of(UNIFORM, bias, CLASSES, 8))
         order = tuple(classes)
-        found = prompts.corrected(asked(content, bias, order, 8), asked(UNIFORM, bias, order, 8))
+        found = prompts.corrected(scores_of(content, bias, order, 8), scores_of(UNIFORM, bias, order, 8))
         assert found == pytest.approx(plain[[CLASSES.index(c) for c in order]], abs=1e-9)
 
     @given(WEIGHTS, st.integers(0, 7))
     def test_rotated_options_change_nothing_without_a_prior(self, bias: np.ndarray, shift: int) -> None:
         content = np.arange(1.0, 9.0)
         order = CLASSES[shift:] + CLASSES[:shift]
-        plain = prompts.corrected(asked(content, bias, CLASSES, 8), None)
-        found = prompts.corrected(asked(content, bias, order, 8), None)
+        plain = prompts.corrected(scores_of(content, bias, CLASSES, 8), None)
+        found = prompts.corrected(scores_of(content, bias, order, 8), None)
         assert found == pytest.approx(plain[[CLASSES.index(c) for c in order]], abs=1e-9)
 
     @given(st.lists(st.lists(st.floats(0, 1), min_size=8, max_size=8), min_size=1, max_size=8).map(np.array))
-    def test_a_text_without_content_is_uniform(self, prior: np.ndarray) -> None:
+    def test_text_without_content_is_uniform(self, prior: np.ndarray) -> None:
         assert prompts.corrected(prior, prior) == pytest.approx(UNIFORM)
 
     @given(
@@ -303,7 +304,7 @@ class TestCorrected:
             st.lists(st.sampled_from([0.0, 1e-300, 1e-9, 0.3, 1.0]), min_size=8, max_size=8), min_size=2, max_size=2
         ),
     )
-    def test_zeros_do_no_harm(self, scores: list, prior: list) -> None:
+    def test_zeros_are_accepted(self, scores: list, prior: list) -> None:
         for given_prior in (np.array(prior), None):
             found = prompts.corrected(np.array(scores), given_prior)
             assert np.isfinite(found).all() and (found >= 0).all()

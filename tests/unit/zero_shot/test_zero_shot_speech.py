@@ -402,7 +402,7 @@ def test_models_that_cannot_answer(parts: Path, tmp_path: Path) -> None:
 
 
 def test_another_job_at_the_same_answers(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
-    with ResponseStore(tmp_path / "store").alone(), pytest.raises(UserError, match="another job is adding answers"):
+    with ResponseStore(tmp_path / "store").alone(), pytest.raises(UserError, match="another job is adding"):
         label(rows, system(parts), tmp_path / "store")
 
 
@@ -449,7 +449,7 @@ def test_inconsistent_sections_are_reported() -> None:
     with pytest.raises(UserError, match=r"`systems.z.fallback`: 'N' .*A, H$"):
         config.validate({"corpus": corpus, "systems": {"z": zero_shot}})
     trained["encoder"] = {"audio_encoder": audio_encoder | {"shards": 9}, "language_model": "l"}
-    with pytest.raises(UserError, match=r"`systems.z.encoder.audio_encoder`: shares its cache with s2"):
+    with pytest.raises(UserError, match=r"`systems.z.encoder.audio_encoder`: shares its features with s2"):
         config.validate({"corpus": {"kind": "synthetic"}, "systems": {"s2": trained, "z": zero_shot}})
 
 

@@ -5,7 +5,7 @@ and the tables of `docs/configuration.md` are made from them (`make schema`).
 """
 
 import json
-from functools import reduce
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from abhinaya.config import features, runs
 from abhinaya.config.base import Section, Seed
 from abhinaya.config.corpus import AnyCorpus
 from abhinaya.config.ensemble import Ensemble
-from abhinaya.config.messages import WrongKey, lines
+from abhinaya.config.messages import WrongKey, check_unique, lines
 from abhinaya.config.paper_tables import NAMES_ONLY, Name, System, Tables
 from abhinaya.config.system import SalmonnSystem, TrainedSystem
 from abhinaya.config.transcripts import Transcripts
@@ -52,82 +52,55 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _names_agree(self) -> "Config":
-        for section in ("systems", "ensembles", "tables.systems", "tables.combinations"):
-            for name in _at(self, section):
-                if name in RESERVED:
-                    raise WrongKey(f"{section}.{name}", "name is reserved for a folder of results; choose another name")
-        if repeated := [seed for seed in self.seeds if self.seeds.count(seed) > 1]:
-            raise WrongKey("seeds", f"duplicate {repeated[0]}; list each seed once")
-        for section in ("ensembles", "tables.combinations"):
-            for name, ensemble in _at(self, section).items():
-                self._check_votes(f"{section}.{name}", ensemble)
+        check_unique("seeds", self.seeds)
+        for name, key in runs.named(self):
+            if name in RESERVED:
+                raise WrongKey(key, "name is reserved for a folder of results; choose another name")
+        for name, ensemble in self.ensembles.items():
+            _check_vote(f"ensembles.{name}", ensemble, self.systems)
+        for name, ensemble in self.tables.combinations.items():
+            _check_vote(f"tables.combinations.{name}", ensemble, runs.configured(self))
         self._tables_agree()
-        if collision := runs.collision(self):
-            name, key = collision
-            raise WrongKey(key, f"duplicate name {name!r} of systems or ensembles; choose another name")
+        seen: set[str] = set()
+        for name, key in (*runs.named(self), *runs.derived(self)):
+            if name in seen:
+                raise WrongKey(key, f"duplicate name {name!r} of systems or ensembles; choose another name")
+            seen.add(name)
         return self
 
-    def _check_votes(self, key: str, ensemble: Ensemble) -> None:
-        systems = self.systems if key.startswith("ensembles") else runs.configured(self)
-        if len(set(ensemble.members)) < len(ensemble.members):
-            raise WrongKey(f"{key}.members", "duplicate member; list each member once")
-        for member in ensemble.members:
-            if member not in systems:
-                raise WrongKey(f"{key}.members", f"system {member!r} not found; choose from {', '.join(systems)}")
-        if ensemble.tie_break not in ensemble.members:
-            choice = ", ".join(ensemble.members)
-            raise WrongKey(f"{key}.tie_break", f"{ensemble.tie_break!r} is not a member; choose from {choice}")
-
     def _tables_agree(self) -> None:
-        systems = runs.configured(self)
-        zero_shot = {name: system for name, system in systems.items() if not isinstance(system, TrainedSystem)}
-        zero_shot_speech = {name: system for name, system in zero_shot.items() if isinstance(system, SalmonnZeroShot)}
-        trained = {name: system for name, system in systems.items() if isinstance(system, TrainedSystem)}
-        tables, votes = self.tables, {**self.ensembles, **self.tables.combinations}
-        speech_llms = {name: system for name, system in trained.items() if isinstance(system, SalmonnSystem)}
-        checks = [("components", tables.components, systems | votes), ("modalities", tables.modalities, speech_llms)]
+        systems, tables = runs.configured(self), self.tables
+
+        def of(*kinds: type) -> list[str]:
+            return [name for name, system in systems.items() if isinstance(system, kinds)]
+
+        every = [*systems, *self.ensembles, *tables.combinations]
+        _check_names("tables.components", tables.components, every)
+        _check_names("tables.modalities", tables.modalities, of(SalmonnSystem))
+        _check_names("tables.speech_zero_shot", [tables.speech_zero_shot], of(SalmonnZeroShot))
         if tables.losses:
-            checks.append(("losses.systems", tables.losses.systems, trained))
+            _check_names("tables.losses.systems", tables.losses.systems, of(TrainedSystem))
         if tables.zero_shot:
-            checks.append(("zero_shot.models", tables.zero_shot.models, zero_shot))
-            checks.append(("zero_shot.line", filter(None, [tables.zero_shot.line]), systems | votes))
-        checks.append(("speech_zero_shot", filter(None, [tables.speech_zero_shot]), zero_shot_speech))
-        for key, names, choice in checks:
-            for name in names:
-                if name not in choice:
-                    fix = (
-                        f"choose from {', '.join(choice)}"
-                        if choice
-                        else "no system of a suitable `family` is configured"
-                    )
-                    raise WrongKey(f"tables.{key}", f"{name!r} is not a suitable system; {fix}")
+            _check_names("tables.zero_shot.models", tables.zero_shot.models, of(ZeroShotSystem, SalmonnZeroShot))
+            _check_names("tables.zero_shot.line", [tables.zero_shot.line], every)
         if [systems[name].reads_transcripts for name in tables.modalities] not in ([], [False, True]):
-            raise WrongKey(
-                "tables.modalities",
-                "the first system must use speech only, the second speech and transcript; change the systems or "
-                "their order",
-            )
+            text = "the first system must use speech only, the second also the transcript; change them or their order"
+            raise WrongKey("tables.modalities", text)
 
     @model_validator(mode="after")
     def _caches_agree(self) -> "Config":
-        first: dict[str, str] = {}
-        systems = runs.configured(self)
-        for name, system in systems.items():
+        first: dict[str, tuple[str, features.Extraction]] = {}
+        for name, system in runs.configured(self).items():
             settings = features.of(system, self.seed)
             if settings is None:
                 continue
-            other = first.setdefault(settings.key, name)
-            ours, theirs = (features.extraction(systems[each], settings) for each in (name, other))
-            if isinstance(settings, features.SalmonnFeatures) and ours != theirs:
-                raise WrongKey(
-                    f"{self._section(name)}.encoder.audio_encoder",
-                    f"shares its cache with {other}, but `shards` or `resources` differ; make them equal",
-                )
-            if ours.shards != theirs.shards:
-                raise WrongKey(
-                    f"{self._section(name)}.encoder.feature_shards",
-                    f"shares its features with {other}, which has {theirs.shards}; make them equal",
-                )
+            jobs = features.extraction(system, settings)
+            other, other_jobs = first.setdefault(settings.key, (name, jobs))
+            key, text = f"{self._section(name)}.encoder", f"shares its features with {other}, but"
+            if isinstance(settings, features.SalmonnFeatures) and jobs != other_jobs:
+                raise WrongKey(f"{key}.audio_encoder", f"{text} `shards` or `resources` differ; make them equal")
+            if jobs.shards != other_jobs.shards:
+                raise WrongKey(f"{key}.feature_shards", f"{text} that has {other_jobs.shards}; make them equal")
         return self
 
     @model_validator(mode="after")
@@ -137,12 +110,8 @@ class Config(Section):
             # Checked here, not in the system's model: rules pass systems without resources.
             if isinstance(system, TrainedSystem) and system.training.fsdp and system.resources.processes < 2:
                 raise WrongKey(f"{key}.training.fsdp", "needs several GPUs; increase `resources.gpu`")
-            is_zero_shot = isinstance(system, ZeroShotSystem | SalmonnZeroShot)
-            if is_zero_shot and system.fallback not in self.corpus.classes:
-                choice = ", ".join(self.corpus.classes)
-                raise WrongKey(
-                    f"{key}.fallback", f"{system.fallback!r} is not a class of the corpus; choose from {choice}"
-                )
+            if isinstance(system, ZeroShotSystem | SalmonnZeroShot):
+                _check_names(f"{key}.fallback", [system.fallback], self.corpus.classes, "a class of the corpus")
         return self
 
     def _section(self, name: str) -> str:
@@ -150,8 +119,18 @@ class Config(Section):
         return f"systems.{name}" if name in self.systems else f"tables.systems.{name}"
 
 
-def _at(config: Config, section: str) -> dict[str, Any]:
-    return reduce(getattr, section.split("."), config)
+def _check_vote(key: str, ensemble: Ensemble, systems: Collection[str]) -> None:
+    check_unique(f"{key}.members", ensemble.members)
+    _check_names(f"{key}.members", ensemble.members, systems, "a system")
+    _check_names(f"{key}.tie_break", [ensemble.tie_break], ensemble.members, "a member")
+
+
+def _check_names(key: str, names: list, choice: Collection[str], what: str = "a suitable system") -> None:
+    """Raise a `WrongKey` if one of `names` is not in `choice`; None stands for a key that is not set."""
+    for name in names:
+        if name is not None and name not in choice:
+            fix = f"choose from {', '.join(choice)}" if choice else "no system of a suitable `family` is configured"
+            raise WrongKey(key, f"{name!r} is not {what}; {fix}")
 
 
 def load(path: str | Path) -> Config:

@@ -2,12 +2,13 @@
 
 import json
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # the range that all libraries accept
-NON_RESULT_KEYS = frozenset({"resources", "description"})  # keys that do not affect results
+Description = Annotated[str, Field(description="one-line description for the report")]
+Precision = Annotated[Literal["auto", "fp32", "bf16"], Field(description="auto: bf16 on a GPU, fp32 on a CPU")]
 
 
 class Section(BaseModel):
@@ -37,7 +38,7 @@ class Resources(Section):
 
 def result_settings(section: Section) -> dict[str, Any]:
     """The settings of `section` that affect results, as JSON types."""
-    return section.model_dump(mode="json", exclude=set(NON_RESULT_KEYS))
+    return section.model_dump(mode="json", exclude={"resources", "description"})
 
 
 def settings_json(section: Section) -> str:

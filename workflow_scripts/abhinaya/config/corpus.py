@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from abhinaya.config.base import Resources, Section
-from abhinaya.config.messages import WrongKey
+from abhinaya.config.messages import WrongKey, check_unique
 from abhinaya.labels import CLASSES
 
 # Relative to MSP-Podcast's root, by content; releases differ in spelling, and the first existing file is used.
@@ -54,9 +54,7 @@ class Corpus(Section):
 
     @model_validator(mode="after")
     def _classes_once(self) -> "Corpus":
-        for letter in self.classes:
-            if self.classes.count(letter) > 1:
-                raise WrongKey("classes", f"duplicate {letter!r}; list each class once")
+        check_unique("classes", self.classes)
         return self
 
 

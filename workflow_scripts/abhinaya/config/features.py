@@ -1,6 +1,6 @@
-"""What a feature cache is made from: a frozen encoder, and what else decides its numbers.
+"""The settings of cached features: a frozen encoder, and all else that determines the values.
 
-Systems, losses and seeds whose features have the same settings share one cache.
+Systems, losses and seeds with the same feature settings share one cache.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from abhinaya.config import runs
-from abhinaya.config.base import Resources, Section, Seed
+from abhinaya.config.base import Precision, Resources, Section, Seed
 from abhinaya.config.messages import WrongKey
 from abhinaya.config.system import AudioEncoder, SalmonnSystem, SpeechEncoder, SpeechSystem, TextEncoder, TextSystem
 from abhinaya.config.zero_shot import SalmonnZeroShot
@@ -21,54 +21,54 @@ from abhinaya.config.zero_shot import SalmonnZeroShot
 if TYPE_CHECKING:
     from abhinaya.config import Config
 
-Precision = Annotated[Literal["auto", "fp32", "bf16"], Field(description="as `training.precision`")]
-
 
 class FeatureSettings(BaseModel):
-    """What all kinds of features have in common; follows from a configuration and is no section of it."""
+    """Base class of the feature settings. They are derived from a configuration and are not a section of it."""
 
     model_config = Section.model_config
 
-    streams: ClassVar[tuple[str, ...]] = ("vectors",)  # sequences of vectors that an utterance gets
-    dtype: ClassVar[str] = "float32"  # as numpy names it
+    streams: ClassVar[tuple[str, ...]] = ("vectors",)  # names of the sequences of vectors of an utterance
+    dtype: ClassVar[str] = "float32"  # numpy's name
     reads_transcripts: ClassVar[bool] = False
 
     @property
     def decisive(self) -> dict[str, Any]:
-        """The settings that decide the numbers, as JSON's own types; without `revision`, which may be a branch."""
-        own = self.model_dump(mode="json", exclude={"encoder": {"cache", "revision"}})
-        return {**own.pop("encoder"), **own}
+        """The settings that determine the values, as JSON types; without `revision`, which may be a branch."""
+        settings = self.model_dump(mode="json", exclude={"encoder": {"cache", "revision"}})
+        return {**settings.pop("encoder"), **settings}
 
     @property
     def key(self) -> str:
-        """The name of the cache: the same for all that share it."""
-        chosen = {**self.decisive, "revision": self.encoder.revision}
-        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
+        """The name of the cache, a digest of the settings."""
+        settings = {**self.decisive, "revision": self.encoder.revision}
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
     @model_validator(mode="after")
     def _frozen(self) -> FeatureSettings:
         if getattr(self.encoder, "freeze", "all") != "all":
-            raise WrongKey("encoder.freeze", f"{self.encoder.freeze!r}: what is trained has no fixed features; set all")
+            raise WrongKey(
+                "encoder.freeze", f"{self.encoder.freeze!r}: a trained encoder has no fixed features; set all"
+            )
         return self
 
 
 class SpeechFeatures(FeatureSettings):
-    """Of a frozen speech encoder."""
+    """Features of a frozen speech encoder."""
 
     family: Literal["speech"]
     encoder: SpeechEncoder
     precision: Precision = "auto"
-    seed: Seed | None = Field(None, description="of a `random:` encoder's weights; null for all others")
+    seed: Seed | None = Field(None, description="seed of a `random:` encoder's weights; null for all others")
 
     @model_validator(mode="after")
     def _seed_of_random(self) -> SpeechFeatures:
         if bool(self.encoder.random_parts) != (self.seed is not None):
-            raise WrongKey("seed", "goes with a `random:` encoder, and only with one; give or remove it")
+            raise WrongKey("seed", "required with a `random:` encoder, not used with others; add or remove it")
         return self
 
 
 class TextFeatures(FeatureSettings):
-    """Of a frozen language model that reads the transcript."""
+    """Features of a frozen language model for the transcript."""
 
     reads_transcripts: ClassVar[bool] = True
 
@@ -78,7 +78,10 @@ class TextFeatures(FeatureSettings):
 
 
 class SalmonnFeatures(FeatureSettings):
-    """Of Whisper (`speech`) and BEATs (`audio`), the frozen half of SALMONN; random BEATs are always the same."""
+    """Features of SALMONN's frozen audio encoders: Whisper (`speech`) and BEATs (`audio`).
+
+    Random BEATs have a fixed seed.
+    """
 
     streams: ClassVar[tuple[str, ...]] = ("speech", "audio")
 
@@ -95,7 +98,7 @@ AnyFeatures = Annotated[SpeechFeatures | TextFeatures | SalmonnFeatures, Field(d
 
 @dataclass(frozen=True)
 class Extraction:
-    """The jobs that make a cache."""
+    """The jobs that extract the features of one cache."""
 
     settings: FeatureSettings
     shards: int
@@ -103,24 +106,24 @@ class Extraction:
 
 
 def of(system: object, seed: int) -> FeatureSettings | None:
-    """What the cached features of a system are made from; None for a system without any.
+    """The settings of a system's cached features; None if it has none.
 
     Args:
-        seed: of the system's random weights.
+        seed: seed of the system's random weights.
     """
     if isinstance(system, SalmonnSystem | SalmonnZeroShot):
         audio_encoder = system.encoder.audio_encoder
         return SalmonnFeatures(family="salmonn", encoder=audio_encoder) if audio_encoder.cache else None
     if not isinstance(system, SpeechSystem | TextSystem) or not system.encoder.frozen:
         return None
-    chosen = {"family": system.family, "encoder": system.encoder, "precision": system.training.precision}
+    settings = {"family": system.family, "encoder": system.encoder, "precision": system.training.precision}
     if isinstance(system, TextSystem):
-        return TextFeatures(**chosen)
-    return SpeechFeatures(**chosen, seed=seed if system.encoder.random_parts else None)
+        return TextFeatures(**settings)
+    return SpeechFeatures(**settings, seed=seed if system.encoder.random_parts else None)
 
 
 def extraction(system: Any, settings: FeatureSettings) -> Extraction:
-    """The jobs that make the cache of `system`: with resources of their own for a speech LLM, else with its own."""
+    """The extraction jobs for `system`, with its resources; for a speech LLM with those of its audio encoder."""
     if isinstance(settings, SalmonnFeatures):
         audio_encoder = system.encoder.audio_encoder
         return Extraction(settings, audio_encoder.shards, audio_encoder.resources)
@@ -128,16 +131,15 @@ def extraction(system: Any, settings: FeatureSettings) -> Extraction:
 
 
 def by_run(config: Config) -> dict[str, FeatureSettings]:
-    """The features of each run that has cached ones."""
-    seeds = runs.seeds(config)
-    found = {run: of(system, seeds[run]) for run, system in runs.systems(config).items()}
-    return {run: settings for run, settings in found.items() if settings is not None}
+    """The feature settings of each run with cached features."""
+    seeds, systems = runs.seeds(config), runs.systems(config)
+    return {run: settings for run, system in systems.items() if (settings := of(system, seeds[run]))}
 
 
 def extractions(config: Config) -> dict[str, Extraction]:
-    """All caches, by key, each with the resources of the first system that it serves."""
+    """All caches by key, each with the resources of the first system that uses it."""
     systems = runs.systems(config)
-    found: dict[str, Extraction] = {}
+    caches: dict[str, Extraction] = {}
     for run, settings in by_run(config).items():
-        found.setdefault(settings.key, extraction(systems[run], settings))
-    return found
+        caches.setdefault(settings.key, extraction(systems[run], settings))
+    return caches

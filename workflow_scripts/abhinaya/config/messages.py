@@ -29,6 +29,12 @@ class WrongKey(ValueError):
         self.key, self.text = key, text
 
 
+def check_unique(key: str, entries: list) -> None:
+    """Raise a `WrongKey` if an entry of the list at `key` is repeated."""
+    if repeated := [entry for entry in entries if entries.count(entry) > 1]:
+        raise WrongKey(key, f"duplicate {repeated[0]!r}; list each entry once")
+
+
 def lines(invalid: ValidationError, model: Any, values: Any) -> list[str]:
     """One line per invalid key of `values`: the key, what is wrong and the fix.
 

@@ -49,7 +49,9 @@ def settings(config: Config) -> str:
         "modalities": section.modalities,
         "speech_zero_shot": section.speech_zero_shot,
         "loss_runs": runs.by_loss(config),
-        "seed_runs": {name: {str(seed): run for seed, run in of.items()} for name, of in runs.by_seed(config).items()},
+        "seed_runs": {
+            name: {str(seed): run for seed, run in by_seed.items()} for name, by_seed in runs.by_seed(config).items()
+        },
     }
     return json.dumps(values, separators=(",", ":"), sort_keys=True)
 

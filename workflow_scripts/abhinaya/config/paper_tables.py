@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from abhinaya.config.base import Section
 from abhinaya.config.ensemble import Ensemble
-from abhinaya.config.messages import WrongKey
+from abhinaya.config.messages import WrongKey, check_unique
 from abhinaya.config.system import AnyLoss, SalmonnSystem, SpeechSystem, TextSystem, Vs, Wce, Wfl
 from abhinaya.config.zero_shot import SalmonnZeroShot, ZeroShotSystem
 
@@ -15,11 +15,6 @@ System = Annotated[
 ]
 Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]
 NAMES_ONLY = {"additionalProperties": False}  # else the schema would accept any name
-
-
-def _check_unique(key: str, names: list[str]) -> None:
-    if repeated := [name for name in names if names.count(name) > 1]:
-        raise WrongKey(key, f"duplicate {repeated[0]!r}; list each once")
 
 
 class Losses(Section):
@@ -32,8 +27,8 @@ class Losses(Section):
 
     @model_validator(mode="after")
     def _each_once(self) -> "Losses":
-        _check_unique("systems", self.systems)
-        _check_unique("losses", [loss.name for loss in self.losses])
+        check_unique("systems", self.systems)
+        check_unique("losses", [loss.name for loss in self.losses])
         return self
 
 
@@ -45,7 +40,7 @@ class ZeroShotFigure(Section):
 
     @model_validator(mode="after")
     def _each_once(self) -> "ZeroShotFigure":
-        _check_unique("models", [*self.models, *filter(None, [self.line])])
+        check_unique("models", [*self.models, *filter(None, [self.line])])
         return self
 
 
@@ -72,6 +67,6 @@ class Tables(Section):
     def _keys_agree(self) -> "Tables":
         if len(self.modalities) not in (0, 2):
             raise WrongKey("modalities", f"{len(self.modalities)} systems; list two, or none")
-        _check_unique("components", self.components)
-        _check_unique("modalities", self.modalities)
+        check_unique("components", self.components)
+        check_unique("modalities", self.modalities)
         return self

@@ -21,10 +21,10 @@ TYPES = {
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
-def filled(readme: str) -> str:
-    """`readme` with the table of each section inserted between `<!-- keys of Section -->` and `<!-- end -->`."""
+def filled(page: str) -> str:
+    """`page` with the table of each section inserted between `<!-- keys of Section -->` and `<!-- end -->`."""
     sections = {section.__name__: section for section in _sections(Section)}
-    return MARKED.sub(lambda match: f"{match[1]}{table(sections[match[2]])}\n{match[3]}", readme)
+    return MARKED.sub(lambda match: f"{match[1]}{table(sections[match[2]])}\n{match[3]}", page)
 
 
 def _sections(section: type[Section]) -> Iterator[type[Section]]:

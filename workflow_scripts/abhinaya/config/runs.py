@@ -91,25 +91,20 @@ def _with_seed(vote: Ensemble, replicas: dict[str, str]) -> Ensemble:
 
 def of_all(config: Config) -> list[str]:
     """The runs of the target `all`; runs that only the tables need are excluded."""
-    replicas = [run for of in by_seed(config).values() for run in of.values()]
+    replicas = [run for by_name in by_seed(config).values() for run in by_name.values()]
     return list(dict.fromkeys([*config.systems, *config.ensembles, *replicas]))
 
 
-def collision(config: Config) -> tuple[str, str] | None:
-    """The first duplicate run name and the key that causes it, if any."""
+def named(config: Config) -> list[tuple[str, str]]:
+    """The name and the dotted key of each configured system and ensemble."""
     tables = config.tables
-    configured_names = {
-        "systems": config.systems,
-        "tables.systems": tables.systems,
-        "ensembles": config.ensembles,
-        "tables.combinations": tables.combinations,
-    }
-    named = [(name, f"{section}.{name}") for section, names in configured_names.items() for name in names]
-    for key, table in (("tables.losses", by_loss(config)), ("seeds", by_seed(config))):
-        named += [(run, key) for name, runs in table.items() for run in runs.values() if run != name]
-    seen: set[str] = set()
-    for name, key in named:
-        if name in seen:
-            return name, key
-        seen.add(name)
-    return None
+    sections = {"systems": config.systems, "tables.systems": tables.systems}
+    sections |= {"ensembles": config.ensembles, "tables.combinations": tables.combinations}
+    return [(name, f"{section}.{name}") for section, names in sections.items() for name in names]
+
+
+def derived(config: Config) -> list[tuple[str, str]]:
+    """The name of each run that a list of losses or seeds adds, and the key of that list."""
+    tables = (("tables.losses", by_loss(config)), ("seeds", by_seed(config)))
+    by_name = [(key, name, runs) for key, table in tables for name, runs in table.items()]
+    return [(run, key) for key, name, runs in by_name for run in runs.values() if run != name]

@@ -1,11 +1,10 @@
 """The trained classifiers under `systems`: encoder, head, loss and training."""
 
-from abc import ABC, abstractmethod
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from abhinaya.config.base import Resources, Section
+from abhinaya.config.base import Description, Precision, Resources, Section
 from abhinaya.config.messages import WrongKey
 
 RANDOM = "random:"
@@ -13,31 +12,38 @@ CONVOLUTIONAL = ("wavlm", "hubert", "wav2vec2")  # raw waveform -> convolutions 
 ARCHITECTURES = (*CONVOLUTIONAL, "whisper")  # of speech encoders
 
 
-class Encoder(ABC):
-    """Interface of the encoders of all families."""
+class Encoder(Section):
+    """Base class of the encoders of all families."""
 
-    @property
-    @abstractmethod
-    def sources(self) -> tuple[str, ...]:
-        """The models and files that it is loaded from."""
+    sources: ClassVar[tuple[str, ...]] = ()  # models and files from which it is loaded
+    frozen: ClassVar[bool] = False  # whether none of its weights is trained
+    has_adapters: ClassVar[bool] = False  # whether adapters are trained and the language model is frozen
 
     @property
     def random_parts(self) -> list[str]:
         """Descriptions of its parts that start from random weights."""
         return ["encoder"] if any(source.startswith(RANDOM) for source in self.sources) else []
 
+
+class SingleModelEncoder(Encoder):
+    """An encoder with one pretrained model, which can be frozen as a whole."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (self.model,)
+
     @property
     def frozen(self) -> bool:
-        """Whether no weight of it is trained."""
-        return False
+        return self.freeze == "all"
 
-    @property
-    def frozen_beside(self) -> bool:
-        """Whether a language model is frozen while adapters are trained."""
-        return False
+    @model_validator(mode="after")
+    def _shards_for_frozen(self) -> "SingleModelEncoder":
+        if self.feature_shards > 1 and not self.frozen:
+            raise WrongKey("feature_shards", f"not used with `freeze: {self.freeze}`; remove it")
+        return self
 
 
-class SpeechEncoder(Encoder, Section):
+class SpeechEncoder(SingleModelEncoder):
     """A transformers speech encoder: WavLM, HuBERT, wav2vec 2.0 or Whisper's encoder."""
 
     model: str = Field(
@@ -51,15 +57,15 @@ class SpeechEncoder(Encoder, Section):
     )
     freeze: Literal["convolutions", "all"] = Field(
         "convolutions",
-        description="what stays as pretrained; `all`: the features are extracted once, by jobs of their own, for all "
-        "systems with the same encoder, losses and seeds",
+        description="the frozen part; `all`: the features are extracted once, in separate jobs, for all systems, "
+        "losses and seeds with the same encoder",
     )
     feature_shards: int = Field(
         1,
         ge=1,
         exclude=True,
-        description="`freeze: all`: jobs that extract the features, with the system's `resources`; changes no result, "
-        "but a change extracts them again, and trains again what uses them",
+        description="`freeze: all`: number of jobs that extract the features, with the system's `resources`; does not "
+        "affect results, but a change reruns extraction and the training of the systems that use them",
     )
     layer: int | None = Field(
         None,
@@ -75,14 +81,6 @@ class SpeechEncoder(Encoder, Section):
     )
     min_seconds: float = Field(1.0, gt=0, description="shorter clips are padded with silence to this length")
 
-    @property
-    def sources(self) -> tuple[str, ...]:
-        return (self.model,)
-
-    @property
-    def frozen(self) -> bool:
-        return self.freeze == "all"
-
     @model_validator(mode="after")
     def _config_for_random(self) -> "SpeechEncoder":
         kind = self.model.removeprefix(RANDOM)
@@ -93,7 +91,6 @@ class SpeechEncoder(Encoder, Section):
             raise WrongKey("config", "only used with a `random:` model; remove it or set `model: random:wavlm`")
         if self.min_seconds > self.max_seconds:
             raise WrongKey("min_seconds", f"{self.min_seconds} is above `max_seconds` {self.max_seconds}; lower it")
-        _check_shards(self)
         return self
 
 
@@ -111,7 +108,7 @@ class Lora(Section):
     )
 
 
-class TextEncoder(Encoder, Section):
+class TextEncoder(SingleModelEncoder):
     """A transformers language model without output layer: a decoder (LLaMA) or an encoder (RoBERTa)."""
 
     model: str = Field(
@@ -122,9 +119,9 @@ class TextEncoder(Encoder, Section):
     revision: str | None = Field(None, description="commit of a published model; null: the latest, which is recorded")
     freeze: Literal["base", "all", "none"] = Field(
         "base",
-        description="`base`: the model stays, LoRA is trained beside it; `all`: no LoRA, the features are extracted "
-        "once, by jobs of their own, for all systems with the same encoder, losses and seeds; `none`: every weight is "
-        "trained",
+        description="`base`: the model is frozen, LoRA is trained; `all`: all is frozen, without LoRA, and the "
+        "features are extracted once, in separate jobs, for all systems, losses and seeds with the same encoder; "
+        "`none`: all weights are trained",
     )
     feature_shards: int = Field(1, ge=1, exclude=True, description="as for `family: speech`")
     lora: Lora = Lora()
@@ -142,34 +139,18 @@ class TextEncoder(Encoder, Section):
     )
 
     @property
-    def sources(self) -> tuple[str, ...]:
-        return (self.model,)
-
-    @property
-    def frozen(self) -> bool:
-        return self.freeze == "all"
-
-    @property
-    def frozen_beside(self) -> bool:
+    def has_adapters(self) -> bool:
         return self.freeze == "base"
 
     @model_validator(mode="after")
     def _keys_agree(self) -> "TextEncoder":
         if self.model.startswith(RANDOM):
-            raise WrongKey(
-                "model", "a text model cannot be random, since it needs a tokenizer; use a published model or a folder"
-            )
+            raise WrongKey("model", "cannot be random, since it needs a tokenizer; use a published model or a folder")
         if self.freeze != "base" and self.lora != Lora():
             raise WrongKey("lora", f"not used with `freeze: {self.freeze}`; remove one of them")
         if self.quantization and self.freeze == "none":
             raise WrongKey("quantization", "4-bit weights cannot be trained; remove it or set `freeze: base`")
-        _check_shards(self)
         return self
-
-
-def _check_shards(encoder: SpeechEncoder | TextEncoder) -> None:
-    if encoder.feature_shards > 1 and not encoder.frozen:
-        raise WrongKey("feature_shards", f"not used with `freeze: {encoder.freeze}`; remove it")
 
 
 class AudioEncoder(Section):
@@ -232,6 +213,12 @@ class AudioEncoder(Section):
         """Whether BEATs starts from random weights."""
         return self.beats.startswith(RANDOM)
 
+    @property
+    def speech_encoder(self) -> SpeechEncoder:
+        """Whisper as a frozen speech encoder."""
+        shared = self.model_dump(include={"revision", "layer", "window", "max_seconds", "min_seconds"})
+        return SpeechEncoder(model=self.whisper, freeze="all", **shared)
+
     @model_validator(mode="after")
     def _keys_agree(self) -> "AudioEncoder":
         if self.whisper.startswith(RANDOM):
@@ -241,17 +228,13 @@ class AudioEncoder(Section):
         if self.has_random_beats and self.beats != RANDOM + "beats":
             raise WrongKey("beats", "invalid; use random:beats or a checkpoint file")
         if self.window == "clip" and self.speech_window == "full":
-            raise WrongKey(
-                "window", "`clip` cannot be combined with `speech_window: full`; also set `speech_window: clip`"
-            )
+            raise WrongKey("window", "`clip` requires `speech_window: clip`; change one of them")
         if self.min_seconds > self.max_seconds:
-            raise WrongKey(
-                "min_seconds", f"{self.min_seconds} is greater than `max_seconds` {self.max_seconds}; lower it"
-            )
+            raise WrongKey("min_seconds", f"{self.min_seconds} is above `max_seconds` {self.max_seconds}; lower it")
         return self
 
 
-class SalmonnEncoder(Encoder, Section):
+class SalmonnEncoder(Encoder):
     """SALMONN (Tang et al. 2024): a Q-Former maps Whisper's and BEATs' features to input tokens of a LLaMA."""
 
     audio_encoder: AudioEncoder
@@ -283,6 +266,8 @@ class SalmonnEncoder(Encoder, Section):
     )
     quantization: Literal["4bit"] | None = Field(None, description="as for `family: text`, for the LLaMA")
 
+    has_adapters: ClassVar[bool] = True
+
     @property
     def sources(self) -> tuple[str, ...]:
         return tuple(filter(None, (*self.audio_encoder.sources, self.language_model, self.checkpoint)))
@@ -297,10 +282,6 @@ class SalmonnEncoder(Encoder, Section):
     def random_parts(self) -> list[str]:
         parts = {"BEATs": self.audio_encoder.has_random_beats, "Q-Former and LoRA": self.checkpoint is None}
         return [part for part, is_random in parts.items() if is_random]
-
-    @property
-    def frozen_beside(self) -> bool:
-        return True
 
 
 class Head(Section):
@@ -366,7 +347,7 @@ class Training(Section):
     effective_batch: int = Field(32, ge=1, description="utterances per optimiser step over all GPUs and nodes")
     batch_size: int = Field(8, ge=1, description="utterances per GPU and forward pass; gradients are accumulated")
     eval_batch_size: int = Field(16, ge=1, description="utterances per forward pass in evaluation")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
+    precision: Precision = "auto"
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass: less memory, more time"
     )
@@ -398,33 +379,24 @@ class TrainingResources(Resources):
 class TrainedSystem(Section):
     """Settings of all trained systems: loss, training, resources."""
 
-    description: str = Field("", description="one-line description for the report")
+    description: Description = ""
     loss: AnyLoss = Field(description="training loss, selected by `name`")
     training: Training = Training()
     resources: TrainingResources = TrainingResources()
 
-    @model_validator(mode="after")
-    def _batches_divide(self) -> "TrainedSystem":
-        per_step = self.training.batch_size * self.resources.processes
-        if self.training.effective_batch % per_step:
-            raise WrongKey(
-                "training.effective_batch",
-                f"{self.training.effective_batch} is not a multiple of batch_size x gpu x nodes = {per_step}; "
-                "change one of them",
-            )
-        return self
+    reads_transcripts: ClassVar[bool] = False
 
     @model_validator(mode="after")
-    def _fsdp_is_possible(self) -> "TrainedSystem":
-        if self.training.fsdp and not self.encoder.frozen_beside:
+    def _training_is_possible(self) -> "TrainedSystem":
+        batch, per_step = self.training.effective_batch, self.training.batch_size * self.resources.processes
+        if batch % per_step:
+            text = f"{batch} is not a multiple of batch_size x gpu x nodes = {per_step}; change one of them"
+            raise WrongKey("training.effective_batch", text)
+        if self.training.fsdp and not self.encoder.has_adapters:
             raise WrongKey("training.fsdp", "only a frozen language model with LoRA can be sharded; remove it")
         if self.training.fsdp and self.encoder.quantization:
             raise WrongKey("training.fsdp", "4-bit weights cannot be sharded; remove it or `encoder.quantization`")
         return self
-
-    @property
-    def reads_transcripts(self) -> bool:
-        return False
 
 
 class SpeechSystem(TrainedSystem):
@@ -442,9 +414,7 @@ class TextSystem(TrainedSystem):
     encoder: TextEncoder
     head: FramesHead = FramesHead()
 
-    @property
-    def reads_transcripts(self) -> bool:
-        return True
+    reads_transcripts: ClassVar[bool] = True
 
 
 class SalmonnSystem(TrainedSystem):

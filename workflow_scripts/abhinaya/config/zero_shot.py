@@ -1,54 +1,51 @@
 """The zero-shot systems under `systems`: language models used without training (the paper's T1; SALMONN)."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from abhinaya.config.base import Resources, Section
+from abhinaya.config.base import Description, Precision, Resources, Section
 from abhinaya.config.messages import VARIABLE_PATTERN, WrongKey
 from abhinaya.config.system import RANDOM, SalmonnEncoder
 from abhinaya.labels import CLASSES
 
 # The prompt of the authors' T1 script; {count} and {emotions} come from the corpus.
-WORD = (
+TASK = (
     "You are an emotion recognizer capable of understanding the emotion within a text. (Your task) Classify the "
-    "following sentence into one of the {count} emotions: {emotions}. Reply with only 1 word."
+    "following sentence into one of the {count} emotions:"
 )
-LETTER = (
-    "You are an emotion recognizer capable of understanding the emotion within a text. (Your task) Classify the "
-    "following sentence into one of the {count} emotions:\n{options}\nReply with only 1 letter."
-)
-OWNED_ARGUMENTS = (  # of vLLM's command line; set by the job or by separate keys
-    "model",
-    "served_model_name",
-    "host",
-    "port",
-    "api_key",
-    "revision",
-    "tokenizer_revision",
-    "dtype",
-    "quantization",
-    "max_model_len",
-    "gpu_memory_utilization",
-    "tensor_parallel_size",
-)
+WORD = TASK + " {emotions}. Reply with only 1 word."
+LETTER = TASK + "\n{options}\nReply with only 1 letter."
+# Set by the job or by separate keys: arguments of vLLM's command line, and fields of a request.
+JOB_ARGUMENTS = ("model", "served_model_name", "host", "port", "api_key", "tokenizer_revision", "tensor_parallel_size")
+JOB_PARAMETERS = ("messages", "model", "stream", "n", "logprobs", "top_logprobs", "structured_outputs", "seed")
 
 
-OWNED_PARAMETERS = ("messages", "model", "stream", "n", "logprobs", "top_logprobs", "structured_outputs", "seed")
+class Prompt(Section):
+    """Base class of the prompts."""
+
+    placeholders: ClassVar[tuple[str, ...]] = ("{count}", "{emotions}")  # of the system message, without {text}
+    required: ClassVar[tuple[str, ...]] = ()  # in the system message
+
+    @model_validator(mode="after")
+    def _placeholders(self) -> "Prompt":
+        # {text} only in the user message: transcripts are untrusted.
+        known = {"system": self.placeholders, "user": (*self.placeholders, "{text}")}
+        required = {"system": self.required, "user": ("{text}",)}
+        for key, choice in known.items():
+            used = re.findall(r"\{\w+\}", getattr(self, key))
+            for placeholder in required[key]:
+                if placeholder not in used:
+                    raise WrongKey(key, f"placeholder {placeholder} is missing; add it")
+            for placeholder in used:
+                if placeholder not in choice:
+                    raise WrongKey(key, f"unknown placeholder {placeholder}; choose from {', '.join(choice)}")
+        return self
 
 
-def _check(key: str, template: str, known: tuple[str, ...], required: str | None = None) -> None:
-    """Raise if `template` lacks the `required` placeholder or has an unknown one."""
-    if required and required not in template:
-        raise WrongKey(key, f"placeholder {required} is missing; add it")
-    for placeholder in re.findall(r"\{\w+\}", template):
-        if placeholder not in known:
-            raise WrongKey(key, f"unknown placeholder {placeholder}; choose from {', '.join(known)}")
-
-
-class WordPrompt(Section):
+class WordPrompt(Prompt):
     """The paper's prompt: the response is the name of an emotion."""
 
     mode: Literal["word"]
@@ -56,15 +53,12 @@ class WordPrompt(Section):
     system: str = Field(WORD, description="the system message; `{count}` and `{emotions}` come from the corpus")
     user: str = Field("sentence: {text}", description="the user message; `{text}` is the transcript")
 
-    @model_validator(mode="after")
-    def _placeholders(self) -> "WordPrompt":
-        _check("system", self.system, ("{count}", "{emotions}"))  # no {text}: transcripts are untrusted input
-        _check("user", self.user, ("{count}", "{emotions}", "{text}"), required="{text}")
-        return self
 
-
-class ScoredPrompt(Section):
+class ScoredPrompt(Prompt):
     """Multiple choice: the response is one letter, and the probabilities of all letters are used."""
+
+    placeholders: ClassVar[tuple[str, ...]] = (*Prompt.placeholders, "{options}")
+    required: ClassVar[tuple[str, ...]] = ("{options}",)
 
     mode: Literal["scored"]
     version: str = Field("letters", min_length=1, description="name of this prompt, recorded with the responses")
@@ -83,12 +77,6 @@ class ScoredPrompt(Section):
         description="content-free texts that estimate the model's prior, by which the probabilities are divided; "
         "empty: no calibration",
     )
-
-    @model_validator(mode="after")
-    def _placeholders(self) -> "ScoredPrompt":
-        _check("system", self.system, ("{count}", "{emotions}", "{options}"), required="{options}")
-        _check("user", self.user, ("{count}", "{emotions}", "{options}", "{text}"), required="{text}")
-        return self
 
 
 class Server(Section):
@@ -111,10 +99,8 @@ class Server(Section):
     def _arguments_free(self) -> "Server":
         for name in self.arguments:
             if not name.isidentifier() or name != name.lower():
-                raise WrongKey(
-                    f"arguments.{name}", "not a valid argument of vLLM; write it with underscores, like `max_num_seqs`"
-                )
-            if name in OWNED_ARGUMENTS:
+                raise WrongKey(f"arguments.{name}", "not an argument of vLLM; use underscores, like `max_num_seqs`")
+            if name in (*JOB_ARGUMENTS, "revision", *Server.model_fields):
                 raise WrongKey(f"arguments.{name}", "set by the job or by a separate key; remove it")
         return self
 
@@ -140,20 +126,17 @@ class Endpoint(Section):
             is_valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
         except ValueError:  # such as an unclosed bracket or an invalid port
             is_valid = False
-        if (
-            not is_valid or not self.url.isprintable() or " " in self.url
-        ):  # the URL is not printed: it may contain a password
+        # The messages do not quote the URL, which may contain a password.
+        if not is_valid or not self.url.isprintable() or " " in self.url:
             raise WrongKey("url", "not a valid http(s) URL; write it like https://api.openai.com/v1")
         if parts.username or parts.password or parts.query or parts.fragment:
-            raise WrongKey(
-                "url", "must not contain a user, password, query or fragment; give the API key by `key_variable`"
-            )
+            raise WrongKey("url", "contains a user, password, query or fragment; give the API key by `key_variable`")
         return self
 
     @model_validator(mode="after")
     def _parameters_free(self) -> "Endpoint":
         for name, value in self.parameters.items():
-            if name in OWNED_PARAMETERS and (name, value) != ("seed", None):
+            if name in JOB_PARAMETERS and (name, value) != ("seed", None):
                 fix = "set it to null or remove it" if name == "seed" else "remove it"
                 raise WrongKey(f"parameters.{name}", f"set by the job; {fix}")
         return self
@@ -171,7 +154,7 @@ class ZeroShotSystem(Section):
     """A zero-shot text LLM on the transcripts (the paper's T1)."""
 
     family: Literal["zero_shot"]
-    description: str = Field("", description="one-line description for the report")
+    description: Description = ""
     model: str = Field(
         min_length=1,
         description="a published name, a local folder or `package:…`; with `endpoint`: the server's name of the model",
@@ -188,9 +171,7 @@ class ZeroShotSystem(Section):
     )
     resources: Labelling = Labelling()
 
-    @property
-    def reads_transcripts(self) -> bool:
-        return True
+    reads_transcripts: ClassVar[bool] = True
 
     @model_validator(mode="after")
     def _one_server(self) -> "ZeroShotSystem":
@@ -218,7 +199,7 @@ class SalmonnZeroShot(Section):
     """A zero-shot speech LLM (the paper's zero-shot SALMONN)."""
 
     family: Literal["salmonn_zero_shot"]
-    description: str = Field("", description="one-line description for the report")
+    description: Description = ""
     encoder: SalmonnEncoder = Field(
         description="the speech LLM, as for `family: salmonn`; without the keys for transcripts"
     )
@@ -229,13 +210,11 @@ class SalmonnZeroShot(Section):
     )
     decoding: Decoding = Decoding()
     batch_size: int = Field(8, ge=1, description="utterances per batch")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
+    precision: Precision = "auto"
     fallback: Literal[CLASSES] = Field("N", description="label for unparsable responses, which are counted")
     resources: Resources = Resources()
 
-    @property
-    def reads_transcripts(self) -> bool:
-        return False
+    reads_transcripts: ClassVar[bool] = False
 
     @model_validator(mode="after")
     def _keys_agree(self) -> "SalmonnZeroShot":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from abhinaya.config import Config, features, runs
-from abhinaya.config.system import RANDOM, SalmonnSystem, TrainedSystem
+from abhinaya.config.system import RANDOM, SalmonnSystem
 from abhinaya.config.zero_shot import SalmonnZeroShot, ZeroShotSystem
 from abhinaya.preflight.plan import Plan
 from abhinaya.runtime.errors import UserError
@@ -56,7 +56,7 @@ class _Check:
         self.features = {key: caches[key] for key in plan.wildcards("features", "extract_features")}
         self.survey: Any = None  # of the corpus
         self.missing: set[str] = set()  # models and files that are not available
-        self.needs: list[Any] = []
+        self.needs: list[Any] = []  # disk space
 
     def findings(self) -> Iterator[Finding]:
         if not self.plan.jobs:
@@ -70,10 +70,10 @@ class _Check:
         yield from self._disk()
         yield from self._slurm()
 
-    def _run(self, name: str, check: Callable[[], str]) -> Iterator[Finding]:
-        """The result of `check`, which fails if it raises a `UserError`; one finding per line."""
+    def _run(self, name: str, check: Callable[..., str], *args: Any) -> Iterator[Finding]:
+        """The result of `check(*args)`, which fails if it raises a `UserError`; one finding per line."""
         try:
-            yield Finding(name, check())
+            yield Finding(name, check(*args))
             self.failed = False
         except UserError as error:
             self.failed = True
@@ -86,12 +86,12 @@ class _Check:
         on_gpus = any(job.resources.get("gpu") for job in self.plan.jobs)
         rules = self.plan.rules
         if {"train", "predict", "extract_features"} & rules or self.speech_llm_zero_shot:
-            yield from self._run("packages", lambda: packages.torch(self.config.environment, on_gpus))
+            yield from self._run("packages", packages.torch, self.config.environment, on_gpus)
         if "transcribe" in rules:
             yield from self._run("packages", packages.whisperx)
         servers = [system for system in self.systems.values() if isinstance(system, ZeroShotSystem)]
         for gpus in {bool(system.resources.gpu) for system in servers if system.endpoint is None}:
-            yield from self._run("packages", lambda gpus=gpus: packages.vllm(gpus))
+            yield from self._run("packages", packages.vllm, gpus)
 
     def _corpus(self) -> Iterator[Finding]:
         from abhinaya.preflight.corpus import survey
@@ -111,56 +111,43 @@ class _Check:
         from abhinaya.preflight import models
         from abhinaya.preflight.disk import Need
 
-        def available(name: str, revision: str | None = None, transcribes: bool = False) -> str:
-            if transcribes:
-                model = models.whisper(self.config.transcripts, self.fetch)
-            else:
-                model = models.language(name, revision, self.fetch)
-            if model.missing:
-                self.needs.append(Need(name, models.cache_folder(), model.missing))
-            return f"{name}: {model.message}"
+        def model(name: str, check: Callable[..., models.Available], *args: Any) -> str:
+            available = check(*args, self.fetch)
+            if available.missing:
+                self.needs.append(Need(name, models.cache_folder(), available.missing))
+            return f"{name}: {available.message}"
 
         if "transcribe" in self.plan.rules:
-            name = self.config.transcripts.model
-            yield from self._run("model", lambda: available(name, transcribes=True))
-        for name, revision in dict.fromkeys(self._models()):
+            transcripts = self.config.transcripts
+            yield from self._run("model", model, transcripts.model, models.whisper, transcripts)
+        for name, revision, kind in dict.fromkeys(self._needed()):
             if name.startswith(RANDOM):
                 continue
-            yield from self._run("model", lambda name=name, revision=revision: available(name, revision))
+            if kind:
+                yield from self._run("file", models.file, name, kind)
+            else:
+                yield from self._run("model", model, name, models.language, name, revision)
             if self.failed:
                 self.missing.add(name)
-        for path, kind in dict.fromkeys(self._files()):
-            yield from self._run("file", lambda path=path, kind=kind: models.file(path, kind))
-            if self.failed:
-                self.missing.add(path)
 
-    def _models(self) -> Iterator[tuple[str, str | None]]:
-        """Models of the planned caches and systems, and their revisions."""
-        for cache in self.features.values():
-            yield cache.settings.encoder.sources[0], cache.settings.encoder.revision
+    def _needed(self) -> Iterator[tuple[str, str | None, str | None]]:
+        """Models with their revisions, and checkpoint files with their formats, of the planned caches and systems."""
+        encoders = [cache.settings.encoder for cache in self.features.values()]
         for system in self.systems.values():
             if isinstance(system, SalmonnSystem | SalmonnZeroShot):
-                if self._needs_encoder(system):
-                    yield system.encoder.audio_encoder.whisper, system.encoder.audio_encoder.revision
-                yield system.encoder.language_model, system.encoder.revision
-            elif isinstance(system, TrainedSystem):
-                if system.encoder.sources:  # an encoder may start from no published model
-                    yield system.encoder.model, system.encoder.revision
-            elif system.endpoint is None:
-                yield system.model, system.revision
-
-    def _files(self) -> Iterator[tuple[str, str]]:
-        """Checkpoint files of the planned caches and speech LLMs, and whose layout they have."""
-        for cache in self.features.values():
-            for path in cache.settings.encoder.sources[1:]:  # a speech LLM's BEATs
-                if not path.startswith(RANDOM):
-                    yield path, "BEATs"
-        for system in self.systems.values():
-            if isinstance(system, SalmonnSystem | SalmonnZeroShot):
-                if self._needs_encoder(system) and not system.encoder.audio_encoder.beats.startswith(RANDOM):
-                    yield system.encoder.audio_encoder.beats, "BEATs"
+                encoders += [system.encoder.audio_encoder] if self._needs_encoder(system) else []
+                yield system.encoder.language_model, system.encoder.revision, None
                 if system.encoder.checkpoint:
-                    yield system.encoder.checkpoint, "SALMONN"
+                    yield system.encoder.checkpoint, None, "SALMONN"
+            elif not isinstance(system, ZeroShotSystem):
+                encoders.append(system.encoder)
+            elif system.endpoint is None:
+                yield system.model, system.revision, None
+        for encoder in encoders:
+            for model in encoder.sources[:1]:  # none for an encoder that is not pretrained
+                yield model, encoder.revision, None
+            for path in encoder.sources[1:]:
+                yield path, None, "BEATs"
 
     def _needs_encoder(self, system: SalmonnSystem | SalmonnZeroShot) -> bool:
         """Whether Whisper and BEATs are still needed for a speech LLM."""
@@ -171,7 +158,7 @@ class _Check:
         for name, system in self.systems.items():
             sources = set(system.encoder.sources) if hasattr(system, "encoder") else {system.model}
             if not sources & self.missing:
-                yield from self._run(name, lambda name=name, system=system: self._meta_model(name, system))
+                yield from self._run(name, self._meta_model, name, system)
 
     def _meta_model(self, name: str, system: Any) -> str:
         from abhinaya.preflight import disk, endpoint, meta_models
@@ -180,13 +167,13 @@ class _Check:
             if system.endpoint is not None:
                 return endpoint.check(system.endpoint)
             meta_models.chat(system.model, system.revision)
-            return "its tokenizer writes chats"
+            return "its tokenizer has a chat template"
         cached = None
         if isinstance(system, SalmonnSystem | SalmonnZeroShot) and not self._needs_encoder(system):
             cached = RESULTS / "features" / features.of(system, self.config.seed).key / "000.parquet"
         if isinstance(system, SalmonnZeroShot):
             meta_models.zero_shot(system, cached)
-            return "its parts fit"
+            return "its parts fit together"
         classifier = meta_models.classifier(system, cached)
         if name in self.plan.wildcards("system", "train"):
             self.needs.append(disk.Need(f"{name}'s checkpoints", RESULTS / name, disk.trained(classifier)))
@@ -203,15 +190,15 @@ class _Check:
                 continue
             try:
                 widths = meta_models.feature_widths(cache.settings)
-            except UserError as error:  # reported before if a system is planned, but not for a cache alone
+            except UserError as error:  # not yet reported if no system that uses the cache is planned
                 yield Finding(f"features {key}", str(error), failed=True)
                 continue
             size = disk.cached(cache.settings, widths, self.survey.used, self.survey.durations)
             left = [values for job in self.plan.jobs for rule, values in job.rules if rule == "extract_features"]
             share = sum(values["features"] == key for values in left) / cache.shards
             self.needs.append(disk.Need("cached features", RESULTS / "features" / key, int(size * share)))
-        for folder, result in disk.check(self.needs):
-            yield Finding(f"disk of {folder}", str(result), failed=isinstance(result, UserError))
+        for needs in disk.by_file_system(self.needs):
+            yield from self._run(f"disk of {needs[0].folder}", disk.check, needs)
 
     def _slurm(self) -> Iterator[Finding]:
         from abhinaya.preflight import slurm
@@ -222,11 +209,10 @@ class _Check:
 
         def partitions() -> str:
             slurm.run("sinfo", "--noheader")  # fails once if SLURM is down
-            for job in self.plan.jobs[:1]:  # the account is the same for all
-                slurm.accounting(job)
+            slurm.accounting(self.plan.jobs[0])  # the account is the same for all
             commands.extend(slurm.commands(self.plan.jobs, self.plan.slurm))
             return f"{len(self.plan.jobs)} jobs of {len(commands)} kinds"
 
         yield from self._run("SLURM", partitions)
         for name, command in commands:
-            yield from self._run(f"SLURM: {name}", lambda command=command: slurm.test_only(command))
+            yield from self._run(f"SLURM: {name}", slurm.test_only, command)

@@ -15,12 +15,11 @@ from abhinaya.runtime.errors import UserError
 
 @dataclass(frozen=True)
 class Survey:
-    """What is known about a corpus before its audio is decoded."""
+    """A summary of a corpus whose audio is not decoded."""
 
     message: str
-    total: int  # utterances
-    used: int  # those in a split
-    durations: pd.Series | None = None  # seconds, of those in a split; None before the corpus is prepared
+    used: int  # number of utterances in a split
+    durations: pd.Series | None = None  # of these, in seconds; None before the corpus is prepared
 
 
 def survey(settings: AnyCorpus, seed: int, manifest: Path | None) -> Survey:
@@ -37,26 +36,23 @@ def survey(settings: AnyCorpus, seed: int, manifest: Path | None) -> Survey:
         rows = schemas.read_manifest(manifest)
         used = rows[rows["split"].notna()]
         _check(used, 0.0, "prepare the corpus again")
-        return Survey(f"prepared, {len(rows)} utterances, {len(used)} used", len(rows), len(used), used["duration"])
+        return Survey(f"prepared, {len(rows)} utterances, {len(used)} used", len(used), used["duration"])
     if isinstance(settings, Synthetic):
         espeak.check()
         count = sum(settings.train[letter] for letter in settings.classes) + len(settings.classes) * (
             settings.validation_per_class + settings.test_per_class
         )
-        return Survey(f"synthetic, {count} utterances to generate", count, count)
-    rows = _rows(settings, seed)
+        return Survey(f"synthetic, {count} utterances to generate", count)
+    if isinstance(settings, MspPodcast):
+        rows = msp_podcast.read(settings, texts=False)  # the transcripts are many small files, not needed here
+    else:
+        rows = corpora.read(settings, seed, Path())
     check_unique(rows, "corpus")
     present = _check(rows, settings.max_rejected, "add them, or increase corpus.max_rejected")
     used = int(corpora.splits(settings, seed, rows, present).notna().sum())
-    missing = len(rows) - len(present)
-    text = f"{len(rows)} utterances in the labels, {len(present)} audio files found"
-    return Survey(f"{text}{f', {missing} missing' if missing else ''}, {used} used", len(present), used)
-
-
-def _rows(settings: AnyCorpus, seed: int) -> pd.DataFrame:
-    if isinstance(settings, MspPodcast):
-        return msp_podcast.read(settings, texts=False)  # many small files, which are not needed here
-    return corpora.read(settings, seed, Path())
+    missing = f", {len(rows) - len(present)} missing" if len(present) < len(rows) else ""
+    text = f"{len(rows)} utterances in the labels, {len(present)} audio files found{missing}, {used} used"
+    return Survey(text, used)
 
 
 def _check(rows: pd.DataFrame, allowed: float, fix: str) -> pd.DataFrame:

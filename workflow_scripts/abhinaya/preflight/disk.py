@@ -3,10 +3,11 @@
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from torch import nn
 
@@ -18,11 +19,11 @@ from abhinaya.runtime.errors import UserError
 
 GB = 10**9
 FLOAT = 4  # bytes
-MOMENTS = 2  # AdamW's, of each trained number
-CHECKPOINTS = 3  # the best, the last, and the next while it is written
-VECTORS = 50  # a second, of BEATs and of speech encoders
-TOKENS = 4  # a second of speech, of its transcript
-WHISPER_SECONDS = 30  # that a Whisper with `window: full` encodes
+MOMENTS = 2  # numbers that AdamW stores for each trained weight
+CHECKPOINTS = 3  # the best, the last, and the one being written
+VECTORS = 50  # per second, of BEATs and of speech encoders
+TOKENS = 4  # per second of speech, of its transcript
+WHISPER_SECONDS = 30  # encoded by Whisper with `window: full`
 
 
 @dataclass(frozen=True)
@@ -35,54 +36,52 @@ class Need:
 
 
 def cached(settings: FeatureSettings, widths: dict[str, int], utterances: int, durations: pd.Series | None) -> int:
-    """Bytes of a corpus's cached features, about.
+    """Estimated size of a corpus's cached features in bytes.
 
     Args:
-        widths: numbers in a vector, by stream.
-        durations: seconds; without them an upper limit: every clip as long as the crop.
+        widths: size of a vector, by stream.
+        durations: in seconds; an unknown duration counts as the maximum length, None as all unknown.
     """
     encoder = settings.encoder
+    durations = pd.Series([np.inf] * utterances) if durations is None else durations.fillna(np.inf)
     if isinstance(settings, TextFeatures):
-        tokens = pd.Series([encoder.max_tokens] * utterances) if durations is None else durations * TOKENS + 1
-        numbers = tokens.fillna(encoder.max_tokens).clip(1, encoder.max_tokens).sum() * widths["vectors"]
-        return int(numbers * FLOAT)
-    if durations is None:
-        seconds = pd.Series([encoder.max_seconds] * utterances, dtype=float)
+        numbers = (durations * TOKENS + 1).clip(1, encoder.max_tokens).sum() * widths["vectors"]
     else:
-        seconds = durations.fillna(encoder.max_seconds).clip(encoder.min_seconds, encoder.max_seconds)
-    if not isinstance(settings, SalmonnFeatures):
-        if encoder.window == "full":
-            seconds = seconds.clip(lower=WHISPER_SECONDS)
-        return int(seconds.sum() * VECTORS * widths["vectors"] * FLOAT)
-    if encoder.speech_window == "clip":
-        windows = (seconds * RATE).round().astype(int).map(covered)
-    else:
-        windows = pd.Series(WINDOWS, index=seconds.index)
-    numbers = windows.sum() * WINDOW * widths["speech"] + seconds.sum() * VECTORS * widths["audio"]
-    return int(numbers * (2 if encoder.precision == "fp16" else FLOAT))
+        seconds = durations.clip(encoder.min_seconds, encoder.max_seconds)
+        if isinstance(settings, SalmonnFeatures):
+            samples = (seconds * RATE).round().astype(int)
+            windows = samples.map(covered).sum() if encoder.speech_window == "clip" else WINDOWS * len(samples)
+            numbers = windows * WINDOW * widths["speech"] + seconds.sum() * VECTORS * widths["audio"]
+        else:
+            encoded = seconds.clip(lower=WHISPER_SECONDS) if encoder.window == "full" else seconds
+            numbers = encoded.sum() * VECTORS * widths["vectors"]
+    return int(numbers * np.dtype(settings.dtype).itemsize)
 
 
 def trained(classifier: nn.Module) -> int:
-    """Bytes of the checkpoints and the final model of a `Classifier`."""
+    """Size in bytes of the checkpoints and the final model of a `Classifier`."""
     saved = sum(weight.numel() for weight in classifier.saved().values())
     trainable = sum(weight.numel() for weight in classifier.parameters() if weight.requires_grad)
     return FLOAT * (CHECKPOINTS * (saved + MOMENTS * trainable) + saved)
 
 
-def check(needs: Iterable[Need]) -> list[tuple[str, str | UserError]]:
-    """One result per file system: its folder, and a message or the error."""
+def by_file_system(needs: Iterable[Need]) -> Collection[list[Need]]:
+    """The needs of each file system."""
     by_device: dict[int, list[Need]] = defaultdict(list)
     for need in needs:
         by_device[os.stat(existing(need.folder)).st_dev].append(need)
-    results: list[tuple[str, str | UserError]] = []
-    for group in by_device.values():
-        folder = group[0].folder
-        needed, free = sum(need.size for need in group), shutil.disk_usage(existing(folder)).free
-        message = f"about {needed / GB:.1f} GB needed ({_listed(group)}), {free / GB:.1f} GB free"
-        error = UserError(f"{folder}: {message}; free disk space, or use another disk (--directory, HF_HOME)")
-        results.append((str(folder), error if needed > free else message))
-    return results
+    return by_device.values()
 
 
-def _listed(needs: list[Need]) -> str:
-    return ", ".join(f"{need.what} {need.size / GB:.1f}" for need in needs)
+def check(needs: list[Need]) -> str:
+    """Compare the needs of one file system with its free space.
+
+    Raises:
+        UserError: there is not enough space.
+    """
+    needed, free = sum(need.size for need in needs), shutil.disk_usage(existing(needs[0].folder)).free
+    listed = ", ".join(f"{need.what} {need.size / GB:.1f}" for need in needs)
+    message = f"about {needed / GB:.1f} GB needed ({listed}), {free / GB:.1f} GB free"
+    if needed > free:
+        raise UserError(f"{message}; free disk space, or use another disk (--directory, HF_HOME)")
+    return message

@@ -76,9 +76,8 @@ def file(path: str, kind: str) -> str:
     from abhinaya.modeling.encoders.salmonn import beats, pretrained_weights
 
     weights = beats.load(path).state_dict() if kind == "BEATs" else pretrained_weights.read(path)
-    return (
-        f"{path}: checkpoint of {kind}, {sum(weight.numel() for weight in weights.values()) / 1e6:.1f} million weights"
-    )
+    count = sum(weight.numel() for weight in weights.values())
+    return f"{path}: checkpoint of {kind}, {count / 1e6:.1f} million weights"
 
 
 def repository(name: str) -> str:
@@ -92,10 +91,8 @@ def repository(name: str) -> str:
     if "/" in name:
         return name
     if name not in utils.available_models():
-        raise UserError(
-            f"transcripts.model {name!r}: not a size of Whisper; choose from {', '.join(utils.available_models())}, or "
-            "give a folder as ./folder"
-        )
+        sizes = ", ".join(utils.available_models())
+        raise UserError(f"transcripts.model {name!r}: not a size of Whisper; choose from {sizes}, or give ./folder")
     return utils._MODELS[name]
 
 
@@ -115,11 +112,8 @@ def _published(name: str, revision: str | None, fetch: bool) -> Available:
         return Available(f"not downloaded; the first job or --fetch downloads {size / GB:.1f} GB", size)
     free = shutil.disk_usage(existing(cache_folder())).free
     if size > free:
-        raise UserError(
-            f"model {name!r}: {size / GB:.1f} GB, but {cache_folder()} has {free / GB:.1f} GB free; free disk space, "
-            "or "
-            "set HF_HOME to another disk"
-        )
+        sizes = f"{size / GB:.1f} GB, but {cache_folder()} has {free / GB:.1f} GB free"
+        raise UserError(f"model {name!r}: {sizes}; free disk space, or set HF_HOME to another disk")
     hub.fetch(name, revision)
     return Available(f"downloaded, {size / GB:.1f} GB")
 

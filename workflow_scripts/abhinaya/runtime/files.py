@@ -8,7 +8,7 @@ import json
 import os
 import reprlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -188,15 +188,12 @@ def existing(path: str | Path) -> Path:
 
 def _plain(value: object) -> object:
     """`value` with numpy types and NaN converted to JSON types."""
-    convert: dict[type, Callable] = {np.ndarray: np.ndarray.tolist}
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if type(value) in convert:
-        return _plain(convert[type(value)](value))
-    if isinstance(value, np.generic):
-        return _plain(value.item())
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value

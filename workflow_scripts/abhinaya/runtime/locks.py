@@ -1,4 +1,4 @@
-"""One job at a time on what a job keeps for its next attempt: a twin, or an orphan of a killed run, is told to wait."""
+"""A lock on a job's stored parts: a second job, such as an orphan of a killed run, ends with an error."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,14 +10,14 @@ from abhinaya.runtime.errors import UserError, print_line
 
 
 @contextmanager
-def alone(path: Path, at_work: str) -> Iterator[None]:
-    """Hold the lock on the file `path`, which stays behind; the lock itself ends with whoever holds it.
+def alone(path: Path, message: str) -> Iterator[None]:
+    """Hold the lock on the file `path`; the file remains, the lock ends with the process.
 
     Args:
-        at_work: who holds it if it cannot be had, and what to do.
+        message: of the error if another process holds the lock.
 
     Raises:
-        UserError: another process holds it, or the file cannot be written.
+        UserError: another process holds the lock, or the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,10 +28,10 @@ def alone(path: Path, at_work: str) -> Iterator[None]:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        raise UserError(f"{path.parent}: {at_work}") from None
+        raise UserError(f"{path.parent}: {message}") from None
     except OSError as error:  # some cluster file systems have no locks
-        print_line(f"{path.parent}: no lock ({error.strerror}); see that no other job works here")
+        print_line(f"{path.parent}: no lock ({error.strerror}); make sure that no other job uses this folder")
     try:
         yield
     finally:
-        lock.release()  # nothing to do where there are no locks
+        lock.release()  # no effect without a lock

@@ -16,13 +16,14 @@ import openai
 from abhinaya.config.zero_shot import ZeroShotSystem
 from abhinaya.runtime.errors import UserError
 from abhinaya.zero_shot import prompts
-from abhinaya.zero_shot.server import HEADERS, Backend
+from abhinaya.zero_shot.server import Backend
 from abhinaya.zero_shot.tasks import Request
 
 MAX_RETRIES = 6  # by openai's client, after 0.5, 1, 2, 4, 8 and 8 s, or as Retry-After says (up to 2 minutes)
 RATE_LIMIT_PAUSE = 20.0  # seconds for all requests after a rate limit; limits are mostly per minute
 MAX_RATE_LIMITED = 600.0  # seconds without a response before giving up
 MAX_PROBES = 3  # texts tried first; a single one may be rejected by a content filter
+HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}  # except the key
 KEY_REFUSED = (401, 403)
 REQUEST_REFUSED = (400, 413, 422)
 
@@ -74,7 +75,7 @@ class ChatClient:
     def __post_init__(self) -> None:
         self.place = f"endpoint {self.backend.url}" if self.settings.endpoint else "vLLM"
 
-    async def ask(self, requests: Sequence[Request]) -> None:
+    async def send_all(self, requests: Sequence[Request]) -> None:
         """Send `requests`; first a single short one, unless the server has responded before.
 
         Raises:
@@ -170,10 +171,10 @@ class ChatClient:
 
         Raises:
             Refused: the server rejects this request.
-            NoResponse, UserError: as `ask`.
+            NoResponse, UserError: as `send_all`.
         """
         body = self.body(request)
-        headers = None if self.backend.key else {"Authorization": openai.Omit()}
+        options = {} if self.backend.key else {"headers": {"Authorization": openai.Omit()}}
         begin, requested_at = time.monotonic(), datetime.now(UTC).isoformat()
         try:
             # Not the client's chat method, which would parse the response as OpenAI's own format.
@@ -181,7 +182,7 @@ class ChatClient:
                 "/chat/completions",
                 cast_to=httpx2.Response,
                 body={"model": self.backend.model, **body},
-                options={"headers": headers} if headers else {},
+                options=options,
             )
         except openai.APIStatusError as error:
             raise self._error_for(error) from None
@@ -261,12 +262,6 @@ def _listed(logprobs: Any) -> list[tuple[str, float]] | None:
     """The most probable first tokens with log-probabilities; None if missing."""
     match logprobs:
         case {"content": [{"top_logprobs": [_, *_] as top}, *_]}:
-            return [(each["token"], float(each["logprob"])) for each in top if _is_token(each)]
+            pairs = [(each.get("token"), each.get("logprob")) for each in top if isinstance(each, dict)]
+            return [(token, float(x)) for token, x in pairs if isinstance(token, str) and isinstance(x, int | float)]
     return None
-
-
-def _is_token(value: Any) -> bool:
-    match value:
-        case {"token": str(), "logprob": int() | float()}:
-            return True
-    return False

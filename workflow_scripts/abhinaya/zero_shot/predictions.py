@@ -51,22 +51,25 @@ def check_labelled(outcomes: Sequence[LabellingResult], items: str, fix: str) ->
 def audited(
     rows: pd.DataFrame, outcomes: Sequence[LabellingResult], cut: Sequence[bool], fallback: str
 ) -> pd.DataFrame:
-    """The table `AUDIT` of `rows` (`FileName`, `split`, `text`), with the results, and whether it was truncated."""
+    """The table `AUDIT` of `rows` (`FileName`, `split`, `text`) and their results.
+
+    Args:
+        cut: whether the transcript of each row was truncated.
+    """
     values = np.array([one_hot(fallback) if each.probabilities is None else each.probabilities for each in outcomes])
     values = values.reshape(len(rows), len(CLASSES))
     table = rows[[schemas.KEY, "split", "text"]].reset_index(drop=True)
-    table["status"] = [each.status for each in outcomes]
+    for name in ("status", "answer", "reason"):
+        table[name] = [getattr(each, name) for each in outcomes]
     table["EmoClass"] = [CLASSES[index] for index in values.argmax(-1)]
-    table["answer"] = [each.answer for each in outcomes]
-    table["reason"] = [each.reason for each in outcomes]
     table["cut"] = list(cut)
     table[list(schemas.PROBABILITIES)] = values
     table["generated_tokens"] = pd.array([each.generated_tokens for each in outcomes], dtype="Int64")
-    return table
+    return table[AUDIT.names]
 
 
 def predicted(audit: pd.DataFrame) -> pd.DataFrame:
-    """The predictions (columns `tables.PREDICTIONS`) in an `AUDIT`."""
+    """The predictions (columns `schemas.PREDICTIONS`) in an `AUDIT`."""
     return audit.rename(columns={"split": "Split"})[list(schemas.PREDICTIONS)]
 
 

@@ -49,8 +49,8 @@ def sanitised(text: str, max_characters: int) -> tuple[str, bool]:
     return plain[:max_characters].rstrip(), len(plain) > max_characters
 
 
-def says_something(text: str) -> bool:
-    """Whether there is a letter or a digit in `text`; white space and punctuation do not count."""
+def has_words(text: str) -> bool:
+    """Whether `text` has a letter or a digit."""
     return any(character.isalnum() for character in text)
 
 

@@ -1,6 +1,6 @@
-"""The raw answers of zero-shot systems, kept so that nothing is asked twice.
+"""The raw responses of zero-shot systems, stored so that no request is sent twice.
 
-Answers of other settings stay beside: hosted ones cost money, and are there when the settings come back.
+Responses to requests of other settings are kept: they may have cost money, and the settings may be used again.
 """
 
 from pathlib import Path
@@ -11,23 +11,23 @@ from abhinaya.data.part_store import PartStore
 
 RESPONSES = pa.schema(
     [
-        pa.field("request", pa.string(), nullable=False),  # digest of all that decides the answer
+        pa.field("request", pa.string(), nullable=False),  # digest of everything that determines the response
         ("model", pa.string()),  # as the server reports it
         ("software", pa.string()),  # the server: vLLM's version and the model's commit, or an endpoint's address
         ("user", pa.string()),  # the user message
         ("answer", pa.string()),  # raw; null for none
         ("finish_reason", pa.string()),
-        ("letters", pa.string()),  # JSON: option letter -> log-probability; null where words are asked
+        ("letters", pa.string()),  # JSON: option letter -> log-probability; null in word mode
         ("prompt_tokens", pa.int64()),
         ("generated_tokens", pa.int64()),
-        ("seconds", pa.float64()),  # until the answer came, retries included
+        ("seconds", pa.float64()),  # until the response, including retries
         ("requested_at", pa.string()),  # UTC, ISO 8601
     ]
 )
 
 
 class ResponseStore(PartStore):
-    """The answers in `folder`, the first one to each request."""
+    """The responses in `folder`; the first one for each request."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, RESPONSES, "answers", order="requested_at")
+        super().__init__(folder, RESPONSES, "responses", order="requested_at")

@@ -1,6 +1,5 @@
 """Servers with OpenAI's chat completions API: a vLLM server started by the job, or an existing endpoint."""
 
-import http.client
 import importlib.util
 import os
 import re
@@ -11,13 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+import httpx2
 import psutil
-from openai import APIConnectionError, APIStatusError, AuthenticationError, DefaultHttpxClient, OpenAI
 
 from abhinaya.config.zero_shot import ZeroShotSystem
 from abhinaya.pretrained.hub import as_folder, check_access
@@ -32,35 +31,11 @@ MAX_REASON = 300  # characters
 REASON = re.compile(r"\b(?:\w*(?:Error|Exception)|error): .+|Value error, .+|^\w*(?:Error|Exception)$")
 VARIABLE_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")  # unlike an API key
 HARMLESS = re.compile(r"\b(?:DEBUG|INFO|WARNING)\b")
-HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}  # except the key
 NO_REASON = "root cause"  # in vLLM's message that only refers to an earlier error
 
 
-class Backend(Protocol):
-    """A server with OpenAI's chat completions API."""
-
-    url: str  # base URL, …/v1; changes after a restart
-    key: str | None  # never logged, never in repr
-    model: str  # the server's name of the model
-    software: str  # recorded with the responses
-
-    def alive(self) -> bool: ...
-
-    def restart(self) -> None:
-        """Raise a `UserError` if that is not possible."""
-
-    def describe(self) -> dict[str, Any]:
-        """Information for labelling.json."""
-
-
-class Client(OpenAI):
-    """openai's client without headers from environment variables, which are meant for OpenAI's servers."""
-
-    default_headers = HEADERS
-
-
 @contextmanager
-def connect(settings: ZeroShotSystem, log: Path, cpus: int, gpus: int, start_minutes: int) -> Iterator[Backend]:
+def connect(settings: ZeroShotSystem, log: Path, cpus: int, gpus: int, start_minutes: int) -> Iterator["Backend"]:
     """The server for `settings`, ready for requests; a server started here is stopped afterwards.
 
     Args:
@@ -87,26 +62,25 @@ def connect(settings: ZeroShotSystem, log: Path, cpus: int, gpus: int, start_min
 
 @dataclass
 class Remote:
-    """An existing server."""
+    """An existing server. The key is never logged."""
 
-    url: str
-    model: str
+    url: str  # base URL, …/v1
+    model: str  # the server's name of the model
     key: str | None = field(repr=False)
 
     @property
     def software(self) -> str:
+        """Recorded with the responses."""
         return self.url
 
     def alive(self) -> bool:
         return True
 
     def restart(self) -> None:
-        raise UserError(
-            f"endpoint {self.url}: does not respond; check that it is running and that the key is correct, then run "
-            "again"
-        )
+        raise UserError(f"endpoint {self.url}: does not respond; check the server and the key, then run again")
 
     def describe(self) -> dict[str, Any]:
+        """Information for labelling.json."""
         return {"kind": "endpoint", "url": self.url}
 
 
@@ -132,10 +106,12 @@ class Vllm:
 
     @property
     def software(self) -> str:
+        """Recorded with the responses."""
         return f"vllm {version()}{f', model commit {self.commit}' if self.commit else ''}"
 
     @property
     def url(self) -> str:
+        """The base URL, which changes after a restart."""
         return f"http://{HOST}:{self.port}/v1"
 
     def start(self) -> None:
@@ -195,17 +171,15 @@ class Vllm:
             "peak_memory_mb": self.peak_memory_mb,
         }
 
-    def _command(self) -> list[str]:
-        return command(self.settings, self.place, self.commit, self.port, self.gpus)
-
     def _launch(self) -> None:
+        served = command(self.settings, self.place, self.commit, self.port, self.gpus)
         try:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("ab" if self.restarts else "wb") as log:
                 self._log_start = log.tell()
                 self._process = subprocess.Popen(
                     # Isolated: the guard imports only the standard library.
-                    [sys.executable, "-I", process_guard.__file__, *self._command()],
+                    [sys.executable, "-I", process_guard.__file__, *served],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -220,6 +194,7 @@ class Vllm:
 
         Return False if another process uses the port.
         """
+        request = {"model": self.model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
         failures = 0
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
@@ -227,47 +202,31 @@ class Vllm:
                     return False
                 raise UserError(f"vLLM failed to start: {self._reason()}; see {self.log}")
             if self._healthy(timeout=POLL_SECONDS):
-                try:
-                    self._complete(deadline - time.monotonic())
-                    return True
-                except AuthenticationError:
-                    return False  # another server: ours accepts the key
-                except APIStatusError as error:
+                with suppress(httpx2.RequestError):  # it may be ending; checked in the next iteration
+                    timeout = max(POLL_SECONDS, deadline - time.monotonic())
+                    reply = self._send("POST", "/v1/chat/completions", timeout, request)
+                    if reply.is_success:
+                        return True
+                    if reply.status_code == httpx2.codes.UNAUTHORIZED:
+                        return False  # from another server: the job's own accepts the key
                     failures += 1
-                    if error.status_code < 500 or failures == MAX_FAILURES:
-                        reason = " ".join(error.message.split())[:MAX_REASON]
-                        raise UserError(
-                            f"vLLM: test request with {self.settings.model} failed: {reason}; see {self.log}"
-                        ) from None
-                except APIConnectionError:
-                    pass  # it may be ending; checked in the next iteration
+                    if reply.is_client_error or failures == MAX_FAILURES:
+                        reason = f"HTTP {reply.status_code}: {' '.join(reply.text.split())}"[:MAX_REASON]
+                        raise UserError(f"vLLM: test request to {self.settings.model} failed: {reason}; see {self.log}")
             time.sleep(POLL_SECONDS)
-        raise UserError(
-            f"vLLM was not ready within {self.start_minutes} minutes; see {self.log}, or increase "
-            "`resources.start_minutes`"
-        )
+        message = f"vLLM was not ready within {self.start_minutes} minutes; see {self.log}"
+        raise UserError(f"{message}, or increase `resources.start_minutes`")
 
     def _healthy(self, timeout: float) -> bool:
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=timeout)
-        with closing(connection):
-            try:
-                connection.request("GET", "/health")
-                return connection.getresponse().status == http.HTTPStatus.OK
-            except (OSError, http.client.HTTPException):
-                return False
+        try:
+            return self._send("GET", "/health", timeout).is_success
+        except httpx2.RequestError:
+            return False
 
-    def _complete(self, timeout: float) -> None:
-        # No proxy from the environment for loopback.
-        with Client(
-            base_url=self.url,
-            api_key=self.key,
-            max_retries=0,
-            timeout=timeout,
-            http_client=DefaultHttpxClient(trust_env=False),
-        ) as client:
-            client.chat.completions.create(
-                model=self.model, messages=[{"role": "user", "content": "Hello"}], max_tokens=1
-            )
+    def _send(self, method: str, path: str, timeout: float, body: dict[str, Any] | None = None) -> httpx2.Response:
+        """Send a request to the server, without a proxy from the environment."""
+        headers, url = {"Authorization": f"Bearer {self.key}"}, f"http://{HOST}:{self.port}{path}"
+        return httpx2.request(method, url, headers=headers, json=body, timeout=timeout, trust_env=False)
 
     def _output(self) -> str:
         """The log of this start."""
@@ -296,6 +255,9 @@ class Vllm:
         self.peak_memory_mb = max(self.peak_memory_mb, sum(_peak_kb(member.pid) for member in members) // 1024)
 
 
+Backend = Remote | Vllm
+
+
 def key(variable: str | None) -> str | None:
     """The API key in an environment variable.
 
@@ -305,17 +267,11 @@ def key(variable: str | None) -> str | None:
     if variable is None:
         return None
     key = os.environ.get(variable, "").strip()
-    if not key and not VARIABLE_NAME.fullmatch(variable):  # may be the key itself: do not print it
-        raise UserError(
-            "endpoint.key_variable: the variable is not set; give a variable's name here and set the variable to the "
-            "key"
-        )
     if not key:
-        raise UserError(f"endpoint.key_variable: {variable} is not set; set it to the key: export {variable}=…")
+        name = variable if VARIABLE_NAME.fullmatch(variable) else "NAME"  # else it may be the key: do not print it
+        raise UserError(f"endpoint.key_variable: {name} is not set; give a variable's name and set it: export {name}=…")
     if not (key.isascii() and key.isprintable()):
-        raise UserError(
-            f"endpoint.key_variable: {variable} contains characters that are not valid in a key; set it again"
-        )
+        raise UserError(f"endpoint.key_variable: the value of {variable} is not a valid key; set it again")
     return key
 
 
@@ -325,9 +281,7 @@ def _check_machine(cpus: int, gpus: int) -> None:
     if not gpus and is_for_gpus():
         raise UserError("resources.gpu: 0, but the installed vLLM needs GPUs; set 1 or more")
     if gpus:
-        from abhinaya.runtime.devices import (
-            claim,  # torch is slow to import and not needed without a GPU
-        )
+        from abhinaya.runtime.devices import claim  # imports torch, which is not needed without a GPU
 
         claim(cpus, gpus)
 

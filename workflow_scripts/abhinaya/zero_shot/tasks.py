@@ -141,15 +141,15 @@ class LabellingTask:
         return [Request(self._key(text, order), text, order) for order in self.orders]
 
     def _key(self, text: str, order: tuple[str, ...]) -> str:
-        """A digest of all that decides the answer: the request and where the model comes from; not how it is sent."""
+        """A digest of what determines the response: the request and the origin of the model, not how it is sent."""
         settings = self.settings
         if settings.endpoint:
             origin = {"url": settings.endpoint.url.rstrip("/"), "model": settings.model}
         else:
             server = settings.server.model_dump(include={"dtype", "quantization", "arguments"})
             origin = {"model": settings.model, "revision": settings.revision, "files": self.source_digest, **server}
-        decided = {"origin": origin, "body": self.body(Request("", text, order))}
-        return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
+        content = {"origin": origin, "body": self.body(Request("", text, order))}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def one_hot(letter: str) -> np.ndarray:

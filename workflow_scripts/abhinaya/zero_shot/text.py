@@ -56,7 +56,7 @@ def label(
     """
     check_fallback(settings.fallback, classes)
     sent = [prompts.sanitised(text, settings.max_characters) for text in rows["text"]]
-    texts = list(dict.fromkeys(text for text, _ in sent if prompts.says_something(text)))
+    texts = list(dict.fromkeys(text for text, _ in sent if prompts.has_words(text)))
     task, answers = LabellingTask(settings, classes, texts), ResponseStore(store)
     requests = task.all()
     refused: dict[str, str] = {}
@@ -131,7 +131,7 @@ def _request(
             client = ChatClient(backend, task.settings, task.body, kept, refuse, concurrency, request_seconds, answered)
             begin = time.monotonic()
             try:
-                asyncio.run(client.ask(list(left.values())))
+                asyncio.run(client.send_all(list(left.values())))
             except NoResponse as error:
                 if backend.alive():
                     raise UserError(
