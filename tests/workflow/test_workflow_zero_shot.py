@@ -204,7 +204,7 @@ def test_a_killed_job_sends_no_request_twice_and_leaves_no_server(finished: Path
     run = snakemake(directory, "results/t1/preds.csv", "--nolock", configfile=config)
     assert run.returncode == 0, run.stdout + run.stderr
     summary = files.read_json(results / "labelling.json")
-    assert summary["requests"] == {"asked": total - stored, "stored": stored}
+    assert summary["requests"] == {"sent": total - stored, "stored": stored}
     again = schemas.read_predictions(results / "preds.csv")
     assert again["EmoClass"].tolist() == undisturbed["EmoClass"].tolist()
     # Everything is answered now: labelling again starts no server.

@@ -100,8 +100,8 @@ def test_lock_is_for_every_python_that_is_supported(flavour: str) -> None:
     supported = SpecifierSet(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"])
     pythons = [f"3.{minor}" for minor in range(8, 20) if f"3.{minor}" in supported]
     assert pythons == ["3.11", "3.12", "3.13"]
-    asked = {requirement.name for requirement in requirements(f"{flavour}.in")}
-    assert all(asked <= pins(flavour, python).keys() for python in pythons)
+    required = {requirement.name for requirement in requirements(f"{flavour}.in")}
+    assert all(required <= pins(flavour, python).keys() for python in pythons)
     names = [line.split("==")[0] for line in entries(flavour)]
     for name in {name for name in names if names.count(name) > 1}:  # a version for each Python
         assert all(name in pins(flavour, python) for python in pythons)
@@ -110,9 +110,9 @@ def test_lock_is_for_every_python_that_is_supported(flavour: str) -> None:
 @pytest.mark.parametrize("flavour", FLAVOURS)
 def test_direct_requirements_are_pinned_and_locked(flavour: str) -> None:
     locked = pins(flavour)
-    asked = requirements(f"{flavour}.in")
-    assert {requirement.name: f"=={locked.get(requirement.name)}" for requirement in asked} == {
-        requirement.name: str(requirement.specifier) for requirement in asked
+    required = requirements(f"{flavour}.in")
+    assert {requirement.name: f"=={locked.get(requirement.name)}" for requirement in required} == {
+        requirement.name: str(requirement.specifier) for requirement in required
     }
 
 
@@ -155,19 +155,19 @@ def test_this_python_has_what_is_locked() -> None:
 
 
 def test_every_imported_package_is_a_direct_requirement() -> None:
-    asked = {requirement.name for flavour in FLAVOURS for requirement in requirements(f"{flavour}.in")}
-    asked |= {requirement.name for requirement in requirements("cpu.overrides.txt")}
+    required = {requirement.name for flavour in FLAVOURS for requirement in requirements(f"{flavour}.in")}
+    required |= {requirement.name for requirement in requirements("cpu.overrides.txt")}
     sources = [
         path for folder in ("workflow_scripts", "tests", "benchmarks") for path in ROOT.glob(f"{folder}/**/*.py")
     ]
     own = {"abhinaya", "support"} | {path.stem for path in sources}
     distributions = importlib.metadata.packages_distributions()
-    unasked = {}
+    undeclared = {}
     for path in sources:
         for module in imports(path) - set(sys.stdlib_module_names) - own:
-            if asked.isdisjoint(canonicalize_name(name) for name in distributions.get(module, [])):
-                unasked[module] = str(path.relative_to(ROOT))
-    assert unasked == {}, "add them to envs/requirements.in, then `make lock`"
+            if required.isdisjoint(canonicalize_name(name) for name in distributions.get(module, [])):
+                undeclared[module] = str(path.relative_to(ROOT))
+    assert undeclared == {}, "add them to envs/requirements.in, then `make lock`"
 
 
 def imports(path: Path) -> set[str]:

@@ -144,10 +144,10 @@ def test_its_ranges_admit_what_is_locked() -> None:
 
 def test_whisperx_fits_no_extra() -> None:
     """Once this fails, pyproject.toml can offer an extra for transcription."""
-    asked = {found.name: found for found in map(Requirement, importlib.metadata.requires("whisperx"))}
+    required = {found.name: found for found in map(Requirement, importlib.metadata.requires("whisperx"))}
     versions = {name: min(pins()[name]) for name in ("huggingface-hub", "torch")}
     assert all(BASE[name].specifier.contains(version) for name, version in versions.items())
-    assert not any(asked[name].specifier.contains(version) for name, version in versions.items())
+    assert not any(required[name].specifier.contains(version) for name, version in versions.items())
 
 
 def test_the_version_is_one() -> None:

@@ -249,7 +249,7 @@ def test_words_are_read_and_the_rest_gets_the_fallback(said: Callable, parts: Pa
     expected = np.eye(8)[[CLASSES.index(letter) for letter in audit["EmoClass"]]]
     np.testing.assert_array_equal(predictions[list(schemas.PROBABILITIES)], expected)
     assert summary["counts"] == {"labelled": 2, "empty": 0, "unparsable": 6, "refused": 0}
-    assert summary["requests"] == {"asked": 0, "stored": 8} and summary["labels_per_second"] is None
+    assert summary["requests"] == {"sent": 0, "stored": 8} and summary["labels_per_second"] is None
     assert speech.notes(summary, settings)[1:] == ["6 unparsable responses were labelled sad, the fallback."]
 
 
@@ -290,12 +290,12 @@ def test_a_job_goes_on_with_the_same_batches(
     stops = False
     _, audit, summary = label(rows, system(parts), tmp_path / "store")
     assert asked == undisturbed
-    assert summary["requests"] == {"asked": 2, "stored": 6}
+    assert summary["requests"] == {"sent": 2, "stored": 6}
     assert audit.equals(whole[1])
     changed = rows.copy()
     changed.loc[4, "duration"] += 1
     more = label(pd.concat([changed, rows.head(1).assign(FileName="new.wav")]), system(parts), tmp_path / "store")
-    assert more[2]["requests"] == {"asked": 2, "stored": 7}
+    assert more[2]["requests"] == {"sent": 2, "stored": 7}
 
 
 def test_what_decides_an_answer_is_asked_anew(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:

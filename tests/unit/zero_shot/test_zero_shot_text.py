@@ -152,7 +152,7 @@ class TestTranscripts:
     def test_only_empty_transcripts_need_no_server(self, run: Callable, changes: dict) -> None:
         predictions, _, summary = run(None, ["", "..."], connect_to=no_connection, **changes)
         assert predictions["EmoClass"].tolist() == ["N", "N"]
-        assert summary["requests"] == {"asked": 0, "stored": 0} and summary["tokens"]["generated_per_label"] is None
+        assert summary["requests"] == {"sent": 0, "stored": 0} and summary["tokens"]["generated_per_label"] is None
 
     def test_long_transcripts_are_truncated_and_counted(self, run: Callable) -> None:
         with ChatServer(by_keyword) as server:

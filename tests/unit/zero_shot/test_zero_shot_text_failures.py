@@ -282,7 +282,7 @@ class TestFailures:
             assert summary["counts"]["refused"] == 1
             again, _, summary = run(server, texts)  # the only request, but not reported as a failure
             assert again.equals(predictions)
-            assert summary["requests"] == {"asked": 1, "stored": len(TEXTS)}
+            assert summary["requests"] == {"sent": 1, "stored": len(TEXTS)}
             server.rule = by_keyword
             assert run(server, texts)[0]["EmoClass"].tolist() == [*EXPECTED, "S"]
 

@@ -55,11 +55,11 @@ class TestStoredResponses:
     def test_second_run_sends_no_requests(self, run: Callable) -> None:
         with ChatServer(by_keyword) as server:
             first, _, summary = run(server)
-        assert summary["requests"] == {"asked": len(TEXTS), "stored": 0}
+        assert summary["requests"] == {"sent": len(TEXTS), "stored": 0}
         assert summary["backend"] == {"kind": "endpoint", "url": server.url}
         again, _, summary = run(server, connect_to=no_connection)
         assert again.equals(first)
-        assert summary["requests"] == {"asked": 0, "stored": len(TEXTS)}
+        assert summary["requests"] == {"sent": 0, "stored": len(TEXTS)}
         assert summary["backend"] is None and summary["labels_per_second"] is None
         assert summary["tokens"]["generated"] == 2 * len(TEXTS), "stored responses count"
 
@@ -132,7 +132,7 @@ class TestStoredResponses:
         predictions = schemas.read_predictions(tmp_path / "preds.csv")
         assert predictions["EmoClass"].tolist() == [keyword(text) for text in texts]
         summary = files.read_json(tmp_path / "labelling.json")
-        assert summary["requests"] == {"asked": len(texts) - 45, "stored": 45}
+        assert summary["requests"] == {"sent": len(texts) - 45, "stored": 45}
 
 
 class TestVllmServer:

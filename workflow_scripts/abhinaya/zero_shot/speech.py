@@ -179,7 +179,7 @@ def _summary(settings: SalmonnZeroShot, audit: pd.DataFrame, records: pd.DataFra
         "prompt": settings.question,
         "utterances": len(audit),
         "counts": counted(audit, speed),
-        "requests": {"asked": new, "stored": len(audit) - new},
+        "requests": {"sent": new, "stored": len(audit) - new},
         "tokens": {
             "prompt": int(records["prompt_tokens"].sum()),  # including speech tokens
             "generated": generated,

@@ -63,7 +63,7 @@ def label(
     with answers.alone():
         stored = set(answers.read(("request",))["request"])
         left = {key: request for key, request in requests.items() if key not in stored}
-        effort = {"asked": len(left), "labels": sum(any(q.key in left for q in task.requests[text]) for text in texts)}
+        effort = {"sent": len(left), "labels": sum(any(q.key in left for q in task.requests[text]) for text in texts)}
         if left:
             effort |= _request(task, left, len(requests), refused, answers, connect, concurrency, request_seconds)
         records = answers.read(READ).set_index("request")
@@ -165,7 +165,7 @@ def _summary(
         "counts": counted(audit, speed),
         "cut": int(audit["cut"].sum()),
         "transcripts": texts,  # distinct and not empty
-        "requests": {"asked": effort["asked"], "stored": len(task.all()) - effort["asked"]},
+        "requests": {"sent": effort["sent"], "stored": len(task.all()) - effort["sent"]},
         "tokens": {
             "prompt": prompt,
             "generated": generated,
