@@ -366,7 +366,7 @@ def test_what_was_heard_of_other_ears_is_asked_anew(parts: Path, rows: pd.DataFr
 
 def test_half_precision_answers(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
     _, audit, summary = label(rows, system(parts, precision="bf16"), tmp_path / "store")
-    assert summary["requests"]["asked"] == len(audit) and audit["generated_tokens"].between(1, 4).all()
+    assert summary["requests"]["sent"] == len(audit) and audit["generated_tokens"].between(1, 4).all()
 
 
 def without_output_layer(folder: Path) -> None:
@@ -467,7 +467,7 @@ def test_the_script_labels_validation_and_test(parts: Path, tmp_path: Path) -> N
     manifest = salmonn_parts.make_manifest(parts)
     schemas.write_manifest(manifest, tmp_path / "manifest.parquet")
     files = {"output": "preds.csv", "responses": "responses.parquet", "summary": "labelling.json"}
-    files["response-dir"] = "asked"
+    files["response-dir"] = "store"
     options = [item for option, name in files.items() for item in (f"--{option}", tmp_path / name)]
     settings = settings_json(system(parts))
     command = [sys.executable, SCRIPT, "--name", "z", "--settings", settings, "--seed", "7", "--cpus", "1", *options]
