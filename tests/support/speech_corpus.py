@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 import soundfile
 import torch
+from safetensors.torch import load_file
 
 from abhinaya.config import parse
 from abhinaya.config.system import SpeechSystem, TrainedSystem
 from abhinaya.data import schemas
 from abhinaya.data.schemas import KEY
+from abhinaya.modeling import checkpoint
 from abhinaya.runtime import files
 from abhinaya.training.train import train
 
@@ -108,6 +110,16 @@ def epochs(model: Path) -> list[dict]:
     """The metrics of each epoch, without times."""
     metrics = files.read_json(model / "metrics.json")["epochs"]
     return [{key: value for key, value in epoch.items() if not key.endswith("seconds")} for epoch in metrics]
+
+
+def weights(model: Path) -> dict[str, torch.Tensor]:
+    return load_file(model / checkpoint.WEIGHTS)
+
+
+def assert_same(model: Path, other: Path) -> None:
+    """The weights are the same bytes, and the metrics of each epoch are equal."""
+    assert (model / checkpoint.WEIGHTS).read_bytes() == (other / checkpoint.WEIGHTS).read_bytes()
+    assert epochs(model) == epochs(other)
 
 
 def command(settings: TrainedSystem, manifest: pd.DataFrame, folder: Path) -> list[str]:

@@ -15,13 +15,12 @@ import torch
 
 from abhinaya import config
 from abhinaya.config.system import Trained
-from abhinaya.modeling import checkpoint
 from abhinaya.runtime import files, launch, locks
 from abhinaya.runtime.errors import UserError
 from abhinaya.training import train
 from abhinaya.training.loop import Loop
 from support import running
-from support.speech_corpus import Stop, command, epochs, run, system
+from support.speech_corpus import Stop, assert_same, command, run, system
 
 SETTINGS = system()  # with dropout, layer drop and SpecAugment; two batches per step
 STEPS = 3  # per epoch: 12 utterances, 4 per step
@@ -91,12 +90,6 @@ with signals.SignalRecorder() as recorder:
 print(rank, steps, signal.Signals(number).name, "waited" if waited > 0.3 else "continued")
 distributed.barrier()
 """
-
-
-def assert_same(model: Path, other: Path) -> None:
-    """The weights are the same bytes, and the metrics of each epoch are equal."""
-    assert (model / checkpoint.WEIGHTS).read_bytes() == (other / checkpoint.WEIGHTS).read_bytes()
-    assert epochs(model) == epochs(other)
 
 
 def at(event: str, step: int, act: Callable[[], object], patch: pytest.MonkeyPatch) -> None:

@@ -1,19 +1,17 @@
-"""Training: learning, reproducibility, resumption after a kill, and the model folder."""
+"""Training: learning, reproducibility, the model folder, and the division of a step."""
 
 import itertools
-import shutil
 import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from accelerate import PartialState
-from safetensors.torch import load_file
 from scipy.special import softmax
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
@@ -34,46 +32,10 @@ from abhinaya.training.loop import Loop
 from support import flushes, running
 from support.cached import cached, trained
 from support.messages import assert_names
-from support.speech_corpus import NOT_RANDOM, WHISPER, Stop, as_json, command, epochs, run, system
+from support.speech_corpus import NOT_RANDOM, WHISPER, Stop, as_json, assert_same, command, epochs, run, system, weights
 
 SETTINGS = system()
 STEPS = 3  # per epoch: 12 utterances, 4 per step
-
-
-@pytest.fixture(scope="module")
-def interrupted(manifest: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that ended at the start of its third epoch."""
-    folder = tmp_path_factory.mktemp("interrupted")
-    with pytest.MonkeyPatch.context() as patch:
-        train_epoch = Loop.train_epoch
-
-        def stop(self: Loop, epoch: int) -> None:
-            if epoch == 2:
-                raise Stop
-            train_epoch(self, epoch)
-
-        patch.setattr(Loop, "train_epoch", stop)
-        with pytest.raises(Stop):
-            run(SETTINGS, manifest, folder)
-    return folder
-
-
-@pytest.fixture
-def to_resume(interrupted: Path, tmp_path: Path) -> Path:
-    """A copy of `interrupted`, to be resumed."""
-    shutil.copytree(interrupted, tmp_path / "run")
-    return tmp_path / "run"
-
-
-def weights(model: Path) -> dict[str, torch.Tensor]:
-    return load_file(model / checkpoint.WEIGHTS)
-
-
-def assert_same(one: Path, other: Path, tolerance: float = 0.0) -> None:
-    first, second = weights(one), weights(other)
-    assert first.keys() == second.keys()
-    for name in first:
-        assert float((first[name] - second[name]).abs().max()) <= tolerance, name
 
 
 # --- a complete run
@@ -86,8 +48,7 @@ def test_the_loss_decreases(finished: Path) -> None:
 
 def test_the_same_run_has_the_same_bytes(finished: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
     again = run(SETTINGS, manifest, tmp_path)
-    assert (again / checkpoint.WEIGHTS).read_bytes() == (finished / checkpoint.WEIGHTS).read_bytes()
-    assert epochs(again) == epochs(finished)
+    assert_same(again, finished)
 
 
 def test_metrics_of_the_run(finished: Path) -> None:
@@ -234,150 +195,6 @@ def test_macro_f1_by_hand() -> None:
     assert found["accuracy"] == pytest.approx(3 / 5)
 
 
-# --- resumption after a kill
-
-
-def test_a_resumed_run_has_the_same_result(
-    finished: Path, to_resume: Path, manifest: pd.DataFrame, capfd: pytest.CaptureFixture[str]
-) -> None:
-    resumed = run(SETTINGS, manifest, to_resume)
-    assert (resumed / checkpoint.WEIGHTS).read_bytes() == (finished / checkpoint.WEIGHTS).read_bytes()
-    assert epochs(resumed) == epochs(finished)
-    assert files.read_json(resumed / "metrics.json")["resumed_from"] == f"checkpoint-{2 * STEPS}"
-    assert f"resuming from {to_resume}/checkpoints/checkpoint-{2 * STEPS}" in capfd.readouterr().err
-    pd.testing.assert_frame_equal(
-        predict.predict(resumed, manifest, cpus=1), predict.predict(finished, manifest, cpus=1)
-    )
-
-
-@pytest.mark.slow
-def test_a_killed_process_is_resumed(finished: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
-    running.train_killed(*command(SETTINGS, manifest, tmp_path), epochs=1)
-    assert (tmp_path / "checkpoints" / f"checkpoint-{STEPS}").is_dir()
-    assert not (tmp_path / "model").exists()
-    resumed = run(SETTINGS, manifest, tmp_path)
-    assert files.read_json(resumed / "metrics.json")["resumed_from"] == f"checkpoint-{STEPS}"
-    assert (resumed / checkpoint.WEIGHTS).read_bytes() == (finished / checkpoint.WEIGHTS).read_bytes()
-
-
-@pytest.mark.parametrize("state", [None, "", '{"epoch": 2.0, "best_'])
-def test_an_incomplete_checkpoint_is_ignored(state: str | None, to_resume: Path) -> None:
-    last = to_resume / "checkpoints" / f"checkpoint-{2 * STEPS}"
-    incomplete = last.with_name(f"checkpoint-{3 * STEPS}")
-    incomplete.mkdir()
-    (incomplete / checkpoint.WEIGHTS).write_bytes((last / checkpoint.WEIGHTS).read_bytes()[:100])
-    if state is not None:
-        (incomplete / resume.STATE).write_text(state)
-    task = files.read_json(to_resume / "checkpoints" / resume.FINGERPRINT)
-    assert resume.checkpoint_of(task, to_resume / "checkpoints") == last
-    assert not incomplete.exists()
-
-
-@pytest.mark.parametrize(
-    ("module", "write", "step", "last"),
-    [
-        (resume, "save_weights", 2, 1),
-        (files, "write_json", 2, 1),  # weights and optimiser state are written
-        (files, "put_in_place", 2, 1),  # everything is written, but not renamed
-        (resume, "remove_others", 2, 2),
-        (files, "write_json", STEPS, STEPS),  # the results of an evaluation are added to a checkpoint
-        (resume, "remove_others", STEPS, STEPS),
-    ],
-)
-def test_a_run_killed_while_it_writes_a_checkpoint(
-    module: ModuleType,
-    write: str,
-    step: int,
-    last: int,
-    finished: Path,
-    manifest: pd.DataFrame,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """An incomplete folder never has the name of a checkpoint; the run resumes from the previous one."""
-    save, original = resume.save, getattr(module, write)
-
-    def killed(folder: Path, *rest: object) -> None:
-        def stop(*arguments: object) -> None:
-            if write != "put_in_place" or arguments[-1] == folder:
-                raise Stop
-            original(*arguments)
-
-        if folder.name == f"checkpoint-{step}" and (step < STEPS or folder.is_dir()):
-            patch.setattr(module, write, stop)
-        save(folder, *rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(resume, "save", killed)
-        with pytest.raises(Stop):
-            run(system(save_steps=1), manifest, tmp_path)
-    resumed = run(SETTINGS, manifest, tmp_path)
-    assert files.read_json(resumed / "metrics.json")["resumed_from"] == f"checkpoint-{last}"
-    assert (resumed / checkpoint.WEIGHTS).read_bytes() == (finished / checkpoint.WEIGHTS).read_bytes()
-    assert epochs(resumed) == epochs(finished)
-
-
-def test_a_run_killed_before_its_model_is_written(
-    finished: Path, manifest: pd.DataFrame, to_resume: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stop(*_: object) -> None:
-        raise Stop
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "save_model", stop)
-        with pytest.raises(Stop):
-            run(SETTINGS, manifest, to_resume)
-    assert not (to_resume / "model").exists()
-    resumed = run(SETTINGS, manifest, to_resume)
-    assert_same(resumed, finished)
-    assert epochs(resumed) == epochs(finished)
-
-
-def test_checkpoints_of_another_task_are_removed(
-    finished: Path, to_resume: Path, manifest: pd.DataFrame, capfd: pytest.CaptureFixture[str]
-) -> None:
-    settings = SETTINGS.model_copy(update={"training": SETTINGS.training.model_copy(update={"epochs": 1})})
-    model = run(settings, manifest, to_resume, seed=8)
-    log = capfd.readouterr().err
-    assert f"{to_resume}/checkpoints: checkpoints of other settings or data are removed" in log
-    assert "resuming" not in log
-    assert files.read_json(model / "metrics.json")["resumed_from"] is None
-    assert len(epochs(model)) == 1
-    assert not torch.equal(weights(model)["fc.weight"], weights(finished)["fc.weight"])
-
-
-def test_seed_settings_and_data_define_a_task(manifest: pd.DataFrame) -> None:
-    tasks = [
-        resume.fingerprint(settings, {"train": rows}, seed)
-        for settings, rows, seed in (
-            (SETTINGS, manifest, 1),
-            (SETTINGS, manifest, 2),
-            (system(loss={"name": "wfl"}), manifest, 1),
-            (system(epochs=4), manifest, 1),
-            (SETTINGS, manifest[1:], 1),
-            (SETTINGS, manifest.assign(EmoClass="A"), 1),
-        )
-    ]
-    assert all(one != other for index, one in enumerate(tasks) for other in tasks[:index])
-
-
-def test_resources_and_descriptions_do_not_define_a_task(manifest: pd.DataFrame) -> None:
-    rows = {"train": manifest}
-    plain = resume.fingerprint(SETTINGS, rows, 1)
-    resources = SETTINGS.resources.model_copy(update={"cpus": 7})
-    assert (
-        resume.fingerprint(SETTINGS.model_copy(update={"description": "x", "resources": resources}), rows, 1) == plain
-    )
-
-
-def test_a_checkpoint_contains_only_the_trained_weights(interrupted: Path, finished: Path) -> None:
-    """All weights of a random encoder, since they cannot be loaded."""
-    stored = load_file(interrupted / "checkpoints" / f"checkpoint-{2 * STEPS}" / checkpoint.WEIGHTS)
-    classifier, _ = checkpoint.build(SETTINGS, [1] * 8, 7, torch.device("cpu"))
-    assert stored.keys() == dict(classifier.named_parameters()).keys() == weights(finished).keys()
-    assert len(list((interrupted / "checkpoints").glob("checkpoint-*"))) <= 2
-
-
 def test_frozen_weights_from_a_folder_are_not_stored(manifest: pd.DataFrame, tmp_path: Path) -> None:
     torch.manual_seed(0)
     WhisperModel(WhisperConfig(**WHISPER)).save_pretrained(tmp_path / "whisper")
@@ -406,7 +223,10 @@ def accumulated(manifest: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory
 
 
 def assert_near(one: Path, other: Path) -> None:
-    assert_same(one, other, tolerance=1e-4)  # a wrong step would change them by the learning rate, 3e-3
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    for name in first:  # a wrong step would change them by the learning rate, 3e-3
+        assert float((first[name] - second[name]).abs().max()) <= 1e-4, name
     for first, second in zip(epochs(one), epochs(other), strict=True):
         assert first == pytest.approx(second, abs=1e-5)
 
@@ -564,13 +384,6 @@ def test_files_of_the_user_are_never_removed(folder: str, manifest: pd.DataFrame
     with pytest.raises(UserError, match=rf"^{tmp_path / folder}: (contains other files|not a model folder)"):
         training.train("tiny", SETTINGS, manifest, 7, tmp_path / "checkpoints", tmp_path / "model")
     assert own.read_text() == "years of work"
-
-
-def test_a_smaller_batch_resumes_after_running_out_of_memory(manifest: pd.DataFrame) -> None:
-    rows = {"train": manifest, "validation": manifest}
-    smaller = {"batch_size": 1, "eval_batch_size": 1, "gradient_checkpointing": True, "fsdp": True}
-    settings = SETTINGS.model_copy(update={"training": SETTINGS.training.model_copy(update=smaller)})
-    assert resume.fingerprint(settings, rows, 7) == resume.fingerprint(SETTINGS, rows, 7)
 
 
 def test_a_data_loading_process_reports_invalid_audio_in_one_line(
