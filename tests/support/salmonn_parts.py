@@ -22,8 +22,8 @@ SPLITS = {"train": "AAHHNNSS", "validation": "AHNS", "test": "AHNS"}
 
 
 def tensors(facts: dict, key: str = "weights") -> dict[str, torch.Tensor]:
-    drawn = golden.weights(facts["seed"], facts[key])
-    return {name: torch.from_numpy(value) for name, value in drawn.items()}
+    values = golden.weights(facts["seed"], facts[key])
+    return {name: torch.from_numpy(value) for name, value in values.items()}
 
 
 def save(folder: Path) -> None:

@@ -35,8 +35,8 @@ PUBLISHED = {  # what matters of BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2
 @pytest.fixture(scope="module")
 def weights() -> dict[str, Tensor]:
     """Checked against their checksums."""
-    found = golden_numbers.weights(GOLDEN["seed"], GOLDEN["weights"])
-    return {name: torch.from_numpy(value) for name, value in found.items()}
+    actual = golden_numbers.weights(GOLDEN["seed"], GOLDEN["weights"])
+    return {name: torch.from_numpy(value) for name, value in actual.items()}
 
 
 @pytest.fixture(scope="module")

@@ -78,14 +78,14 @@ def test_cached_features_have_the_precision_of_the_training(manifest: pd.DataFra
     """bf16 rounds to about 0.4 %: features in fp32 would not be those that `predict` computes."""
     settings = system({"model": "random:whisper", **FROZEN}, precision="bf16")
     paths = cached(settings, manifest[:1], tmp_path, shards=1)
-    found = FeatureCache(paths, settings_of(settings)).load(manifest.iloc[0])["vectors"]
+    actual = FeatureCache(paths, settings_of(settings)).load(manifest.iloc[0])["vectors"]
     classifier, loader = checkpoint.build(settings, [1] * 8, 7, CPU)
     inputs = loader.load(manifest.iloc[0].to_dict(), None)["inputs"][None]
     with torch.inference_mode():
         exact = classifier.encoder(inputs, torch.tensor([inputs.shape[1]]))[0][0]
         with torch.autocast("cpu", torch.bfloat16):
             expected = classifier.encoder(inputs, torch.tensor([inputs.shape[1]]))[0][0].float()
-    assert (found - expected).abs().max() < 0.2 * (exact - expected).abs().max()
+    assert (actual - expected).abs().max() < 0.2 * (exact - expected).abs().max()
     exactly = system({"model": "random:whisper", **FROZEN}, precision="fp32")
     with pytest.raises(UserError) as caught:
         FeatureCache(paths, settings_of(exactly))

@@ -69,25 +69,25 @@ def reference_shapes(width: int, layers: int) -> dict[str, tuple[int, ...]]:
     def both(name: str, rows: int, columns: int | None = None) -> dict[str, tuple[int, ...]]:
         return {f"{name}.weight": (rows,) if columns is None else (rows, columns), f"{name}.bias": (rows,)}
 
-    found = {"speech_query_tokens": (1, 1, 768), POSITIONS: (1, 512)}
-    found |= both("ln_speech", 1280) | both("ln_audio", 768) | both("speech_llama_proj", width, 768)
-    found |= both("speech_Qformer.bert.embeddings.LayerNorm", 768)
+    actual = {"speech_query_tokens": (1, 1, 768), POSITIONS: (1, 512)}
+    actual |= both("ln_speech", 1280) | both("ln_audio", 768) | both("speech_llama_proj", width, 768)
+    actual |= both("speech_Qformer.bert.embeddings.LayerNorm", 768)
     for layer in range(2):
         name = f"speech_Qformer.bert.encoder.layer.{layer}"
         for attention, features in (("attention", 768), ("crossattention", 2048)):
-            found |= both(f"{name}.{attention}.self.query", 768, 768)
-            found |= both(f"{name}.{attention}.self.key", 768, features) | both(
+            actual |= both(f"{name}.{attention}.self.query", 768, 768)
+            actual |= both(f"{name}.{attention}.self.key", 768, features) | both(
                 f"{name}.{attention}.self.value", 768, features
             )
-            found |= both(f"{name}.{attention}.output.dense", 768, 768)
-            found |= both(f"{name}.{attention}.output.LayerNorm", 768)
-        found |= both(f"{name}.intermediate_query.dense", 3072, 768) | both(f"{name}.output_query.dense", 768, 3072)
-        found |= both(f"{name}.output_query.LayerNorm", 768)
+            actual |= both(f"{name}.{attention}.output.dense", 768, 768)
+            actual |= both(f"{name}.{attention}.output.LayerNorm", 768)
+        actual |= both(f"{name}.intermediate_query.dense", 3072, 768) | both(f"{name}.output_query.dense", 768, 3072)
+        actual |= both(f"{name}.output_query.LayerNorm", 768)
     for layer in range(layers):
         for part in ("q_proj", "v_proj"):
-            found[f"{LAYER}.{layer}.self_attn.{part}.lora_A.default.weight"] = (8, width)
-            found[f"{LAYER}.{layer}.self_attn.{part}.lora_B.default.weight"] = (width, 8)
-    return found
+            actual[f"{LAYER}.{layer}.self_attn.{part}.lora_A.default.weight"] = (8, width)
+            actual[f"{LAYER}.{layer}.self_attn.{part}.lora_B.default.weight"] = (width, 8)
+    return actual
 
 
 @pytest.mark.parametrize("size", WIDTHS)
@@ -96,21 +96,21 @@ def test_published_names_shapes_and_counts(size: str) -> None:
     trained = Skeleton(1280, 768, width, layers).trained()
     assert sum(weight.numel() for weight in trained.values()) == FACTS["trained_parameters"][size]
     assert FACTS["trained_parameters"] == {"7B": 30_186_240, "13B": 33_332_992}
-    found = {name: tuple(value.shape) for name, value in salmonn_parts.published(trained).items()}
-    assert found == reference_shapes(width, layers)
+    actual = {name: tuple(value.shape) for name, value in salmonn_parts.published(trained).items()}
+    assert actual == reference_shapes(width, layers)
 
 
 def test_small_model_has_the_golden_names_and_shapes(salmonn: dict[str, Tensor]) -> None:
-    found = salmonn_parts.published(tiny())
-    assert {name: list(value.shape) for name, value in found.items()} == {
+    actual = salmonn_parts.published(tiny())
+    assert {name: list(value.shape) for name, value in actual.items()} == {
         name: fact["shape"] for name, fact in FACTS["weights"].items()
     }
 
 
-def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert found.keys() == expected.keys()
+def same(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert actual.keys() == expected.keys()
     for name, value in expected.items():
-        assert found[name].dtype == value.dtype and torch.equal(found[name], value), name
+        assert actual[name].dtype == value.dtype and torch.equal(actual[name], value), name
 
 
 def test_salmonns_layout_is_read(salmonn: dict[str, Tensor], tmp_path: Path) -> None:
@@ -127,8 +127,8 @@ def test_the_authors_layout_is_read(salmonn: dict[str, Tensor], head: dict[str, 
     theirs = {f"salmonn_model.{name}": value for name, value in salmonn.items()} | head
     extras = {f"salmonn_model.{name}": torch.ones(2) for name in FACTS["may_also_hold"]}
     torch.save(theirs | extras, tmp_path / "fine_tuned.pth")
-    weights, found = pretrained_weights.load(tmp_path / "fine_tuned.pth", tiny())
-    same(found, head)
+    weights, actual = pretrained_weights.load(tmp_path / "fine_tuned.pth", tiny())
+    same(actual, head)
     same(salmonn_parts.published(weights), salmonn)
     same(salmonn_parts.fine_tuned(weights, head), theirs)
 

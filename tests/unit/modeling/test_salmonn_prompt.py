@@ -200,9 +200,9 @@ def test_long_answers_are_truncated_and_counted(tokenizer: PreTrainedTokenizerBa
 
 
 def test_question_is_random_only_in_training(prompt: Prompt) -> None:
-    drawn = [prompt.question(np.random.default_rng(seed)) for seed in range(20)]
-    assert {tuple(ids) for ids in drawn} == {tuple(ids) for ids in prompt.after}
-    assert drawn == [prompt.question(np.random.default_rng(seed)) for seed in range(20)]
+    questions = [prompt.question(np.random.default_rng(seed)) for seed in range(20)]
+    assert {tuple(ids) for ids in questions} == {tuple(ids) for ids in prompt.after}
+    assert questions == [prompt.question(np.random.default_rng(seed)) for seed in range(20)]
     assert prompt.question() == CASES["s2_a"]["after_ids"]
 
 

@@ -51,14 +51,14 @@ def test_golden_tokens_alone_and_in_a_batch(tokens: SpeechTokens) -> None:
 def test_windows_of_a_clip_are_the_first_of_all_windows(tokens: SpeechTokens) -> None:
     own = torch.tensor([covered(16000), covered(48112)])
     assert own.tolist() == [3, 9]
-    found, lengths = tokens(SPEECH, AUDIO, LENGTHS, own)
-    assert found.shape == (2, 9, 128) and torch.equal(lengths, own)
+    actual, lengths = tokens(SPEECH, AUDIO, LENGTHS, own)
+    assert actual.shape == (2, 9, 128) and torch.equal(lengths, own)
     shorter, _ = tokens(SPEECH[:, : 9 * 17], AUDIO, LENGTHS, own)  # no more was stored
     for row, clip in enumerate(CLIPS):
-        np.testing.assert_allclose(found[row, : own[row]], ARRAYS[f"tokens_{clip}"][: own[row]], atol=1e-4)
-        np.testing.assert_allclose(shorter[row], found[row], atol=1e-5)
+        np.testing.assert_allclose(actual[row, : own[row]], ARRAYS[f"tokens_{clip}"][: own[row]], atol=1e-4)
+        np.testing.assert_allclose(shorter[row], actual[row], atol=1e-5)
     alone, _ = tokens(SPEECH[:1], AUDIO[:1], LENGTHS[:1], own[:1])  # fewer windows than the clip's own features span
-    np.testing.assert_allclose(alone[0], found[0, :3], atol=1e-5)
+    np.testing.assert_allclose(alone[0], actual[0, :3], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ def test_number_of_windows_of_a_clip(samples: int, windows: int) -> None:
 
 def test_every_weight_is_trained(tokens: SpeechTokens) -> None:
     """Training on several GPUs requires a gradient for each weight."""
-    found, _ = tokens(SPEECH[:1], AUDIO[:1], LENGTHS[:1], torch.tensor([3]))
-    found.square().sum().backward()
+    actual, _ = tokens(SPEECH[:1], AUDIO[:1], LENGTHS[:1], torch.tensor([3]))
+    actual.square().sum().backward()
     for name, weight in tokens.named_parameters():
         assert weight.grad is not None and torch.isfinite(weight.grad).all(), name
     assert tokens.query_tokens.grad.abs().max() > 0 and tokens.ln_audio.bias.grad.abs().max() > 0
@@ -81,16 +81,16 @@ def test_every_weight_is_trained(tokens: SpeechTokens) -> None:
 @torch.inference_mode()
 def test_stored_features_may_be_half_precision(tokens: SpeechTokens) -> None:
     speech, audio = SPEECH[:1].half(), AUDIO[:1].half()
-    found, _ = tokens(speech, audio, LENGTHS[:1], torch.tensor([3]))
+    actual, _ = tokens(speech, audio, LENGTHS[:1], torch.tensor([3]))
     expected, _ = tokens(speech.float(), audio.float(), LENGTHS[:1], torch.tensor([3]))
-    assert found.dtype == torch.float32 and torch.equal(found, expected)
+    assert actual.dtype == torch.float32 and torch.equal(actual, expected)
 
 
 def test_a_smaller_architecture() -> None:
     small = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 48, "num_hidden_layers": 1}
     made = SpeechTokens(64, 64, 128, small)
-    found, _ = made(SPEECH, AUDIO, LENGTHS)
-    assert found.shape == (2, 88, 128)
+    actual, _ = made(SPEECH, AUDIO, LENGTHS)
+    assert actual.shape == (2, 88, 128)
     assert made.query_tokens.shape == (1, 1, 32)
     assert len(made.qformer.encoder.layer) == 1
 

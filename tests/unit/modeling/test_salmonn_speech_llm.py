@@ -104,12 +104,12 @@ def test_a_clip_shorter_than_a_second_is_padded(parts: Path, tmp_path: Path) -> 
 def test_question_and_crop_are_random_only_in_training(parts: Path) -> None:
     loader, _ = build(system(parts, None, {"max_seconds": 2.0}))
     row = {"path": str(parts / "c.wav"), "answer": [1, 2]}
-    drawn = [loader.load(row, np.random.default_rng(seed)) for seed in range(12)]
-    assert len({tuple(each["after"].tolist()) for each in drawn}) == 2
-    assert len({float(each["waveform"].sum()) for each in drawn}) > 6
+    samples = [loader.load(row, np.random.default_rng(seed)) for seed in range(12)]
+    assert len({tuple(each["after"].tolist()) for each in samples}) == 2
+    assert len({float(each["waveform"].sum()) for each in samples}) > 6
     still = [loader.load(row, None) for _ in range(2)]
     assert torch.equal(still[0]["waveform"], still[1]["waveform"])
-    assert all(len(each["waveform"]) == 32_000 for each in drawn + still)
+    assert all(len(each["waveform"]) == 32_000 for each in samples + still)
 
 
 def test_parts_that_do_not_fit_together(parts: Path, tmp_path: Path) -> None:
@@ -133,8 +133,8 @@ def test_checkpoints_may_be_in_the_home_folder(parts: Path, monkeypatch: pytest.
 
 
 def test_a_random_qformer_does_not_depend_on_lora(parts: Path) -> None:
-    drawn = [build(system(parts, {"checkpoint": None, "lora": {"r": r}}))[1].speech.state_dict() for r in (4, 8)]
-    assert all(torch.equal(drawn[0][name], drawn[1][name]) for name in drawn[0])
+    samples = [build(system(parts, {"checkpoint": None, "lora": {"r": r}}))[1].speech.state_dict() for r in (4, 8)]
+    assert all(torch.equal(samples[0][name], samples[1][name]) for name in samples[0])
 
 
 def variant(parts: Path, folder: Path, **changed: object) -> dict:

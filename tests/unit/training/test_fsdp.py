@@ -46,11 +46,11 @@ def runs(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_sharded_weights_have_the_same_result(name: str, runs: Path) -> None:
     shared, whole = runs / name / "model", (runs / name).with_name("whole") / "model"
     assert (shared / checkpoint.WEIGHTS).read_bytes() == (whole / checkpoint.WEIGHTS).read_bytes()
-    found, expected = (files.read_json(folder / "metrics.json") for folder in (shared, whole))
-    assert found["resumed_from"] == (f"checkpoint-{found['steps'] // 2}" if name.endswith("resumed") else None)
+    actual, expected = (files.read_json(folder / "metrics.json") for folder in (shared, whole))
+    assert actual["resumed_from"] == (f"checkpoint-{actual['steps'] // 2}" if name.endswith("resumed") else None)
     for key in ("processes", "steps", "best_epoch", "parameters", "trainable_parameters"):
-        assert found[key] == expected[key]
-    for one, other in zip(found["epochs"], expected["epochs"], strict=True):
+        assert actual[key] == expected[key]
+    for one, other in zip(actual["epochs"], expected["epochs"], strict=True):
         assert [one[key] for key in ("loss", "validation_loss", "uar")] == [
             other[key] for key in ("loss", "validation_loss", "uar")
         ]

@@ -139,9 +139,9 @@ def test_a_4_bit_model_is_trained_stored_and_predicts(llama: Path, manifest: pd.
 
 
 def assert_predicts(model: Path, manifest: pd.DataFrame) -> None:
-    found = predict.predict(model, manifest, cpus=1)[list(PROBABILITIES)].to_numpy()
-    assert np.isfinite(found).all()
-    assert (found[:, [CLASSES.index(letter) for letter in "CDFU"]] == 0).all()  # training has none of these
+    actual = predict.predict(model, manifest, cpus=1)[list(PROBABILITIES)].to_numpy()
+    assert np.isfinite(actual).all()
+    assert (actual[:, [CLASSES.index(letter) for letter in "CDFU"]] == 0).all()  # training has none of these
 
 
 def test_missing_transcripts_are_reported(settings: TextSystem, manifest: pd.DataFrame, finished: Path) -> None:

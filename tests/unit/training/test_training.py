@@ -136,9 +136,9 @@ def test_validation_is_batched_by_length_and_complete(
     validation = manifest[manifest["split"] == "validation"].reset_index(drop=True)
     order = validation["duration"].sort_values(ascending=False).index.tolist()
     assert loaded == order != sorted(order)
-    found = predict.predict(model, validation, cpus=1)[list(PROBABILITIES)].to_numpy()[order]
+    actual = predict.predict(model, validation, cpus=1)[list(PROBABILITIES)].to_numpy()[order]
     ((logits, labels),) = measured
-    np.testing.assert_allclose(found, softmax(logits, axis=-1), atol=1e-5)
+    np.testing.assert_allclose(actual, softmax(logits, axis=-1), atol=1e-5)
     assert [CLASSES[index] for index in labels] == validation["EmoClass"][order].tolist()
 
 
@@ -189,10 +189,10 @@ def test_the_stored_epoch_is_the_best(finished: Path, manifest: pd.DataFrame) ->
 
 def test_macro_f1_by_hand() -> None:
     logits = np.eye(8)[[0, 0, 1, 1, 1]]
-    found = metrics.scores(logits, np.array([0, 1, 1, 1, 2]))
-    assert found["macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
-    assert found["uar"] == pytest.approx((1 + 2 / 3 + 0) / 3)
-    assert found["accuracy"] == pytest.approx(3 / 5)
+    actual = metrics.scores(logits, np.array([0, 1, 1, 1, 2]))
+    assert actual["macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
+    assert actual["uar"] == pytest.approx((1 + 2 / 3 + 0) / 3)
+    assert actual["accuracy"] == pytest.approx(3 / 5)
 
 
 def test_frozen_weights_from_a_folder_are_not_stored(manifest: pd.DataFrame, tmp_path: Path) -> None:
@@ -302,12 +302,12 @@ def test_validation_with_cached_features_equals_prediction(
     logits, labels = measured[files.read_json(model / "metrics.json")["best_epoch"] - 1]
     assert [CLASSES[index] for index in labels] == validation["EmoClass"].tolist()
     expected = torch.from_numpy(logits).double().softmax(-1)
-    found = (
+    actual = (
         predict.predict(model, manifest, cpus=1)
         .set_index(schemas.KEY)
         .loc[validation[schemas.KEY], list(PROBABILITIES)]
     )
-    np.testing.assert_allclose(found, expected, atol=1e-5 if precision == "fp32" else 2e-3)
+    np.testing.assert_allclose(actual, expected, atol=1e-5 if precision == "fp32" else 2e-3)
     assert not any(name.startswith("encoder.") for name in weights(model))  # drawn again from the seed
 
 

@@ -75,10 +75,10 @@ def extract_features(
                 entry["text"] = _text_digest(rows["text"][row]) if settings.reads_transcripts else None
                 for stream, (vectors, lengths) in encoded.items():
                     count, widths[stream] = int(lengths[place]), vectors.shape[-1]
-                    own = vectors[place, :count].to(getattr(torch, settings.dtype)).cpu().numpy()
-                    numbers.write(own.tobytes())
+                    values = vectors[place, :count].to(getattr(torch, settings.dtype)).cpu().numpy()
+                    numbers.write(values.tobytes())
                     entry |= {f"{stream}_start": end, f"{stream}_count": count}
-                    end += own.size
+                    end += values.size
                 entries.append(entry)
         index.unlink(missing_ok=True)  # an old index must not refer to the new numbers
     metadata = _origin(settings) | {"revision": encoder.revisions.get("revision"), "widths": widths}
@@ -206,5 +206,5 @@ def _difference(metadata: dict[str, Any], expected: dict[str, Any], settings: Fe
 
 
 def _numbers_of(index: Path) -> Path:
-    """The file of numbers beside an index."""
+    """The file of numbers of an index."""
     return index.with_suffix(".bin")

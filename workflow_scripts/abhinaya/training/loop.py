@@ -221,8 +221,8 @@ class Loop:
         Args:
             random: the random states for a resumed run; by default the current ones.
         """
-        own = {"loss": self.epoch_loss.item(), "random": random or resume.random_states(self.device)}
-        parts = gather_object([own])
+        state_here = {"loss": self.epoch_loss.item(), "random": random or resume.random_states(self.device)}
+        parts = gather_object([state_here])
         if self.processes.is_main_process:
             state = {
                 "step": self.step,

@@ -46,6 +46,6 @@ def peak_memory(device: torch.device) -> dict[str, int | None]:
     All processes must call this. Excludes data-loading processes, and the time before a resumption.
     """
     on_gpu = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
-    own = torch.tensor([[resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**10, on_gpu // 2**20]], device=device)
-    memory, gpu_memory = gather(own).amax(0).tolist()
+    here = torch.tensor([[resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**10, on_gpu // 2**20]], device=device)
+    memory, gpu_memory = gather(here).amax(0).tolist()
     return {"peak_memory_mb": memory, "peak_gpu_memory_mb": gpu_memory if device.type == "cuda" else None}

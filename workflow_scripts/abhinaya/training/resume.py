@@ -24,7 +24,7 @@ from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError, print_line
 
 FINGERPRINT = "fingerprint.json"
-OPTIMIZER, STATE = "optimizer.pt", "state.json"  # beside the weights
+OPTIMIZER, STATE = "optimizer.pt", "state.json"  # in the same folder as the weights
 # Keys of `training` that affect memory and the number of checkpoints, but no result.
 COST_ONLY = ("batch_size", "eval_batch_size", "gradient_checkpointing", "fsdp", "save_steps")
 

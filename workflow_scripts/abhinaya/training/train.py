@@ -30,7 +30,7 @@ from abhinaya.training.fsdp import shard
 from abhinaya.training.loop import Loop, accumulation
 from abhinaya.transcription.transcripts import check_text, short_enough
 
-TIMEOUT = timedelta(minutes=30)  # for communication; the first process may hash models alone for a long time
+TIMEOUT = timedelta(minutes=30)  # for communication; the other processes wait while the first one hashes the models
 
 
 def train(

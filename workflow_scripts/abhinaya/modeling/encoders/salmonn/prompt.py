@@ -1,7 +1,7 @@
 """The input of SALMONN's LLaMA: a question around the speech tokens, then the answer, which may contain the transcript.
 
 ``[BOS] USER: <Speech> {speech tokens} </Speech> {PROMPT}\\nASSISTANT: {answer} [EOS]``, with the authors' wording.
-For a classifier the answer is given, and the head pools the hidden states of the whole sequence. A zero-shot system
+For a classifier the answer is given, and the head pools the hidden states of the complete sequence. A zero-shot system
 generates the answer.
 """
 
