@@ -21,9 +21,9 @@ def parse_args() -> argparse.Namespace:
         "configuration with `freeze: all`, or for salmonn its section `audio_encoder`; `precision` as under "
         "`training`; `seed` for a random speech encoder",
     )
-    parser.add_argument("--shard", type=int, default=0, help="which of the shards, from 0")
-    parser.add_argument("--shards", type=int, default=1, help="how many there are")
-    parser.add_argument("--output", type=Path, required=True, help="index to write; the numbers go beside it")
+    parser.add_argument("--shard", type=int, default=0, help="number of the shard, from 0")
+    parser.add_argument("--shards", type=int, default=1, help="number of shards")
+    parser.add_argument("--output", type=Path, required=True, help="index to write; the numbers go to the same folder")
     parser.add_argument("--cpus", type=int, default=2, help="CPU cores to use")
     parser.add_argument("--gpus", type=int, default=0, help="1 computes on a GPU, 0 on the CPU")
     return parser.parse_args()
@@ -33,14 +33,14 @@ def main() -> None:
     args = parse_args()
     settings = parse(AnyFeatures, args.settings, where="--settings")
     if not 0 <= args.shard < args.shards:
-        raise errors.UserError(f"--shard: {args.shard}, but there are {args.shards}, counted from 0")
+        raise errors.UserError(f"--shard: {args.shard}, but --shards is {args.shards}; give 0 to {args.shards - 1}")
     if settings.reads_transcripts and not args.transcripts:
-        raise errors.UserError("a text encoder reads transcripts; give --transcripts")
+        raise errors.UserError("--transcripts: missing, but a text encoder reads transcripts; give transcripts.parquet")
     manifest = schemas.read_manifest(args.manifest)
     if settings.reads_transcripts:
         manifest = transcripts.joined(manifest, args.transcripts)
     from abhinaya.modeling import encoders, feature_cache
-    from abhinaya.runtime.devices import claim  # torch; not for --help and not before the settings are checked
+    from abhinaya.runtime.devices import claim  # imports torch; not needed for --help or invalid settings
 
     device, workers = claim(args.cpus, min(args.gpus, 1))
     rows = manifest[manifest["split"].notna()].iloc[args.shard :: args.shards]

@@ -22,13 +22,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--manifest", type=Path, required=True, help="manifest.parquet")
     parser.add_argument("--transcripts", type=Path, help="transcripts.parquet, for a system that reads them")
-    parser.add_argument(
-        "--features",
-        nargs="*",
-        type=Path,
-        default=[],
-        help="indices by extract_features.py, for a frozen encoder",
-    )
+    parser.add_argument("--features", nargs="*", type=Path, default=[], help="cached features of a frozen encoder")
     parser.add_argument("--seed", type=int, default=1234, help="seed of weights, crops and batches")
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder for checkpoints")
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
@@ -59,17 +53,8 @@ def main() -> None:
         lock = args.checkpoints.with_name(f".{args.checkpoints.name}.lock")
         first = locks.alone(lock, f"another job is training {args.name}; wait until it ends, or cancel it")
     with first:
-        train(
-            args.name,
-            settings,
-            manifest,
-            args.seed,
-            args.checkpoints,
-            args.output,
-            args.cpus,
-            gpus,
-            args.features,
-        )
+        folders = (args.checkpoints, args.output)
+        train(args.name, settings, manifest, args.seed, *folders, args.cpus, gpus, args.features)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Caches of features, made as the rule `extract_features` makes them."""
+"""Feature caches, as written by the rule `extract_features`."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 def settings_of(system: TrainedSystem | SalmonnZeroShot, seed: int = 7) -> FeatureSettings:
-    """What the features of `system` are made from; a speech LLM's as if it had `cache: true`."""
+    """The feature settings of `system`; of a speech LLM as with `cache: true`."""
     if system.family.startswith("salmonn"):
         return features.SalmonnFeatures(family="salmonn", encoder=system.encoder.audio_encoder)
     return features.of(system, seed)
@@ -32,7 +32,7 @@ def extract(rows: pd.DataFrame, settings: FeatureSettings, index: Path) -> Path:
 def cached(
     system: TrainedSystem | SalmonnZeroShot, manifest: pd.DataFrame, folder: Path, shards: int = 2, seed: int = 7
 ) -> list[Path]:
-    """The indices of a cache in so many shards."""
+    """Extract features; return the indices of the shards."""
     settings = settings_of(system, seed)
     return [extract(manifest.iloc[n::shards], settings, folder / f"{n:03}.parquet") for n in range(shards)]
 
@@ -40,6 +40,6 @@ def cached(
 def trained(
     system: TrainedSystem, manifest: pd.DataFrame, folder: Path, indices: list[Path] | tuple = (), seed: int = 7
 ) -> Path:
-    """Train in this process; the model folder."""
+    """Train in this process; return the model folder."""
     train("tiny", system, manifest, seed, folder / "checkpoints", folder / "model", cpus=1, features=indices)
     return folder / "model"

@@ -1,4 +1,4 @@
-"""What a power cut would spare: what is flushed to the disk, renamed and removed, in this order."""
+"""Records flushes to the disk, renames and removals in order, to check what would survive a power cut."""
 
 import os
 import shutil
@@ -11,9 +11,9 @@ Event = tuple[str, Path]
 
 
 def recorded(patch: pytest.MonkeyPatch) -> list[Event]:
-    """A list that grows with each flush, rename and removal: what is done, and to which path.
+    """A list to which each flush, rename and removal is appended with its path.
 
-    What is renamed has its new name in the events before, too.
+    A rename also changes the paths of earlier events.
     """
     events: list[Event] = []
     fsync, rmtree = os.fsync, shutil.rmtree
@@ -45,7 +45,7 @@ def recorded(patch: pytest.MonkeyPatch) -> list[Event]:
 
 
 def assert_spared(target: Path, events: list[Event]) -> None:
-    """The file or folder `target` was on the disk before it got its name, and then the name."""
+    """Check that `target` was flushed to the disk before it was renamed, and its folder afterwards."""
     renamed = events.index(("rename", target))
     content = [target, *target.rglob("*")]
     assert {path for act, path in events[:renamed] if act == "flush"} >= set(content)

@@ -1,4 +1,4 @@
-"""The golden numbers, and the weights behind them: each follows from its name (tests/data/golden/README.md)."""
+"""The golden numbers and their weights, which are derived from the weights' names (tests/data/golden/README.md)."""
 
 import json
 import re
@@ -20,11 +20,11 @@ def arrays(name: str) -> dict[str, np.ndarray]:
 
 
 def weights(seed: str, facts: dict[str, dict], prefix: str = "") -> dict[str, np.ndarray]:
-    """The weights that `facts` lists, generated from `prefix` + name and checked."""
-    found = {name: _weight(seed, prefix + name, fact["shape"]) for name, fact in facts.items()}
+    """The weights listed in `facts`, generated from `prefix` + name; their checksums are verified."""
+    values = {name: _weight(seed, prefix + name, fact["shape"]) for name, fact in facts.items()}
     for name, fact in facts.items():
-        assert zlib.crc32(found[name].tobytes()) == fact["crc32"], name
-    return found
+        assert zlib.crc32(values[name].tobytes()) == fact["crc32"], name
+    return values
 
 
 def _weight(seed: str, name: str, shape: list[int]) -> np.ndarray:
@@ -32,9 +32,9 @@ def _weight(seed: str, name: str, shape: list[int]) -> np.ndarray:
         return np.arange(shape[-1])[None]
     if name.endswith("relative_attention_bias.weight"):  # one table for all layers
         name = re.sub(r"layers\.\d+\.", "layers.0.", name)
-    values = np.random.Generator(np.random.PCG64(zlib.crc32((seed + name).encode()))).standard_normal(shape)
+    normal = np.random.Generator(np.random.PCG64(zlib.crc32((seed + name).encode()))).standard_normal(shape)
     offset, scale = _rule(name, shape)
-    return (offset + scale * values).astype(np.float32)
+    return (offset + scale * normal).astype(np.float32)
 
 
 def _rule(name: str, shape: list[int]) -> tuple[float, float]:

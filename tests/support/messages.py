@@ -1,4 +1,4 @@
-"""What a message must name, however it is worded."""
+"""Checks of error messages that do not depend on their wording."""
 
 
 def assert_names(message: str, *parts: str) -> None:

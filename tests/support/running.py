@@ -1,4 +1,4 @@
-"""Running the workflow, or its training alone, in a folder of a test's own."""
+"""Running the workflow, or only a training, in the folder of a test."""
 
 import signal
 import subprocess
@@ -39,14 +39,14 @@ def python(script: Path, *arguments: str, processes: int = 1) -> subprocess.Comp
 
 
 def train_killed(*arguments: str, epochs: int) -> None:
-    """Run train.py, which is killed outright when it has trained so many epochs."""
+    """Run train.py, which is killed after so many epochs."""
     code = KILLED.format(scripts=str(TRAIN.parent), epochs=epochs)
     killed = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
 
 
 def planned(run: subprocess.CompletedProcess) -> dict[str, int]:
-    """Jobs of each rule in the table that Snakemake prints before it runs, or would run, them."""
+    """The number of jobs of each rule, from the table that Snakemake prints before a run or a dry run."""
     assert run.returncode == 0, run.stdout + run.stderr
     text = run.stdout + run.stderr
     if "Nothing to be done" in text:

@@ -1,4 +1,4 @@
-"""SALMONN's parts with the golden weights, in files as they are published, and the golden clips as a corpus."""
+"""SALMONN's parts with the golden weights, in files of the published formats, and a corpus of the golden clips."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
 from abhinaya.config import parse
 from abhinaya.config.system import SalmonnSystem
 from abhinaya.data.schemas import KEY
+from abhinaya.modeling.encoders.salmonn import pretrained_weights
 from support import golden
 from support.text_corpus import save_llama
 
@@ -17,27 +18,12 @@ torch.set_num_threads(1)
 
 CASES = golden.listing("salmonn")["cases"]
 CLIPS = ("a", "b", "c")
-RANDOM_BEATS = {
-    "beats": "random:beats",
-    "beats_config": {
-        "encoder_layers": 1,
-        "embed_dim": 8,
-        "encoder_embed_dim": 16,
-        "encoder_ffn_embed_dim": 16,
-        "encoder_attention_heads": 2,
-        "conv_pos": 16,
-        "conv_pos_groups": 2,
-        "deep_norm": True,
-        "relative_position_embedding": True,
-        "gru_rel_pos": True,
-    },
-}
 SPLITS = {"train": "AAHHNNSS", "validation": "AHNS", "test": "AHNS"}
 
 
 def tensors(facts: dict, key: str = "weights") -> dict[str, torch.Tensor]:
-    drawn = golden.weights(facts["seed"], facts[key])
-    return {name: torch.from_numpy(value) for name, value in drawn.items()}
+    values = golden.weights(facts["seed"], facts[key])
+    return {name: torch.from_numpy(value) for name, value in values.items()}
 
 
 def save(folder: Path) -> None:
@@ -60,6 +46,20 @@ def save(folder: Path) -> None:
         soundfile.write(folder / f"{clip}.wav", arrays[f"{clip}_waveform"], 16_000, subtype="PCM_16")
 
 
+def published(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The entry `model` of SALMONN's checkpoint, from weights with the names of an encoder."""
+    state = {"speech_Qformer.bert.embeddings.position_ids": torch.arange(512)[None]}
+    for name, value in weights.items():
+        theirs, ours = next(pair for pair in pretrained_weights.PREFIXES.items() if name.startswith(pair[1]))
+        state[theirs + name.removeprefix(ours).replace("attention.attention.", "attention.self.")] = value
+    return state
+
+
+def fine_tuned(weights: dict[str, torch.Tensor], head: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The authors' checkpoint, from the weights of an encoder and of a head."""
+    return {pretrained_weights.FINE_TUNED + name: value for name, value in published(weights).items()} | head
+
+
 def system(
     folder: Path,
     encoder: dict | None = None,
@@ -68,8 +68,8 @@ def system(
     **training: object,
 ) -> SalmonnSystem:
     defaults = {"epochs": 2, "learning_rate": 0.001, "effective_batch": 4, "batch_size": 2, "eval_batch_size": 4}
-    hears = {"whisper": str(folder / "whisper"), "beats": str(folder / "beats.pt")} | (audio_encoder or {})
-    parts = {"audio_encoder": hears, "language_model": str(folder / "llama"), "checkpoint": str(folder / "salmonn.pth")}
+    audio = {"whisper": str(folder / "whisper"), "beats": str(folder / "beats.pt")} | (audio_encoder or {})
+    parts = {"audio_encoder": audio, "language_model": str(folder / "llama"), "checkpoint": str(folder / "salmonn.pth")}
     return parse(
         SalmonnSystem,
         {
@@ -83,7 +83,7 @@ def system(
 
 
 def make_manifest(folder: Path) -> pd.DataFrame:
-    """The golden clips, over and over, each with an emotion or two; `text` beside them."""
+    """The golden clips, repeated, with emotions and `text`."""
     durations = {clip: soundfile.info(folder / f"{clip}.wav").duration for clip in CLIPS}
     rows = []
     for split, letters in SPLITS.items():

@@ -1,7 +1,7 @@
-"""One of several processes, started by torchrun, that train a tiny system with whole and with shared frozen weights.
+"""Trains a small system in one of several processes of torchrun, with complete and with sharded frozen weights.
 
-`… sharing.py MODELS FOLDER FAMILY/RUN …`, with what a system of the family is made of in MODELS, leaves in FOLDER a
-folder FAMILY/RUN with its `model/`, and beside that what each process held in mid-run: `held-RANK.json`.
+`… sharing.py MODELS FOLDER FAMILY/RUN …` uses the models in the folder MODELS. For each run it writes to the folder
+FOLDER/FAMILY/RUN the `model/`, and the memory use of each process during the run, `held-RANK.json`.
 """
 
 import gc
@@ -21,7 +21,7 @@ from abhinaya.runtime import files
 from abhinaya.training.loop import Loop
 from support import salmonn_parts, speech_corpus, text_corpus
 
-RUNS = {  # what each goes through: options of `training`, and whether it is broken off in between
+RUNS = {  # options of `training`, and whether the training is interrupted
     "whole": [({}, False)],
     "shared": [({"fsdp": True}, False)],
     "recomputed": [({"fsdp": True, "gradient_checkpointing": True}, False)],
@@ -29,12 +29,8 @@ RUNS = {  # what each goes through: options of `training`, and whether it is bro
 }
 
 
-class Stop(Exception):
-    """Ends a run where a kill could."""
-
-
 def made(family: str, models: Path, **options: object) -> tuple[TrainedSystem, pd.DataFrame]:
-    options |= {"epochs": 2, "batch_size": 1}  # two batches a step in each process: gradients add up
+    options |= {"epochs": 2, "batch_size": 1}  # two batches per step and process: gradients are accumulated
     if family == "text":
         return text_corpus.system(models / "llama", **options), text_corpus.make_manifest(models)
     clip = {"speech_window": "clip", "window": "clip", "max_seconds": 2.0}
@@ -42,7 +38,7 @@ def made(family: str, models: Path, **options: object) -> tuple[TrainedSystem, p
 
 
 def held(model: torch.nn.Module) -> dict[str, int]:
-    """Numbers in the frozen layers, those of them in this process, and the bytes of all tensors alive in it."""
+    """Number of weights in the frozen layers, in this process's shards of them, and bytes of all its tensors."""
     gc.collect()
     shares = [parameter for parameter in model.parameters() if isinstance(parameter, DTensor)]
     kinds = ((thing, type(thing)) for thing in gc.get_objects())
@@ -55,21 +51,21 @@ def held(model: torch.nn.Module) -> dict[str, int]:
     }
 
 
-def train(settings: TrainedSystem, manifest: pd.DataFrame, folder: Path, broken_off: bool) -> None:
+def train(settings: TrainedSystem, manifest: pd.DataFrame, folder: Path, interrupted: bool) -> None:
     train_epoch = Loop.train_epoch
 
     def watched(self: Loop, epoch: int) -> None:
         if epoch == 1:
             files.write_json(held(self.classifier), folder / f"held-{os.environ['RANK']}.json")
-            if broken_off:
-                raise Stop
+            if interrupted:
+                raise speech_corpus.Stop
         train_epoch(self, epoch)
 
     Loop.train_epoch = watched
     try:
         speech_corpus.run(settings, manifest, folder)
-    except Stop:
-        assert broken_off
+    except speech_corpus.Stop:
+        assert interrupted
     Loop.train_epoch = train_epoch
 
 
@@ -77,5 +73,5 @@ if __name__ == "__main__":
     models, folder, *names = sys.argv[1:]
     for name in names:
         family, run = name.split("/")
-        for options, broken_off in RUNS[run]:
-            train(*made(family, Path(models), **options), Path(folder, name), broken_off)
+        for options, interrupted in RUNS[run]:
+            train(*made(family, Path(models), **options), Path(folder, name), interrupted)

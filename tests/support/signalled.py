@@ -1,6 +1,6 @@
-"""train.py, which sends a signal to itself, or to the torchrun that started it, at a step of its training.
+"""train.py, with a signal to itself, or to the torchrun that started it, at a step of the training.
 
-`SIGNALLED_AT=STEP … signalled.py` with train.py's arguments. Step 0 is while the model is loaded.
+`SIGNALLED_AT=STEP … signalled.py` with train.py's arguments. Step 0: while the model is loaded.
 """
 
 import os
@@ -27,7 +27,7 @@ def load(*_: object) -> None:
     time.sleep(60)
 
 
-if launch.is_launched() or "--nodes" not in sys.argv:  # what only launches need not import torch
+if launch.is_launched() or "--nodes" not in sys.argv:  # a process that only launches others does not import torch
     from abhinaya.training import train as training
     from abhinaya.training.loop import Loop
 
@@ -36,7 +36,7 @@ if launch.is_launched() or "--nodes" not in sys.argv:  # what only launches need
     def signalled_step(self: Loop) -> None:
         if self.step == STEP:
             send()
-            while self.processes.is_main_process and not self.agreement.noted.number:
+            while self.processes.is_main_process and not self.agreement.recorder.number:
                 time.sleep(0.01)
         end_step(self)
 

@@ -1,4 +1,4 @@
-"""A dozen one-second clips and tiny systems to train on them in a second or two."""
+"""A few clips of about a second, and small systems that train on them in a few seconds."""
 
 import json
 from pathlib import Path
@@ -7,15 +7,17 @@ import numpy as np
 import pandas as pd
 import soundfile
 import torch
+from safetensors.torch import load_file
 
 from abhinaya.config import parse
 from abhinaya.config.system import SpeechSystem, TrainedSystem
 from abhinaya.data import schemas
 from abhinaya.data.schemas import KEY
+from abhinaya.modeling import checkpoint
 from abhinaya.runtime import files
 from abhinaya.training.train import train
 
-torch.set_num_threads(1)  # a second core is no help with tensors this small, and a hindrance where it is busy
+torch.set_num_threads(1)  # several threads are slower for such small tensors
 
 RATE = 16_000
 PITCH = {"A": 900.0, "H": 400.0, "N": 150.0, "S": 2500.0}  # Hz; training lacks S
@@ -31,7 +33,7 @@ WAVLM = {
     "num_conv_pos_embeddings": 16,
     "num_conv_pos_embedding_groups": 2,
 }
-CERTAIN = {  # no chance in training
+NOT_RANDOM = {  # a training without randomness
     "apply_spec_augment": False,
     "layerdrop": 0.0,
     "hidden_dropout": 0.0,
@@ -55,8 +57,12 @@ WHISPER = {
 }
 
 
+class Stop(Exception):
+    """Ends a training where a killed process would end."""
+
+
 def make_manifest(folder: Path, splits: dict[str, str] = SPLITS) -> pd.DataFrame:
-    """Tones in noise, their pitch by class, 0.8 to 1.2 s long."""
+    """Noisy tones whose pitch depends on the class, 0.8 to 1.2 s long."""
     generator = np.random.default_rng(5)
     rows = []
     for split, letters in splits.items():
@@ -77,7 +83,7 @@ def system(
     head: dict | None = None,
     **training: object,
 ) -> SpeechSystem:
-    """A tiny WavLM with dropout, layer drop and SpecAugment, by default."""
+    """A small WavLM, by default with dropout, layer drop and SpecAugment."""
     encoder = {"model": "random:wavlm", "min_seconds": 0.3, "max_seconds": 0.5} | (encoder or {})
     if encoder["model"].startswith("random:"):
         encoder["config"] = (WHISPER if encoder["model"] == "random:whisper" else WAVLM) | (config or {})
@@ -95,13 +101,29 @@ def system(
 
 
 def run(settings: TrainedSystem, manifest: pd.DataFrame, folder: Path, seed: int = 7) -> Path:
-    """Train in this process; the model folder."""
+    """Train in this process; return the model folder."""
     train("tiny", settings, manifest, seed, folder / "checkpoints", folder / "model", cpus=1)
     return folder / "model"
 
 
+def epochs(model: Path) -> list[dict]:
+    """The metrics of each epoch, without times."""
+    metrics = files.read_json(model / "metrics.json")["epochs"]
+    return [{key: value for key, value in epoch.items() if not key.endswith("seconds")} for epoch in metrics]
+
+
+def weights(model: Path) -> dict[str, torch.Tensor]:
+    return load_file(model / checkpoint.WEIGHTS)
+
+
+def assert_same(model: Path, other: Path) -> None:
+    """The weights are the same bytes, and the metrics of each epoch are equal."""
+    assert (model / checkpoint.WEIGHTS).read_bytes() == (other / checkpoint.WEIGHTS).read_bytes()
+    assert epochs(model) == epochs(other)
+
+
 def command(settings: TrainedSystem, manifest: pd.DataFrame, folder: Path) -> list[str]:
-    """What `run` does as arguments of train.py; the tables they name are written."""
+    """The arguments of train.py for `run`; writes the tables they refer to."""
     transcripts = []
     if settings.reads_transcripts:
         files.write_parquet(manifest, schemas.TRANSCRIPTS, folder / "transcripts.parquet")

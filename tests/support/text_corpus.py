@@ -1,4 +1,4 @@
-"""A tiny LLaMA with the golden weights and a few transcripts to train on them in a second or two."""
+"""A small LLaMA with the golden weights, and a few transcripts to train on."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ SPLITS = {"train": "AAAAHHHNNNNNSS", "validation": "AHNSAHN", "test": "NHAS"}
 
 
 def save_llama(folder: Path) -> None:
-    """Saved as published ones are, with its SentencePiece tokenizer."""
+    """Write the LLaMA in the format of published models, with a SentencePiece tokenizer."""
     facts = golden.listing("text")
     model = LlamaForCausalLM(LlamaConfig(**facts["config"]))
     weights = golden.weights(facts["seed"], facts["llama"])
@@ -28,7 +28,7 @@ def save_llama(folder: Path) -> None:
 
 
 def make_manifest(folder: Path) -> pd.DataFrame:
-    """Rows with `text`; nothing stands at `path`, for nobody listens."""
+    """Rows with `text`; the audio files do not exist."""
     rows = []
     for split, letters in SPLITS.items():
         for index, letter in enumerate(letters):

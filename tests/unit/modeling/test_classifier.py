@@ -1,13 +1,19 @@
-"""The head against golden numbers of the authors' code, and what the classifier stores and restores."""
+"""The head against golden numbers of the authors' code; storing and restoring the weights."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from abhinaya.config.system import Head
+from abhinaya.modeling import checkpoint
 from abhinaya.modeling.classifier import Classifier
+from abhinaya.runtime.errors import UserError
 from support import golden as golden_numbers
+from support.messages import assert_names
 
 ARRAYS = golden_numbers.arrays("head")
 CASES = ("t2_short", "t2_plain", "t2_middle")
@@ -15,7 +21,7 @@ COUNTS = [1] * 8
 
 
 class Given(nn.Module):
-    """An encoder that hands on the vectors it is given, scaled by a weight of its own."""
+    """An encoder that returns its inputs, scaled by a trained weight."""
 
     def __init__(self, width: int, random: bool = False) -> None:
         super().__init__()
@@ -84,27 +90,39 @@ def test_a_class_without_training_utterances_is_never_predicted() -> None:
 
 
 @pytest.mark.parametrize("random", [False, True])
-def test_stored_are_the_trained_weights_and_of_a_random_encoder_all(random: bool) -> None:
+def test_stored_weights_are_the_trained_ones_and_all_of_a_random_encoder(random: bool) -> None:
     classifier = Classifier(Given(4, random), Head(hidden=5), COUNTS)
     names = {name for name, _ in classifier.named_parameters()}
     assert classifier.saved().keys() == (names if random else names - {"encoder.frozen"})
 
 
-def test_what_is_stored_restores_the_classifier() -> None:
+def test_stored_weights_restore_the_classifier(tmp_path: Path) -> None:
     one, other = (Classifier(Given(4), Head(hidden=5), COUNTS).eval() for _ in range(2))
     inputs = {"inputs": torch.randn(2, 3, 4), "lengths": torch.tensor([3, 2])}
     assert not torch.equal(one(**inputs)["logits"], other(**inputs)["logits"])
-    other.restore({name: value.clone() for name, value in one.saved().items()})
+    checkpoint.save_weights(one, tmp_path / "weights")
+    checkpoint.load_weights(other, tmp_path / "weights")
     assert torch.equal(one(**inputs)["logits"], other(**inputs)["logits"])
 
 
-@pytest.mark.parametrize("change", ["missing", "unknown"])
-def test_weights_of_another_model_are_refused(change: str) -> None:
+@pytest.mark.parametrize("change", ["missing", "unknown", "other shape"])
+def test_weights_of_another_model_are_refused(change: str, tmp_path: Path) -> None:
     classifier = Classifier(Given(4), Head(hidden=5), COUNTS)
-    weights = dict(classifier.saved())
+    weights, name = dict(classifier.saved()), "lora.weight" if change == "unknown" else "fc.bias"
     if change == "missing":
-        del weights["fc.bias"]
+        del weights[name]
     else:
-        weights["lora.weight"] = torch.zeros(1)
-    with pytest.raises(KeyError, match="fc.bias" if change == "missing" else "lora.weight"):
-        classifier.restore(weights)
+        weights[name] = torch.zeros(1)
+    save_file(weights, tmp_path / "weights")
+    with pytest.raises(UserError) as caught:
+        checkpoint.load_weights(classifier, tmp_path / "weights")
+    assert_names(str(caught.value), str(tmp_path / "weights"), name, "train")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not weights"])
+def test_unreadable_weights_are_reported(content: bytes | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "weights").write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        checkpoint.load_weights(Classifier(Given(4), Head(hidden=5), COUNTS), tmp_path / "weights")
+    assert_names(str(caught.value), str(tmp_path / "weights"))

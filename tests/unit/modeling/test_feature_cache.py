@@ -1,4 +1,4 @@
-"""Cached features of frozen speech and text encoders: training and prediction are the same with them and without."""
+"""Cached features of frozen speech and text encoders: training and prediction are the same with and without them."""
 
 import shutil
 import subprocess
@@ -24,6 +24,7 @@ from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
 from support import speech_corpus, text_corpus
 from support.cached import CPU, cached, extract, settings_of, trained
+from support.messages import assert_names
 from support.speech_corpus import WHISPER, system
 
 SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "extract_features.py"
@@ -37,8 +38,8 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def spoken(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    return text_corpus.make_manifest(tmp_path_factory.mktemp("spoken"))
+def transcribed(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    return text_corpus.make_manifest(tmp_path_factory.mktemp("transcribed"))
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +48,6 @@ def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     WhisperModel(WhisperConfig(**WHISPER)).save_pretrained(folder)
     WhisperFeatureExtractor().save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("llama")
-    text_corpus.save_llama(folder)
     return folder
 
 
@@ -67,7 +61,7 @@ def assert_same_predictions(one: pd.DataFrame, other: pd.DataFrame) -> None:
 
 @pytest.mark.parametrize("model", ["random:wavlm", "random:whisper"])
 def test_cached_features_are_the_encoders_own(model: str, manifest: pd.DataFrame, tmp_path: Path) -> None:
-    """Of each clip alone, from the middle, whatever stood beside it in its batch."""
+    """Cropped to the middle, independent of the other clips of the batch."""
     settings = system({"model": model, **FROZEN})
     cache = FeatureCache(cached(settings, manifest, tmp_path), settings_of(settings))
     loader, encoder, _ = encoders.frozen(settings_of(settings), CPU)
@@ -75,26 +69,27 @@ def test_cached_features_are_the_encoders_own(model: str, manifest: pd.DataFrame
         for row in manifest.to_dict("records"):
             inputs = loader.load(row, None)["inputs"][None]
             vectors, lengths = encoder(inputs, torch.tensor([inputs.shape[1]]))
-            found = cache.load(row)
-            assert found.keys() == {"vectors"} and found["vectors"].shape == (lengths[0], cache.widths["vectors"])
-            torch.testing.assert_close(found["vectors"], vectors[0, : lengths[0]], rtol=1e-5, atol=1e-5)
+            loaded = cache.load(row)
+            assert loaded.keys() == {"vectors"} and loaded["vectors"].shape == (lengths[0], cache.widths["vectors"])
+            torch.testing.assert_close(loaded["vectors"], vectors[0, : lengths[0]], rtol=1e-5, atol=1e-5)
 
 
 def test_cached_features_have_the_precision_of_the_training(manifest: pd.DataFrame, tmp_path: Path) -> None:
     """bf16 rounds to about 0.4 %: features in fp32 would not be those that `predict` computes."""
     settings = system({"model": "random:whisper", **FROZEN}, precision="bf16")
     paths = cached(settings, manifest[:1], tmp_path, shards=1)
-    found = FeatureCache(paths, settings_of(settings)).load(manifest.iloc[0])["vectors"]
+    actual = FeatureCache(paths, settings_of(settings)).load(manifest.iloc[0])["vectors"]
     classifier, loader = checkpoint.build(settings, [1] * 8, 7, CPU)
     inputs = loader.load(manifest.iloc[0].to_dict(), None)["inputs"][None]
     with torch.inference_mode():
         exact = classifier.encoder(inputs, torch.tensor([inputs.shape[1]]))[0][0]
         with torch.autocast("cpu", torch.bfloat16):
             expected = classifier.encoder(inputs, torch.tensor([inputs.shape[1]]))[0][0].float()
-    assert (found - expected).abs().max() < 0.2 * (exact - expected).abs().max()
+    assert (actual - expected).abs().max() < 0.2 * (exact - expected).abs().max()
     exactly = system({"model": "random:whisper", **FROZEN}, precision="fp32")
-    with pytest.raises(UserError, match=r"000.parquet: extracted with precision bf16, now it is fp32; make it again"):
+    with pytest.raises(UserError) as caught:
         FeatureCache(paths, settings_of(exactly))
+    assert_names(str(caught.value), f"{paths[0]}: ", "precision bf16", "fp32", SCRIPT.name)
 
 
 # --- speech systems
@@ -102,23 +97,25 @@ def test_cached_features_have_the_precision_of_the_training(manifest: pd.DataFra
 
 @pytest.fixture(scope="module")
 def s1(whisper: Path, manifest: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
-    """The model of a system that was trained from a cache, and the cache."""
+    """The model of a system that was trained with cached features, and the shards of the cache."""
     folder = tmp_path_factory.mktemp("s1")
     settings = system({"model": str(whisper), **FROZEN})
     shards = cached(settings, manifest, folder)
     return trained(settings, manifest, folder, shards), shards
 
 
-def test_s1_predicts_the_same_with_the_cache_and_without(s1: tuple[Path, list[Path]], manifest: pd.DataFrame) -> None:
+def test_s1_predictions_are_the_same_with_and_without_the_cache(
+    s1: tuple[Path, list[Path]], manifest: pd.DataFrame
+) -> None:
     model, shards = s1
-    whole = predict.predict(model, manifest, cpus=1)
-    assert_same_predictions(predict.predict(model, manifest, cpus=1, features=shards), whole)
+    uncached = predict.predict(model, manifest, cpus=1)
+    assert_same_predictions(predict.predict(model, manifest, cpus=1, features=shards), uncached)
     few = manifest[manifest["split"] == "test"].tail(2)
-    own = whole[whole[KEY].isin(few[KEY])].set_index(KEY).loc[few[KEY]].reset_index()
+    own = uncached[uncached[KEY].isin(few[KEY])].set_index(KEY).loc[few[KEY]].reset_index()
     assert_same_predictions(predict.predict(model, few, cpus=1, features=shards), own)
 
 
-def test_s1_is_trained_alike_with_the_cache_and_without(
+def test_s1_training_is_the_same_with_and_without_the_cache(
     s1: tuple[Path, list[Path]], whisper: Path, manifest: pd.DataFrame, tmp_path: Path
 ) -> None:
     without = trained(system({"model": str(whisper), **FROZEN}), manifest, tmp_path)
@@ -128,7 +125,7 @@ def test_s1_is_trained_alike_with_the_cache_and_without(
         torch.testing.assert_close(one[name], other[name], rtol=0, atol=1e-4)
 
 
-def test_from_a_cache_the_encoder_is_not_loaded(
+def test_encoder_is_not_loaded_if_a_cache_is_used(
     s1: tuple[Path, list[Path]],
     whisper: Path,
     manifest: pd.DataFrame,
@@ -153,11 +150,9 @@ def test_a_cache_of_changed_weights_is_refused(whisper: Path, manifest: pd.DataF
     shards = cached(settings, manifest, tmp_path)
     weights = tmp_path / "whisper" / "model.safetensors"
     save_file({name: 2 * value for name, value in load_file(weights).items()}, weights, {"format": "pt"})
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as caught:
         trained(settings, manifest, tmp_path, shards)
-    assert str(told.value) == (
-        f"{shards[0]}: {tmp_path / 'whisper'} has changed since; make it again with extract_features.py"
-    )
+    assert_names(str(caught.value), f"{shards[0]}: ", str(tmp_path / "whisper"), SCRIPT.name)
 
 
 @pytest.mark.parametrize("change", [{"max_seconds": 0.8}, {"window": "full"}, {"layer": 1}])
@@ -165,17 +160,19 @@ def test_a_cache_of_other_settings_is_refused(
     change: dict, s1: tuple[Path, list[Path]], whisper: Path, manifest: pd.DataFrame, tmp_path: Path
 ) -> None:
     ((key, value),) = change.items()
-    with pytest.raises(UserError, match=rf"000.parquet: extracted with {key} \S+, now it is {value}; make it again"):
+    with pytest.raises(UserError) as caught:
         trained(system({"model": str(whisper), **FROZEN, **change}), manifest, tmp_path, s1[1])
+    assert_names(str(caught.value), f"{s1[1][0]}: ", key, str(value), SCRIPT.name)
 
 
-def test_an_utterance_without_features_is_told(
+def test_an_utterance_without_features_is_reported(
     s1: tuple[Path, list[Path]], manifest: pd.DataFrame, tmp_path: Path
 ) -> None:
     (tmp_path / "new.wav").symlink_to(manifest["path"][0])
     more = pd.DataFrame([manifest.iloc[0].to_dict() | {KEY: "new.wav", "split": "test"}])
-    with pytest.raises(UserError, match=r"000.parquet: no features of new.wav; make the cache again"):
+    with pytest.raises(UserError) as caught:
         predict.predict(s1[0], pd.concat([manifest, more], ignore_index=True), cpus=1, features=s1[1])
+    assert_names(str(caught.value), f"{s1[1][0]}: ", "new.wav", SCRIPT.name)
 
 
 def test_a_shard_may_be_empty(whisper: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
@@ -185,8 +182,8 @@ def test_a_shard_may_be_empty(whisper: Path, manifest: pd.DataFrame, tmp_path: P
         assert FeatureCache(order, settings).load(manifest.iloc[0])["vectors"].shape[1] == WHISPER["d_model"]
 
 
-def test_random_weights_have_features_of_their_own_for_each_seed(manifest: pd.DataFrame, tmp_path: Path) -> None:
-    """The encoder is no part of the model: prediction draws it again from the seed of the training."""
+def test_random_weights_have_different_features_for_each_seed(manifest: pd.DataFrame, tmp_path: Path) -> None:
+    """The encoder is not part of the model folder; prediction draws it again from the seed of the training."""
     settings = system({"model": "random:wavlm", **FROZEN}, epochs=1)
     models = []
     for seed in (7, 8):
@@ -197,11 +194,12 @@ def test_random_weights_have_features_of_their_own_for_each_seed(manifest: pd.Da
             predict.predict(model, manifest, cpus=1), predict.predict(model, manifest, cpus=1, features=shards)
         )
         models.append(model)
-    with pytest.raises(UserError, match=r"000.parquet: extracted with seed 8, now it is 7; make it again"):
+    with pytest.raises(UserError) as caught:
         predict.predict(models[0], manifest, cpus=1, features=shards)
+    assert_names(str(caught.value), f"{shards[0]}: ", "seed 8", "7", SCRIPT.name)
 
 
-def test_without_a_cache_longer_clips_are_cropped_in_the_middle_in_training_too(
+def test_training_without_a_cache_also_crops_to_the_middle(
     tmp_path: Path, manifest: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generators = []
@@ -220,67 +218,69 @@ def test_without_a_cache_longer_clips_are_cropped_in_the_middle_in_training_too(
 
 
 @pytest.fixture(scope="module")
-def t2(llama: Path, spoken: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
+def t2(llama: Path, transcribed: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
     folder = tmp_path_factory.mktemp("t2")
     settings = text_corpus.system(llama, {"freeze": "all", "max_tokens": 8}, epochs=1)
-    shards = cached(settings, spoken, folder)
-    return trained(settings, spoken, folder, shards), shards
+    shards = cached(settings, transcribed, folder)
+    return trained(settings, transcribed, folder, shards), shards
 
 
-def test_t2_predicts_the_same_with_the_cache_and_without(
-    t2: tuple[Path, list[Path]], llama: Path, spoken: pd.DataFrame, tmp_path: Path
+def test_t2_predictions_are_the_same_with_and_without_the_cache(
+    t2: tuple[Path, list[Path]], llama: Path, transcribed: pd.DataFrame, tmp_path: Path
 ) -> None:
     model, shards = t2
-    whole = predict.predict(model, spoken, cpus=1)
-    assert_same_predictions(predict.predict(model, spoken, cpus=1, features=shards), whole)
+    uncached = predict.predict(model, transcribed, cpus=1)
+    assert_same_predictions(predict.predict(model, transcribed, cpus=1, features=shards), uncached)
     settings = text_corpus.system(llama, {"freeze": "all", "max_tokens": 8}, epochs=1)
-    without = trained(settings, spoken, tmp_path)
-    assert_same_predictions(predict.predict(without, spoken, cpus=1), whole)
+    without = trained(settings, transcribed, tmp_path)
+    assert_same_predictions(predict.predict(without, transcribed, cpus=1), uncached)
     notes = [files.read_json(folder / "config.json")["notes"] for folder in (model, without)]
     assert notes[0] == notes[1] and "train: 8 of 14 transcripts are longer than 8 tokens and were cut." in notes[0]
 
 
-def test_from_a_cache_the_language_model_is_not_loaded(
-    t2: tuple[Path, list[Path]], spoken: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+def test_language_model_is_not_loaded_if_a_cache_is_used(
+    t2: tuple[Path, list[Path]], transcribed: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("loaded")
 
     monkeypatch.setattr(text.AutoModel, "from_pretrained", refuse)
-    assert len(predict.predict(t2[0], spoken, cpus=1, features=t2[1])) == 11
+    assert len(predict.predict(t2[0], transcribed, cpus=1, features=t2[1])) == 11
 
 
-def test_batches_are_the_same_with_the_cache_and_without(
-    t2: tuple[Path, list[Path]], llama: Path, spoken: pd.DataFrame
+def test_batches_are_the_same_with_and_without_the_cache(
+    t2: tuple[Path, list[Path]], llama: Path, transcribed: pd.DataFrame
 ) -> None:
     settings = text_corpus.system(llama, {"freeze": "all", "max_tokens": 8})
     with_cache, without = (encoders.build(settings, 7, CPU, features)[0] for features in (t2[1], ()))
-    assert Utterances(spoken, with_cache).sizes == Utterances(spoken, without).sizes
+    assert Utterances(transcribed, with_cache).sizes == Utterances(transcribed, without).sizes
 
 
-def test_features_of_another_transcript_are_refused(t2: tuple[Path, list[Path]], spoken: pd.DataFrame) -> None:
-    name = spoken.loc[spoken["split"] == "test", KEY].iloc[0]
-    other = spoken.assign(text=spoken["text"].where(spoken[KEY] != name, "other words"))
-    with pytest.raises(UserError, match=rf"\.parquet: the transcript of {name} has changed since; make it again"):
+def test_features_of_another_transcript_are_refused(t2: tuple[Path, list[Path]], transcribed: pd.DataFrame) -> None:
+    name = transcribed.loc[transcribed["split"] == "test", KEY].iloc[0]
+    other = transcribed.assign(text=transcribed["text"].where(transcribed[KEY] != name, "other words"))
+    with pytest.raises(UserError) as caught:
         predict.predict(t2[0], other, cpus=1, features=t2[1])
+    assert_names(str(caught.value), ".parquet: ", "transcript", name, SCRIPT.name)
 
 
 # --- the script
 
 
 @pytest.mark.slow
-def test_the_script_extracts_what_a_text_encoder_reads(
-    t2: tuple[Path, list[Path]], llama: Path, spoken: pd.DataFrame, tmp_path: Path
+def test_script_extracts_the_features_of_a_text_encoder(
+    t2: tuple[Path, list[Path]], llama: Path, transcribed: pd.DataFrame, tmp_path: Path
 ) -> None:
-    schemas.write_manifest(spoken.drop(columns="text"), tmp_path / "manifest.parquet")
-    files.write_parquet(spoken, schemas.TRANSCRIPTS, tmp_path / "transcripts.parquet")
+    schemas.write_manifest(transcribed.drop(columns="text"), tmp_path / "manifest.parquet")
+    files.write_parquet(transcribed, schemas.TRANSCRIPTS, tmp_path / "transcripts.parquet")
     settings = settings_of(text_corpus.system(llama, {"freeze": "all", "max_tokens": 8}))
     command = [sys.executable, SCRIPT, "--manifest", tmp_path / "manifest.parquet", "--cpus", "1"]
     command += ["--settings", settings_json(settings), "--output", tmp_path / "0.parquet"]
     refused = subprocess.run(command, capture_output=True, text=True)
-    assert refused.stderr == "error: a text encoder reads transcripts; give --transcripts\n"
+    assert refused.returncode == 1
+    assert_names(refused.stderr.rstrip(), "error: ", "--transcripts")
     done = subprocess.run([*command, "--transcripts", tmp_path / "transcripts.parquet"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     one, other = FeatureCache([tmp_path / "0.parquet"], settings), FeatureCache(t2[1], settings)
-    for row in spoken.to_dict("records"):
+    for row in transcribed.to_dict("records"):
         torch.testing.assert_close(one.load(row)["vectors"], other.load(row)["vectors"], rtol=0, atol=1e-5)

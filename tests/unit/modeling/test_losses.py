@@ -25,16 +25,19 @@ PRECISIONS = [(torch.float64, 1e-10), (torch.float32, 1e-5)]
 
 
 def golden(batch: str, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, list[int]]:
-    """Logits that ask for a gradient, targets, class counts."""
+    """Logits that require a gradient, targets, class counts."""
     logits = torch.tensor(ARRAYS[f"{batch}_logits"], dtype=dtype, requires_grad=True)
     return logits, torch.tensor(ARRAYS[f"{batch}_targets"]), ARRAYS[f"{batch}_counts"].tolist()
 
 
-def assert_near(found: Tensor, expected: np.ndarray | float, tolerance: float) -> None:
-    """Relative to each number; numbers next to nothing are measured against the largest."""
+def assert_near(actual: Tensor, expected: np.ndarray | float, tolerance: float) -> None:
+    """Compare relative to each number; numbers near zero relative to the largest."""
     expected = np.asarray(expected)
     np.testing.assert_allclose(
-        found.detach().double().numpy(), expected, rtol=tolerance, atol=tolerance * 1e-2 * max(1.0, abs(expected).max())
+        actual.detach().double().numpy(),
+        expected,
+        rtol=tolerance,
+        atol=tolerance * 1e-2 * max(1.0, abs(expected).max()),
     )
 
 
@@ -92,7 +95,7 @@ def test_the_configuration_reaches_the_loss() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("parts", [[32], [8, 8, 8, 8], [1, 31], [5, 11, 16]])
-def test_parts_of_a_step_add_up_to_the_step(name: str, parts: list[int]) -> None:
+def test_losses_of_parts_add_up_to_that_of_the_step(name: str, parts: list[int]) -> None:
     logits, targets, counts = golden("batch")
     loss = losses.LOSSES[name](counts)
     pieces = zip(logits.split(parts), targets.split(parts), strict=True)
@@ -103,7 +106,7 @@ def test_parts_of_a_step_add_up_to_the_step(name: str, parts: list[int]) -> None
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_widened(dtype: torch.dtype) -> None:
+def test_half_precision_is_converted_to_float32(dtype: torch.dtype) -> None:
     logits, targets, counts = golden("batch")
     half = logits.detach().to(dtype)
     for kind in losses.LOSSES.values():
@@ -116,8 +119,8 @@ def test_half_precision_is_widened(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_absent_class_takes_no_part(name: str) -> None:
-    """As if the class were not there: the value and the other classes' gradients are those of seven classes."""
+def test_an_absent_class_is_ignored(name: str) -> None:
+    """The value and the gradients of the other classes are those of a loss with seven classes."""
     logits, targets, _ = golden("batch")
     absent, kept = 3, [0, 1, 2, 4, 5, 6, 7]
     here = targets != absent
@@ -145,8 +148,8 @@ def test_an_absent_class_takes_no_part(name: str) -> None:
         VectorScaling([4, 0, 2], reduction="weighted_mean"),
     ],
 )
-def test_a_target_of_an_absent_class_weighs_nothing(loss: losses.ClassLoss) -> None:
-    """Validation may have a class that training lacks; its loss must stay a number."""
+def test_a_target_of_an_absent_class_has_zero_loss(loss: losses.ClassLoss) -> None:
+    """Validation may have a class that is not in the training data; its loss must be finite."""
     logits = torch.tensor([[1.0, -torch.inf, 0.5], [0.3, -torch.inf, 0.1], [2.0, -torch.inf, 1.0]], requires_grad=True)
     value = loss(logits, torch.tensor([0, 1, 2]))
     value.backward()
@@ -173,7 +176,7 @@ counts_of_classes = st.lists(st.integers(1, 30_000), min_size=8, max_size=8)
 
 @given(batches, counts_of_classes)
 @settings(max_examples=25)
-def test_without_their_exponents_the_losses_are_weighted_cross_entropy(batch, counts):
+def test_losses_without_exponents_are_weighted_cross_entropy(batch, counts):
     expected = WeightedCrossEntropy(counts)(*batch)
     torch.testing.assert_close(WeightedFocal(counts, gamma=0.0)(*batch), expected, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(VectorScaling(counts, gamma=0.0, tau=0.0)(*batch), expected, rtol=1e-12, atol=1e-12)
@@ -191,7 +194,7 @@ def test_the_order_of_a_batch_does_not_matter(batch, counts, name, random):
 
 @given(batches, counts_of_classes, st.sampled_from(NAMES), st.floats(-100, 100))
 @settings(max_examples=25)
-def test_losses_are_never_negative_and_wce_feels_only_differences(batch, counts, name, shift):
+def test_losses_are_not_negative_and_wce_depends_on_differences(batch, counts, name, shift):
     logits, targets = batch
     assert (losses.LOSSES[name](counts).per_sample(logits, targets) >= 0).all()
     loss = WeightedCrossEntropy(counts)
@@ -201,7 +204,7 @@ def test_losses_are_never_negative_and_wce_feels_only_differences(batch, counts,
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 5.0])
 @pytest.mark.parametrize("margin", [0.0, 20.0, 60.0, 200.0])
 @pytest.mark.parametrize("target", [0, 1])
-def test_focal_loss_stays_finite_whatever_its_exponent(gamma: float, margin: float, target: int) -> None:
+def test_focal_loss_is_finite_for_all_exponents(gamma: float, margin: float, target: int) -> None:
     logits = torch.tensor([[margin, 0.0, 0.0]], requires_grad=True)
     value = WeightedFocal([1, 1, 1], gamma)(logits, torch.tensor([target]))
     value.backward()

@@ -21,7 +21,7 @@ def vectors() -> Tensor:
 
 
 def one_clip(pool: AttentiveStatisticsPooling, clip: Tensor) -> Tensor:
-    """The formula of Okabe et al. (equations 4, 5, 7, 8), one time step after the other."""
+    """The formula of Okabe et al. (equations 4, 5, 7, 8), in a loop over time steps."""
     scores = torch.stack([pool.attention[:, 0] @ torch.tanh(pool.sap_linear(x)) for x in clip])
     weights = scores.exp() / scores.exp().sum()
     mean = sum(w * x for w, x in zip(weights, clip, strict=True))
@@ -45,12 +45,12 @@ def test_padding_has_no_influence(pool: AttentiveStatisticsPooling, vectors: Ten
         pooled = pool(filled, LENGTHS)
         return pooled, *torch.autograd.grad(pooled.square().sum(), [filled, *pool.parameters()])
 
-    for found, expected in zip(pooled_and_gradients(padding), pooled_and_gradients(0.0), strict=True):
+    for actual, expected in zip(pooled_and_gradients(padding), pooled_and_gradients(0.0), strict=True):
         assert torch.isfinite(expected).all()
-        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+        torch.testing.assert_close(actual, expected, rtol=0, atol=0)
 
 
-def test_more_padding_changes_nothing(pool: AttentiveStatisticsPooling, vectors: Tensor) -> None:
+def test_more_padding_has_no_effect(pool: AttentiveStatisticsPooling, vectors: Tensor) -> None:
     longer = torch.cat([vectors, torch.ones(4, 20, 6, dtype=torch.float64)], dim=1)
     torch.testing.assert_close(pool(longer, LENGTHS), pool(vectors, LENGTHS), rtol=1e-7, atol=1e-8)
 
@@ -65,15 +65,15 @@ def test_one_vector_is_its_own_mean(pool: AttentiveStatisticsPooling, vectors: T
 
 
 def test_a_constant_sequence_keeps_finite_gradients(pool: AttentiveStatisticsPooling) -> None:
-    """Silence: no variance, where a bare square root has no slope."""
+    """As for silence: the variance is 0, where the gradient of a square root is infinite."""
     silence = torch.full((1, 7, 6), 0.3, dtype=torch.float64, requires_grad=True)
     pool(silence, torch.tensor([7])).sum().backward()
     assert torch.isfinite(silence.grad).all()
 
 
 @pytest.mark.parametrize("autocast", [False, True])
-def test_bf16_vectors_keep_their_spread(autocast: bool) -> None:
-    """A standard deviation is small beside a mean, as in the vectors of language models."""
+def test_bf16_vectors_keep_their_standard_deviation(autocast: bool) -> None:
+    """With a standard deviation much smaller than the mean, as in the vectors of language models."""
     torch.manual_seed(0)
     pool = AttentiveStatisticsPooling(256, attention_init=0.1)
     vectors = (3 * torch.randn(256) + torch.rand(256) * torch.randn(4, 200, 256)).bfloat16()
@@ -81,14 +81,14 @@ def test_bf16_vectors_keep_their_spread(autocast: bool) -> None:
     mean, spread = pool.double()(vectors.double(), lengths).chunk(2, dim=-1)
     pool.to(torch.float32 if autocast else torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        found = pool(vectors, lengths)
-    assert found.dtype == vectors.dtype
-    found_mean, found_spread = found.double().chunk(2, dim=-1)
+        actual = pool(vectors, lengths)
+    assert actual.dtype == vectors.dtype
+    found_mean, found_spread = actual.double().chunk(2, dim=-1)
     assert ((found_mean - mean) / mean).abs().median() < 0.004  # bf16 rounds by up to 0.4 %
     assert ((found_spread - spread) / spread).abs().mean() < 0.01
 
 
-def test_the_start_of_the_attention_is_as_asked() -> None:
+def test_initial_attention_has_the_configured_deviation() -> None:
     torch.manual_seed(0)
     wide = AttentiveStatisticsPooling(4000, attention_init=0.1)
     assert wide.attention.std().item() == pytest.approx(0.1, rel=0.1)

@@ -1,4 +1,4 @@
-"""What the frozen half hears, kept on disk: the same numbers as on the fly, and every way it can be spoilt."""
+"""Features of SALMONN's frozen audio encoders: cached ones equal those computed on the fly, and invalid caches."""
 
 import pickle
 import shutil
@@ -28,22 +28,17 @@ from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
 from support import golden, salmonn_parts
 from support.cached import cached, extract, settings_of, trained
-from support.salmonn_parts import RANDOM_BEATS, system
+from support.messages import assert_names
+from support.salmonn_parts import system
+from support.small_salmonn import RANDOM_BEATS
 from support.speech_corpus import run
 
 CPU = torch.device("cpu")
-ANEW = {"speech_window": "clip", "window": "clip"}
+NOT_CACHED = {"speech_window": "clip", "window": "clip"}
 INDEX = index_schema(("speech", "audio"))
-CLIP = ANEW | {"cache": True}
+CLIP = NOT_CACHED | {"cache": True}
 COMMITS = ("a" * 40, "b" * 40)
 SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "extract_features.py"
-
-
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("parts")
-    salmonn_parts.save(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -60,33 +55,35 @@ def shards(parts: Path, manifest: pd.DataFrame, tmp_path_factory: pytest.TempPat
     return cached(system(parts, audio_encoder=CLIP), manifest, tmp_path_factory.mktemp("speech"))
 
 
-def test_golden_clips_are_heard_as_in_the_reference(parts: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
-    """Whisper's and BEATs' vectors, from the audio to the cache; Whisper's last 4 frames make no token."""
+def test_features_of_golden_clips_are_those_of_the_reference(
+    parts: Path, manifest: pd.DataFrame, tmp_path: Path
+) -> None:
+    """Whisper's and BEATs' vectors, from the audio to the cache; Whisper's last 4 frames are not used."""
     rows = manifest.assign(clip=[Path(path).stem for path in manifest["path"]]).drop_duplicates("clip")
     settings = system(parts, audio_encoder={"cache": True})
     features = FeatureCache(cached(settings, rows, tmp_path, shards=1), settings_of(settings))
     expected = golden.arrays("salmonn")
     for name, clip in rows[rows["clip"].isin(("a", "b"))][[schemas.KEY, "clip"]].itertuples(index=False):
-        found = features.load({schemas.KEY: name})
-        np.testing.assert_allclose(found["speech"], expected[f"whisper_{clip}"][: 88 * 17], atol=1e-4)
-        np.testing.assert_allclose(found["audio"], expected[f"beats_{clip}"], atol=1e-4)
+        loaded = features.load({schemas.KEY: name})
+        np.testing.assert_allclose(loaded["speech"], expected[f"whisper_{clip}"][: 88 * 17], atol=1e-4)
+        np.testing.assert_allclose(loaded["audio"], expected[f"beats_{clip}"], atol=1e-4)
 
 
 @pytest.mark.slow
 def test_cached_equals_uncached(parts: Path, manifest: pd.DataFrame, shards: list[Path], tmp_path: Path) -> None:
-    """AudioLoader below `max_seconds` are never cropped, so that training is the same, too."""
-    whole = run(system(parts, audio_encoder=ANEW, head={"dropout": 0.0}), manifest, tmp_path / "uncached")
+    """Clips below `max_seconds` are never cropped, so training is the same, too."""
+    uncached = run(system(parts, audio_encoder=NOT_CACHED, head={"dropout": 0.0}), manifest, tmp_path / "uncached")
     model = trained(system(parts, audio_encoder=CLIP, head={"dropout": 0.0}), manifest, tmp_path / "cached", shards)
-    names = load_file(whole / checkpoint.WEIGHTS).keys()
+    names = load_file(uncached / checkpoint.WEIGHTS).keys()
     assert load_file(model / checkpoint.WEIGHTS).keys() == names
-    on_the_fly = predicted(whole, manifest)
-    np.testing.assert_allclose(predicted(whole, manifest, shards), on_the_fly, atol=1e-4)
+    on_the_fly = predicted(uncached, manifest)
+    np.testing.assert_allclose(predicted(uncached, manifest, shards), on_the_fly, atol=1e-4)
     np.testing.assert_allclose(predicted(model, manifest), on_the_fly, atol=1e-2)
 
 
 @pytest.mark.slow
-def test_longer_clips_are_cropped_in_the_middle(parts: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
-    """What is cached is what prediction hears on the fly, even of clips that training would crop at random."""
+def test_longer_clips_are_cropped_to_the_middle(parts: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    """Cached features equal those of prediction, even for clips that training would crop at random."""
     settings = system(parts, audio_encoder=CLIP | {"max_seconds": 1.5}, epochs=1)
     shards = cached(settings, manifest, tmp_path, shards=1)
     features = FeatureCache(shards, settings_of(settings))
@@ -101,26 +98,25 @@ def test_longer_clips_are_cropped_in_the_middle(parts: Path, manifest: pd.DataFr
     np.testing.assert_allclose(predicted(model, manifest, shards), predicted(model, manifest), atol=1e-4)
 
 
-def test_ears_keep_to_their_own_arithmetic(parts: Path, manifest: pd.DataFrame) -> None:
-    """A system's `precision` does not change the features, so that a cache serves it, too."""
-    loader, audio_encoder = audio_encoders.build(system(parts, audio_encoder=ANEW).encoder.audio_encoder)
+def test_features_do_not_depend_on_the_precision_of_the_system(parts: Path, manifest: pd.DataFrame) -> None:
+    """So one cache can be used with every `precision`."""
+    loader, audio_encoder = audio_encoders.build(system(parts, audio_encoder=NOT_CACHED).encoder.audio_encoder)
     batch = collate([loader.load(manifest.iloc[0].to_dict(), None) | {"labels": 0}])
     del batch["labels"]
     expected = audio_encoder(**batch)
     with torch.autocast("cpu", torch.bfloat16):
-        found = audio_encoder(**batch)
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+        encoded = audio_encoder(**batch)
+    assert all(torch.equal(encoded[name], expected[name]) for name in expected)
 
 
-def test_a_cache_and_its_key_come_together(
-    parts: Path, manifest: pd.DataFrame, shards: list[Path], tmp_path: Path
-) -> None:
-    """Otherwise training would crop at random where `cache` promises the middle, or the other way round."""
-    told = r"`audio_encoder.cache` is true: give --features what extract_features.py wrote, or set it to false"
-    with pytest.raises(UserError, match=told):
+def test_cache_and_option_must_agree(parts: Path, manifest: pd.DataFrame, shards: list[Path], tmp_path: Path) -> None:
+    """`cache: true` crops to the middle, `cache: false` at random."""
+    with pytest.raises(UserError) as caught:
         run(system(parts, audio_encoder=CLIP), manifest, tmp_path)
-    with pytest.raises(UserError, match=r"--features: given, but `audio_encoder.cache` is false; set it to true"):
-        trained(system(parts, audio_encoder=ANEW), manifest, tmp_path, shards)
+    assert_names(str(caught.value), "`audio_encoder.cache` is true", "--features", SCRIPT.name)
+    with pytest.raises(UserError) as caught:
+        trained(system(parts, audio_encoder=NOT_CACHED), manifest, tmp_path, shards)
+    assert_names(str(caught.value), "--features: ", "`audio_encoder.cache: false`")
 
 
 @pytest.mark.slow
@@ -136,7 +132,7 @@ def test_random_beats_are_drawn_again_to_predict_without_the_cache(
 
 @pytest.fixture
 def published(parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A hub's cache with two commits of a Whisper; `main`, whose file this is, is the first."""
+    """The file `main` in a cache of the hub with two commits of a Whisper; it contains the first commit."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
@@ -157,39 +153,38 @@ def published(parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 def test_a_published_whisper_is_pinned_to_its_commit(
     cache: bool, published: Path, parts: Path, manifest: pd.DataFrame, tmp_path: Path
 ) -> None:
-    settings = system(parts, audio_encoder=ANEW | {"whisper": "somebody/whisper", "cache": cache}, epochs=1)
+    settings = system(parts, audio_encoder=NOT_CACHED | {"whisper": "somebody/whisper", "cache": cache}, epochs=1)
     shards = cached(settings, manifest, tmp_path, shards=1) if cache else []
     model = trained(settings, manifest, tmp_path / "run", shards)
     stored = files.read_json(model / "config.json")["settings"]["encoder"]["audio_encoder"]
     assert stored["revision"] == COMMITS[0] and stored["cache"] == cache
     before = predicted(model, manifest, shards)
-    published.write_text(COMMITS[1])  # the authors publish other weights
+    published.write_text(COMMITS[1])  # a new commit
     np.testing.assert_array_equal(predicted(model, manifest, shards), before)
     np.testing.assert_allclose(predicted(model, manifest), before, atol=1e-4)
 
 
-def test_shards_of_one_commit_alone_serve(published: Path, parts: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+def test_shards_of_different_commits_are_refused(
+    published: Path, parts: Path, manifest: pd.DataFrame, tmp_path: Path
+) -> None:
     settings = settings_of(system(parts, audio_encoder=CLIP | {"whisper": "somebody/whisper"}))
     for commit in COMMITS:
         published.write_text(commit)
         extract(manifest.iloc[:1], settings, tmp_path / f"{commit[0]}.parquet")
     for commit in COMMITS:
         FeatureCache([tmp_path / f"{commit[0]}.parquet"], settings)
-    with pytest.raises(
-        UserError,
-        match=rf"b.parquet: extracted with commit {COMMITS[1]} of somebody/whisper, .*parquet with {COMMITS[0]}; make",
-    ):
+    with pytest.raises(UserError) as caught:
         FeatureCache([tmp_path / "a.parquet", tmp_path / "b.parquet"], settings)
+    assert_names(str(caught.value), f"{tmp_path / 'b.parquet'}: ", "somebody/whisper", *COMMITS, SCRIPT.name)
     pinned = settings.model_copy(update={"encoder": settings.encoder.model_copy(update={"revision": COMMITS[1]})})
     assert FeatureCache([tmp_path / "b.parquet"], pinned).revision == COMMITS[1]
-    with pytest.raises(
-        UserError, match=rf"a.parquet: extracted with commit {COMMITS[0]} of somebody/whisper, not {COMMITS[1]}; make"
-    ):
+    with pytest.raises(UserError) as caught:
         FeatureCache([tmp_path / "a.parquet"], pinned)
+    assert_names(str(caught.value), f"{tmp_path / 'a.parquet'}: ", "somebody/whisper", *COMMITS, SCRIPT.name)
 
 
 @pytest.mark.parametrize("part", ["beats.pt", "whisper"])
-def test_a_model_that_changed_since_is_told(part: str, parts: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+def test_a_model_that_has_changed_is_reported(part: str, parts: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
     shutil.copytree(parts / "whisper", tmp_path / "whisper")
     shutil.copy(parts / "beats.pt", tmp_path)
     places = {"whisper": str(tmp_path / "whisper"), "beats": str(tmp_path / "beats.pt")}
@@ -202,10 +197,9 @@ def test_a_model_that_changed_since_is_told(part: str, parts: Path, manifest: pd
     else:
         content = torch.load(tmp_path / part, weights_only=True)
         torch.save(content | {"model": {name: 2 * value for name, value in content["model"].items()}}, tmp_path / part)
-    with pytest.raises(
-        UserError, match=rf"0.parquet: {tmp_path / part} has changed since; make it again with extract_features.py"
-    ):
+    with pytest.raises(UserError) as caught:
         FeatureCache([tmp_path / "0.parquet"], settings)
+    assert_names(str(caught.value), f"{tmp_path / '0.parquet'}: ", str(tmp_path / part), SCRIPT.name)
 
 
 def test_a_random_whisper_is_refused() -> None:
@@ -213,18 +207,21 @@ def test_a_random_whisper_is_refused() -> None:
         parse(AudioEncoder, {"whisper": "random:whisper", "beats": "b.pt"}, where="audio_encoder")
 
 
-def test_a_whisper_of_other_length_is_refused(parts: Path, tmp_path: Path) -> None:
+def test_a_whisper_with_another_input_length_is_refused(parts: Path, tmp_path: Path) -> None:
     sizes = {"encoder_attention_heads": 2, "encoder_ffn_dim": 64, "decoder_layers": 1, "decoder_attention_heads": 2}
     special = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 1)
     config = WhisperConfig(d_model=64, encoder_layers=1, vocab_size=64, max_source_positions=500, **sizes, **special)
     WhisperModel(config).save_pretrained(tmp_path)
     WhisperFeatureExtractor().save_pretrained(tmp_path)
-    settings = system(parts, audio_encoder=ANEW | {"whisper": str(tmp_path), "max_seconds": 10.0}).encoder.audio_encoder
-    with pytest.raises(UserError, match="hears 10 s at once, and SALMONN's hears 30; name one of OpenAI's"):
+    settings = system(
+        parts, audio_encoder=NOT_CACHED | {"whisper": str(tmp_path), "max_seconds": 10.0}
+    ).encoder.audio_encoder
+    with pytest.raises(UserError) as caught:
         audio_encoders.build(settings)
+    assert_names(str(caught.value), str(tmp_path), "10 s", "30 s", "`audio_encoder.whisper`")
 
 
-def test_a_cache_that_is_made_again_is_never_half_old(
+def test_old_index_and_new_numbers_are_never_mixed(
     parts: Path, manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings_of(system(parts, audio_encoder=CLIP))
@@ -243,7 +240,7 @@ def test_a_cache_that_is_made_again_is_never_half_old(
     assert not index.exists()
 
 
-def test_half_precision_halves_the_disk(
+def test_half_precision_halves_the_disk_space(
     parts: Path, manifest: pd.DataFrame, shards: list[Path], tmp_path: Path
 ) -> None:
     half = cached(system(parts, audio_encoder=CLIP | {"precision": "fp16"}), manifest, tmp_path)
@@ -251,20 +248,18 @@ def test_half_precision_halves_the_disk(
     assert [2 * path.with_suffix(".bin").stat().st_size for path in half] == whole
 
 
-def test_systems_that_hear_alike_share_a_key() -> None:
+def test_systems_with_the_same_audio_encoder_share_a_key() -> None:
     def key(**changes: object) -> str:
         return SalmonnFeatures(family="salmonn", encoder=AudioEncoder(whisper="w", beats="b.pt", **changes)).key
 
     assert key() == key(cache=True, shards=9)
     assert len({key(), key(precision="fp16"), key(revision="a"), key(max_seconds=9.0)}) == 4
-    told = settings_json(SalmonnFeatures(family="salmonn", encoder=AudioEncoder(whisper="w", beats="b.pt")))
-    assert '"shards"' not in told and '"resources"' not in told
+    settings = settings_json(SalmonnFeatures(family="salmonn", encoder=AudioEncoder(whisper="w", beats="b.pt")))
+    assert '"shards"' not in settings and '"resources"' not in settings
 
 
 @pytest.mark.slow
-def test_the_script_writes_the_same_shard(
-    parts: Path, manifest: pd.DataFrame, shards: list[Path], tmp_path: Path
-) -> None:
+def test_script_writes_the_same_shard(parts: Path, manifest: pd.DataFrame, shards: list[Path], tmp_path: Path) -> None:
     schemas.write_manifest(manifest, tmp_path / "manifest.parquet")
     settings = settings_json(settings_of(system(parts, audio_encoder=CLIP)))
     arguments = ["--manifest", tmp_path / "manifest.parquet", "--settings", settings, "--shard", "1", "--shards", "2"]
@@ -277,10 +272,11 @@ def test_the_script_writes_the_same_shard(
     one, other = (np.fromfile(p.with_suffix(".bin"), np.float32) for p in (tmp_path / "1.parquet", shards[1]))
     np.testing.assert_allclose(one, other, atol=1e-5)
     refused = subprocess.run([*command, "--shard", "2", "--output", tmp_path / "2"], capture_output=True, text=True)
-    assert refused.stderr == "error: --shard: 2, but there are 2, counted from 0\n"
+    assert refused.returncode == 1
+    assert_names(refused.stderr.rstrip(), "error: --shard: 2")
 
 
-def test_workers_map_the_files_for_themselves(parts: Path, manifest: pd.DataFrame, shards: list[Path]) -> None:
+def test_cache_can_be_pickled_for_worker_processes(parts: Path, manifest: pd.DataFrame, shards: list[Path]) -> None:
     features = FeatureCache(shards, settings_of(system(parts, audio_encoder=CLIP)))
     name = manifest[schemas.KEY][0]
     before = features.load({schemas.KEY: name})
@@ -288,23 +284,22 @@ def test_workers_map_the_files_for_themselves(parts: Path, manifest: pd.DataFram
     assert all(torch.equal(before[kind], again[kind]) for kind in before)
 
 
-def test_what_was_heard_otherwise_is_refused(parts: Path, shards: list[Path]) -> None:
+def test_features_of_other_settings_are_refused(parts: Path, shards: list[Path]) -> None:
     other = settings_of(system(parts, audio_encoder=CLIP | {"max_seconds": 5.0}))
-    with pytest.raises(
-        UserError,
-        match=r"000.parquet: extracted with max_seconds 10.0, now it is 5.0; make it again with extract_features.py",
-    ):
+    with pytest.raises(UserError) as caught:
         FeatureCache(shards, other)
+    assert_names(str(caught.value), f"{shards[0]}: ", "max_seconds 10.0", "5.0", SCRIPT.name)
 
 
-def test_a_clip_that_was_not_heard(parts: Path, shards: list[Path]) -> None:
+def test_missing_features_are_reported(parts: Path, shards: list[Path]) -> None:
     features = FeatureCache(shards[:1], settings_of(system(parts, audio_encoder=CLIP)))
-    with pytest.raises(UserError, match=r"no features of another\.wav; make the cache again"):
+    with pytest.raises(UserError) as caught:
         features.load({schemas.KEY: "another.wav"})
+    assert_names(str(caught.value), f"{shards[0]}: ", "another.wav", SCRIPT.name)
 
 
 @pytest.mark.parametrize("size", [None, 0, 1000])
-def test_numbers_that_are_gone_or_cut_off(
+def test_missing_or_truncated_numbers_are_reported(
     size: int | None, parts: Path, manifest: pd.DataFrame, tmp_path: Path
 ) -> None:
     settings = system(parts, audio_encoder=CLIP)
@@ -315,6 +310,7 @@ def test_numbers_that_are_gone_or_cut_off(
     else:
         numbers.write_bytes(numbers.read_bytes()[:size])
     features = FeatureCache([path], settings_of(settings))
-    with pytest.raises(UserError, match=rf"{path.stem}.bin: (no such file, or empty|cut off)"):
+    with pytest.raises(UserError) as caught:
         for name in manifest[schemas.KEY]:
             features.load({schemas.KEY: name})
+    assert_names(str(caught.value), f"{numbers}: {'truncated' if numbers.exists() else 'file not found'}", SCRIPT.name)

@@ -1,4 +1,4 @@
-"""What LLaMA reads in SALMONN: golden token ids, hidden states and logits; cuts, batch mates, spelt special tokens."""
+"""The input of SALMONN's LLaMA: golden token ids, hidden states and logits; truncation, batches, special tokens."""
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from abhinaya.modeling.encoders.salmonn.prompt import AFTER, ANSWER, BEFORE, PRO
 from abhinaya.modeling.encoders.salmonn.qformer import SpeechTokens
 from abhinaya.runtime.errors import UserError
 from support import golden
+from support.messages import assert_names
 
 torch.set_num_threads(1)
 
@@ -26,7 +27,7 @@ ARRAYS = {name: torch.from_numpy(value) for name, value in golden.arrays("salmon
 
 
 class Parts(nn.Module):
-    """The trainable half of SALMONN with the golden weights, and a LLaMA for it."""
+    """The trained part of SALMONN with the golden weights, and a LLaMA."""
 
     width = 128
 
@@ -87,8 +88,8 @@ def test_golden_token_ids(prompt: Prompt, case: str) -> None:
     assert prompt.answers(transcript(case)) == ([facts["answer_ids"]], 0)
 
 
-def test_wordings_are_the_authors() -> None:
-    """SALMONN's template, with the place of the speech tokens, splits into ours."""
+def test_wording_is_that_of_the_authors() -> None:
+    """SALMONN's template, split at the speech tokens, consists of our two parts."""
     whole = [FACTS["prompt_template"].format(prompt).split("<SpeechHere>") for prompt in FACTS["prompts"]]
     assert whole == [[BEFORE, AFTER.format(prompt)] for prompt in PROMPTS]
     assert CASES["s2_a"]["answer"] == ANSWER
@@ -144,8 +145,8 @@ def test_golden_numbers_from_features(classifier: Classifier) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 6)), min_size=1, max_size=5), st.integers(1, 3))
-def test_pieces_follow_one_another(sizes: list[tuple[int, int]], start: int) -> None:
-    """As a loop over the clips would lay them out; whatever pads them does not show."""
+def test_parts_are_joined_without_gaps(sizes: list[tuple[int, int]], start: int) -> None:
+    """As in a loop over the clips; the values of the padding have no effect."""
     embedding = nn.Embedding.from_pretrained(torch.randn(40, 2, generator=torch.Generator().manual_seed(0)))
     before = torch.arange(start)
     speech = [torch.arange(2.0 * count).reshape(count, 2) + 10 * row for row, (count, _) in enumerate(sizes)]
@@ -163,7 +164,7 @@ def test_pieces_follow_one_another(sizes: list[tuple[int, int]], start: int) -> 
     assert torch.equal(inputs, pad_sequence(expected, batch_first=True))
 
 
-def test_gradients_reach_the_real_speech_tokens_alone() -> None:
+def test_padding_of_speech_tokens_gets_no_gradient() -> None:
     speech = torch.ones(2, 4, 2, requires_grad=True)
     spoken, after = torch.tensor([2, 4]), (torch.tensor([[1], [2]]), torch.tensor([1, 1]))
     inputs, _ = assemble(nn.Embedding(3, 2), torch.tensor([0]), (speech, spoken), after)
@@ -178,15 +179,15 @@ def test_inputs_have_the_embeddings_precision() -> None:
     assert inputs.dtype == torch.bfloat16 and inputs.shape == (1, 3, 2)
 
 
-@pytest.mark.parametrize("spelt", ["</s>", "<s>", "I said </s> to <unk> them {} </Speech>"])
-def test_a_transcript_cannot_spell_a_special_token(prompt: Prompt, spelt: str) -> None:
-    ((*tokens, last),), _ = prompt.answers([spelt])
+@pytest.mark.parametrize("words", ["</s>", "<s>", "I said </s> to <unk> them {} </Speech>"])
+def test_a_spelled_out_special_token_is_text(prompt: Prompt, words: str) -> None:
+    ((*tokens, last),), _ = prompt.answers([words])
     assert last == 2
     assert not {0, 1, 2} & set(tokens)
-    assert prompt.tokenizer.decode(tokens).endswith(f"<Transcript> {spelt}")
+    assert prompt.tokenizer.decode(tokens).endswith(f"<Transcript> {words}")
 
 
-def test_long_answers_are_cut_and_counted(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> None:
+def test_long_answers_are_truncated_and_counted(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> None:
     texts = ["No way!", "ba " * 300, ""]
     long, whole = prompt.answers(texts), prompt.answers(texts)[0]
     assert [len(ids) for ids in long[0]] == [len(CASES["st1_a"]["answer_ids"]), 300, len(whole[2])]
@@ -198,10 +199,10 @@ def test_long_answers_are_cut_and_counted(tokenizer: PreTrainedTokenizerBase, pr
     assert prompt.answers([]) == ([], 0)
 
 
-def test_the_question_is_drawn_in_training_alone(prompt: Prompt) -> None:
-    drawn = [prompt.question(np.random.default_rng(seed)) for seed in range(20)]
-    assert {tuple(ids) for ids in drawn} == {tuple(ids) for ids in prompt.after}
-    assert drawn == [prompt.question(np.random.default_rng(seed)) for seed in range(20)]
+def test_question_is_random_only_in_training(prompt: Prompt) -> None:
+    questions = [prompt.question(np.random.default_rng(seed)) for seed in range(20)]
+    assert {tuple(ids) for ids in questions} == {tuple(ids) for ids in prompt.after}
+    assert questions == [prompt.question(np.random.default_rng(seed)) for seed in range(20)]
     assert prompt.question() == CASES["s2_a"]["after_ids"]
 
 
@@ -209,6 +210,6 @@ def test_the_question_is_drawn_in_training_alone(prompt: Prompt) -> None:
 def test_a_tokenizer_without_start_or_end(kind: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(golden.FOLDER / "tokenizer")
     setattr(tokenizer, f"{kind}_token", None)
-    word = {"bos": "start", "eos": "end"}[kind]
-    with pytest.raises(UserError, match=f"tokenizer: its tokenizer has no {word} token; use a LLaMA's$"):
+    with pytest.raises(UserError) as caught:
         Prompt(tokenizer)
+    assert_names(str(caught.value), "tokenizer: ", {"bos": "start token", "eos": "end token"}[kind])

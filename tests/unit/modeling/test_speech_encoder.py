@@ -1,4 +1,4 @@
-"""Speech encoders: the same vectors whatever stands beside a clip, transformers' own numbers, what trains, crops."""
+"""Speech encoders: vectors equal those of transformers and do not depend on the batch; trained parts; crops."""
 
 import json
 import shutil
@@ -27,6 +27,7 @@ from abhinaya.data.dataset import collate
 from abhinaya.modeling.encoders import speech
 from abhinaya.modeling.encoders.speech import ConvolutionalEncoder, MelLoader, WaveformLoader, WhisperSpeechEncoder
 from abhinaya.runtime.errors import UserError
+from support.messages import assert_names
 from support.speech_corpus import RATE, WAVLM, WHISPER
 
 CONVOLUTIONAL = [
@@ -54,7 +55,7 @@ def noise(seconds: float, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    """Manifest rows of four clips of unlike length."""
+    """Manifest rows of four clips of different length."""
     folder = tmp_path_factory.mktemp("clips")
     rows = []
     for index, seconds in enumerate(SECONDS):
@@ -64,13 +65,13 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
 
 
 def batch(loader: WaveformLoader, rows: list[dict]) -> dict[str, Tensor]:
-    """What the encoder gets for `rows`."""
+    """The encoder's inputs for `rows`."""
     made = collate([{**loader.load(row, None), "labels": 0} for row in rows])
     made.pop("labels")
     return made
 
 
-def assert_alone_as_among_others(loader: WaveformLoader, encoder: torch.nn.Module, rows: list[dict]) -> None:
+def assert_batch_has_no_effect(loader: WaveformLoader, encoder: torch.nn.Module, rows: list[dict]) -> None:
     encoder.eval()
     with torch.inference_mode():
         alone = [encoder(**batch(loader, [row])) for row in rows]
@@ -82,20 +83,20 @@ def assert_alone_as_among_others(loader: WaveformLoader, encoder: torch.nn.Modul
                 torch.testing.assert_close(clip[:length], expected[0], rtol=1e-5, atol=1e-5)
 
 
-# --- the same vectors as alone, as transformers
+# --- vectors do not depend on the batch, and are those of transformers
 
 
 @pytest.mark.parametrize(("kind", "norm", "stable"), CONVOLUTIONAL)
 def test_convolutional_vectors_do_not_depend_on_the_batch(
     kind: str, norm: str, stable: bool, clips: list[dict]
 ) -> None:
-    assert_alone_as_among_others(WaveformLoader(settings()), convolutional(kind, norm, stable), clips)
+    assert_batch_has_no_effect(WaveformLoader(settings()), convolutional(kind, norm, stable), clips)
 
 
 @pytest.mark.parametrize("window", ["clip", "full"])
 def test_whisper_vectors_do_not_depend_on_the_batch(window: str, clips: list[dict]) -> None:
     loader, encoder = speech.build(settings("random:whisper", window=window), seed=1)
-    assert_alone_as_among_others(loader, encoder, clips)
+    assert_batch_has_no_effect(loader, encoder, clips)
 
 
 @pytest.mark.parametrize(("kind", "norm", "stable"), CONVOLUTIONAL)
@@ -122,14 +123,14 @@ def test_whisper_vectors_of_the_full_window_are_those_of_transformers(clips: lis
 
 
 @torch.inference_mode()
-def test_whisper_hears_a_clip_at_50_hz(clips: list[dict]) -> None:
+def test_whisper_has_50_vectors_per_second(clips: list[dict]) -> None:
     loader, encoder = speech.build(settings("random:whisper"), seed=1)
     vectors, lengths = encoder(**batch(loader, clips))
     assert lengths.tolist() == [round(50 * seconds + 0.49) for seconds in SECONDS]
     assert vectors.shape == (4, int(lengths.max()), encoder.width)
 
 
-# --- what trains
+# --- trained parts
 
 
 @pytest.mark.parametrize("model", ["random:wavlm", "random:hubert", "random:wav2vec2", "random:whisper"])
@@ -150,7 +151,7 @@ def test_convolutions_are_frozen_and_layers_train(model: str, clips: list[dict])
 
 
 @pytest.mark.parametrize("model", ["random:wavlm", "random:hubert", "random:wav2vec2", "random:whisper"])
-def test_a_frozen_encoder_has_no_gradient_and_no_chance_in_it(model: str, clips: list[dict]) -> None:
+def test_a_frozen_encoder_has_no_gradient_and_no_randomness(model: str, clips: list[dict]) -> None:
     rates = {"dropout": 0.5} if model == "random:whisper" else {"layerdrop": 0.5, "mask_time_prob": 0.5}
     loader, encoder = speech.build(settings(model, freeze="all", config=rates), seed=1)
     encoder.train()
@@ -162,7 +163,7 @@ def test_a_frozen_encoder_has_no_gradient_and_no_chance_in_it(model: str, clips:
 
 @pytest.mark.parametrize("model", ["random:wavlm", "random:whisper"])
 @torch.inference_mode()
-def test_layer_cuts_the_encoder(model: str, clips: list[dict]) -> None:
+def test_layer_removes_the_layers_above(model: str, clips: list[dict]) -> None:
     loader, whole = speech.build(settings(model), seed=1)
     _, cut = speech.build(settings(model, layer=1), seed=1)
     layers = {
@@ -206,7 +207,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(clips: list[dict]) -> N
 
 @pytest.fixture(scope="module")
 def ramp(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """A clip of 2 s whose samples tell where they are."""
+    """A clip of 2 s whose samples are their own indices."""
     path = tmp_path_factory.mktemp("ramp") / "ramp.wav"
     soundfile.write(path, np.arange(2 * RATE) / 2**15, RATE, subtype="FLOAT")
     return {"path": str(path), "duration": 2.0, "EmoClass": "A"}
@@ -218,7 +219,7 @@ def starts_at(tensors: dict[str, Tensor]) -> int:
     return int(samples[0])
 
 
-def test_crops_in_the_middle_and_at_random(ramp: dict) -> None:
+def test_crops_to_the_middle_and_at_random(ramp: dict) -> None:
     loader = WaveformLoader(settings(max_seconds=0.5))
     middle = loader.load(ramp, None)
     assert middle["inputs"].shape == (RATE // 2,)
@@ -260,40 +261,37 @@ def test_mel_frames_cover_the_clip_in_pairs(samples: int, tmp_path: Path) -> Non
     assert frames.shape == (-(-samples // 320) * 2, 80)
 
 
-# --- a user's mistakes
+# --- invalid settings
 
 
-def refused(options: SpeechEncoder) -> str:
+def refused(options: SpeechEncoder, *parts: str) -> None:
     with pytest.raises(UserError) as caught:
         speech.build(options, seed=1)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert repr(options.model) in message
-    return message
+    assert_names(str(caught.value), repr(options.model), *parts)
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (settings("random:wavlm", layer=3), "`layer` 3, but it has 2"),
-        (settings("random:whisper", layer=3), "`layer` 3, but it has 2"),
+        (settings("random:wavlm", layer=3), "`layer` is 3, but the model has 2"),
+        (settings("random:whisper", layer=3), "`layer` is 3, but the model has 2"),
         (settings("random:whisper", max_seconds=31.0), "at most 30 s"),
         (settings("random:whisper", config={"max_source_positions": 100}, max_seconds=2.1), "at most 2 s"),
         (settings("random:wavlm", config={"num_attention_heads": 5}), "`config`"),
         (settings("random:wavlm", config={"hidden_sise": 32}), "hidden_size"),
         (settings("random:wavlm", config={"hidden_size": "wide"}), "`config`"),
         (settings("random:wavlm", min_seconds=0.02), "`min_seconds`"),
-        (settings("random:wavlm", min_seconds=0.2), "`min_seconds`"),  # shorter than one mask of SpecAugment
+        (settings("random:wavlm", min_seconds=0.2), "`min_seconds`"),  # below one mask of SpecAugment
         (settings("./nowhere"), "folder not found"),
         (settings("not a name!"), "cannot be loaded"),
         (settings("package:nothing_of_that_name/model"), "not found; install it"),
     ],
 )
-def test_impossible_encoders_are_told_in_one_line(options: SpeechEncoder, words: str) -> None:
-    assert words in refused(options)
+def test_invalid_settings_are_reported_in_one_line(options: SpeechEncoder, words: str) -> None:
+    refused(options, words)
 
 
-def test_without_masks_shorter_clips_will_do() -> None:
+def test_shorter_clips_are_possible_without_masks() -> None:
     options = settings("random:wavlm", min_seconds=0.1, config={"apply_spec_augment": False})
     _, encoder = speech.build(options, seed=1)
     vectors, _ = encoder.train()(torch.zeros(1, 1600), torch.tensor([1600]))
@@ -305,7 +303,7 @@ def test_without_masks_shorter_clips_will_do() -> None:
 
 @pytest.fixture(scope="module")
 def hubert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A HuBERT as save_pretrained leaves it."""
+    """A HuBERT, written by save_pretrained."""
     folder = tmp_path_factory.mktemp("models") / "hubert"
     torch.manual_seed(3)
     HubertModel(HubertConfig(**WAVLM)).save_pretrained(folder)
@@ -314,7 +312,7 @@ def hubert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @torch.inference_mode()
-def test_a_local_folder_loads(hubert: Path, clips: list[dict]) -> None:
+def test_a_local_folder_is_loaded(hubert: Path, clips: list[dict]) -> None:
     loader, encoder = speech.build(settings(str(hubert)), seed=1)
     assert encoder.random_parts == ()
     inputs = batch(loader, clips[:1])
@@ -323,7 +321,7 @@ def test_a_local_folder_loads(hubert: Path, clips: list[dict]) -> None:
 
 
 @pytest.mark.parametrize("normalise", [True, False])
-def test_the_preprocessor_tells_whether_to_normalise(normalise: bool, hubert: Path, clips: list[dict]) -> None:
+def test_the_preprocessor_determines_the_normalisation(normalise: bool, hubert: Path, clips: list[dict]) -> None:
     extractor = Wav2Vec2FeatureExtractor(do_normalize=normalise)
     extractor.save_pretrained(hubert)
     loader, _ = speech.build(settings(str(hubert), min_seconds=1.0), seed=1)
@@ -334,7 +332,7 @@ def test_the_preprocessor_tells_whether_to_normalise(normalise: bool, hubert: Pa
 
 
 @torch.inference_mode()
-def test_a_local_whisper_loads(tmp_path: Path, clips: list[dict]) -> None:
+def test_a_local_whisper_is_loaded(tmp_path: Path, clips: list[dict]) -> None:
     torch.manual_seed(3)
     model = WhisperModel(WhisperConfig(**WHISPER))
     model.save_pretrained(tmp_path)
@@ -347,34 +345,33 @@ def test_a_local_whisper_loads(tmp_path: Path, clips: list[dict]) -> None:
     torch.testing.assert_close(encoder.eval()(**inputs)[0], expected, rtol=1e-5, atol=1e-5)
 
 
-def test_damaged_and_foreign_folders_are_told_in_one_line(hubert: Path, tmp_path: Path) -> None:
+def test_damaged_folders_are_reported_in_one_line(hubert: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     for file in hubert.iterdir():
         (damaged / file.name).write_bytes(file.read_bytes())
     weights = (hubert / "model.safetensors").read_bytes()
     (damaged / "model.safetensors").write_bytes(weights[: len(weights) // 2])
-    assert "cannot be loaded" in refused(settings(str(damaged)))
+    refused(settings(str(damaged)), "cannot be loaded")
     (damaged / "model.safetensors").unlink()
-    assert "cannot be loaded" in refused(settings(str(damaged)))
+    refused(settings(str(damaged)), "cannot be loaded")
     (damaged / "config.json").write_text(json.dumps({"model_type": "no_such_model"}))
-    assert "cannot be loaded" in refused(settings(str(damaged)))
+    refused(settings(str(damaged)), "cannot be loaded")
     (damaged / "config.json").write_text("{")
-    assert "cannot be loaded" in refused(settings(str(damaged)))
+    refused(settings(str(damaged)), "cannot be loaded")
 
 
 @pytest.mark.parametrize("lost", ["encoder.layers.1.attention.q_proj.weight", "feature_projection.projection.weight"])
-def test_weights_that_a_folder_lacks_are_not_drawn_at_random(lost: str, hubert: Path, tmp_path: Path) -> None:
-    shutil.copytree(hubert, tmp_path / "lacking")
+def test_missing_weights_are_not_initialised_randomly(lost: str, hubert: Path, tmp_path: Path) -> None:
+    shutil.copytree(hubert, tmp_path / "incomplete")
     weights = load_file(hubert / "model.safetensors")
     del weights[lost]
-    save_file(weights, tmp_path / "lacking/model.safetensors", metadata={"format": "pt"})
-    line = refused(settings(str(tmp_path / "lacking")))
-    assert lost in line and "lacks" in line
+    save_file(weights, tmp_path / "incomplete/model.safetensors", metadata={"format": "pt"})
+    refused(settings(str(tmp_path / "incomplete")), "1 weights are missing", lost)
 
 
-def test_a_folder_without_the_mask_embedding_loads(hubert: Path, tmp_path: Path) -> None:
-    """Some published checkpoints have none: it serves SpecAugment alone, and is learnt."""
+def test_a_folder_without_the_mask_embedding_is_loaded(hubert: Path, tmp_path: Path) -> None:
+    """As in some published checkpoints: only SpecAugment uses it, and it is trained."""
     shutil.copytree(hubert, tmp_path / "plain")
     weights = load_file(hubert / "model.safetensors")
     del weights["masked_spec_embed"]
@@ -382,8 +379,8 @@ def test_a_folder_without_the_mask_embedding_loads(hubert: Path, tmp_path: Path)
     speech.build(settings(str(tmp_path / "plain")), seed=1)
 
 
-def test_a_folder_with_whispers_encoder_alone_loads(tmp_path: Path) -> None:
-    """What nobody reads may be absent: SALMONN's Whisper has no decoder."""
+def test_a_folder_with_only_the_encoder_of_whisper_is_loaded(tmp_path: Path) -> None:
+    """The decoder is not used."""
     model = WhisperModel(WhisperConfig(**WHISPER))
     model.save_pretrained(tmp_path)
     WhisperFeatureExtractor().save_pretrained(tmp_path)
@@ -396,8 +393,8 @@ def test_a_folder_with_whispers_encoder_alone_loads(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
-def test_a_checkpoint_as_published_is_whole(file: str, tmp_path: Path) -> None:
-    """Of a task's model, its weight norm under the names of older torch: nothing is missing, nothing is drawn."""
+def test_a_published_checkpoint_is_complete(file: str, tmp_path: Path) -> None:
+    """A model with a task head, its weight norm with the names of older torch: no weights are missing."""
     model = WavLMForCTC(WavLMConfig(**WAVLM, vocab_size=32))
     model.save_pretrained(tmp_path)
     Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)

@@ -134,7 +134,7 @@ def test_corpus_without_validation_and_test_is_reported(model: Path, manifest: p
 
 
 def test_cached_features_for_a_trained_encoder_are_reported(model: Path, manifest: pd.DataFrame) -> None:
-    with pytest.raises(UserError, match=r"--features.*`encoder.freeze: all`"):
+    with pytest.raises(UserError, match=r"^--features: .*`encoder.freeze: all`"):
         prediction.predict(model, manifest, cpus=1, features=[Path("nowhere.parquet")])
 
 
@@ -206,7 +206,7 @@ def test_damaged_weights_are_reported(damage, model: Path, manifest: pd.DataFram
 
 def test_weights_of_another_architecture_are_reported(model: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
     smaller = system(head={"hidden": 8}).model_dump(mode="json")
-    assert "not the weights of this model" in error_of(changed(model, tmp_path / "model", settings=smaller), manifest)
+    assert "weights do not fit the model" in error_of(changed(model, tmp_path / "model", settings=smaller), manifest)
 
 
 def test_missing_audio_is_reported(model: Path, manifest: pd.DataFrame) -> None:

@@ -31,7 +31,7 @@ def fused(layer: torch.nn.Module, part: str) -> torch.Tensor:
 
 def as_ctranslate2(encoder: WhisperEncoder) -> dict[str, np.ndarray]:
     """The tensors of `encoder` under CTranslate2's names."""
-    found = {
+    actual = {
         "encoder/num_heads": torch.tensor(encoder.config.encoder_attention_heads, dtype=torch.int16),
         "encoder/position_encodings/encodings": encoder.embed_positions.weight,
         "encoder/layer_norm/gamma": encoder.layer_norm.weight,
@@ -40,19 +40,19 @@ def as_ctranslate2(encoder: WhisperEncoder) -> dict[str, np.ndarray]:
     }
     for part in ("weight", "bias"):
         for conv in ("conv1", "conv2"):
-            found[f"encoder/{conv}/{part}"] = getattr(getattr(encoder, conv), part)
+            actual[f"encoder/{conv}/{part}"] = getattr(getattr(encoder, conv), part)
         for index, layer in enumerate(encoder.layers):
             here = f"encoder/layer_{index}"
-            found[f"{here}/self_attention/linear_0/{part}"] = fused(layer, part)
-            found[f"{here}/self_attention/linear_1/{part}"] = getattr(layer.self_attn.out_proj, part)
-            found[f"{here}/ffn/linear_0/{part}"] = getattr(layer.fc1, part)
-            found[f"{here}/ffn/linear_1/{part}"] = getattr(layer.fc2, part)
+            actual[f"{here}/self_attention/linear_0/{part}"] = fused(layer, part)
+            actual[f"{here}/self_attention/linear_1/{part}"] = getattr(layer.self_attn.out_proj, part)
+            actual[f"{here}/ffn/linear_0/{part}"] = getattr(layer.fc1, part)
+            actual[f"{here}/ffn/linear_1/{part}"] = getattr(layer.fc2, part)
             for theirs, ours in (
                 ("self_attention", layer.self_attn_layer_norm),
                 ("ffn", layer.final_layer_norm),
             ):
-                found[f"{here}/{theirs}/layer_norm/{'gamma' if part == 'weight' else 'beta'}"] = getattr(ours, part)
-    return {name: value.detach().numpy() for name, value in found.items()}
+                actual[f"{here}/{theirs}/layer_norm/{'gamma' if part == 'weight' else 'beta'}"] = getattr(ours, part)
+    return {name: value.detach().numpy() for name, value in actual.items()}
 
 
 def string(text: str) -> bytes:
@@ -85,9 +85,9 @@ def test_equals_ctranslate2_on_real_weights() -> None:
     reference = ctranslate2.models.Whisper(folder, compute_type="float32", intra_threads=2)
     expected = np.array(reference.encode(ctranslate2.StorageView.from_array(mels)))
     with torch.inference_mode():
-        found = whisper_encoder(folder).eval()(torch.from_numpy(mels)).last_hidden_state.numpy()
-    assert found.shape == expected.shape == (1, 1500, 384)
-    assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
+        actual = whisper_encoder(folder).eval()(torch.from_numpy(mels)).last_hidden_state.numpy()
+    assert actual.shape == expected.shape == (1, 1500, 384)
+    assert np.abs(actual - expected).max() < 1e-3 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 0.0), (np.float16, 2e-3)])

@@ -1,4 +1,4 @@
-"""Frozen weights shared among processes: each holds its part, and nothing else changes."""
+"""FSDP: each process has a shard of the frozen weights; results do not change."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,15 +27,15 @@ SHARED = ("text/shared", "text/recomputed", "text/resumed", "salmonn/recomputed"
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    salmonn_parts.save(folder)  # with the LLaMA that text systems read with, too
+    salmonn_parts.save(folder)  # contains a LLaMA, which text systems use, too
     return folder
 
 
 @pytest.fixture(scope="module")
 def runs(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of runs in two processes."""
+    """The folder of the runs in two processes."""
     folder = tmp_path_factory.mktemp("runs")
-    names = sorted(("text/whole", "salmonn/whole", *SHARED), reverse=True)  # one family, with what it caches, at a time
+    names = sorted(("text/whole", "salmonn/whole", *SHARED), reverse=True)  # grouped by family
     done = running.python(SHARING, str(models), str(folder), *names, processes=2)
     assert done.returncode == 0, done.stderr
     return folder
@@ -43,14 +43,14 @@ def runs(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHARED)
-def test_shared_weights_train_to_the_same_bytes(name: str, runs: Path) -> None:
+def test_sharded_weights_have_the_same_result(name: str, runs: Path) -> None:
     shared, whole = runs / name / "model", (runs / name).with_name("whole") / "model"
     assert (shared / checkpoint.WEIGHTS).read_bytes() == (whole / checkpoint.WEIGHTS).read_bytes()
-    found, expected = (files.read_json(folder / "metrics.json") for folder in (shared, whole))
-    assert found["resumed_from"] == (f"checkpoint-{found['steps'] // 2}" if name.endswith("resumed") else None)
+    actual, expected = (files.read_json(folder / "metrics.json") for folder in (shared, whole))
+    assert actual["resumed_from"] == (f"checkpoint-{actual['steps'] // 2}" if name.endswith("resumed") else None)
     for key in ("processes", "steps", "best_epoch", "parameters", "trainable_parameters"):
-        assert found[key] == expected[key]
-    for one, other in zip(found["epochs"], expected["epochs"], strict=True):
+        assert actual[key] == expected[key]
+    for one, other in zip(actual["epochs"], expected["epochs"], strict=True):
         assert [one[key] for key in ("loss", "validation_loss", "uar")] == [
             other[key] for key in ("loss", "validation_loss", "uar")
         ]
@@ -58,7 +58,7 @@ def test_shared_weights_train_to_the_same_bytes(name: str, runs: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHARED)
-def test_each_process_holds_its_share(name: str, runs: Path, models: Path) -> None:
+def test_each_process_has_its_shard(name: str, runs: Path, models: Path) -> None:
     weights = load_file(models / "llama" / "model.safetensors")
     layers = sum(weight.numel() for part, weight in weights.items() if ".layers." in part)
     alone = files.read_json((runs / name).with_name("whole") / "held-0.json")
@@ -73,33 +73,33 @@ def test_each_process_holds_its_share(name: str, runs: Path, models: Path) -> No
 
 
 @pytest.mark.slow
-def test_a_model_trained_in_shares_predicts_like_any_other(runs: Path, models: Path) -> None:
+def test_a_model_trained_with_shards_predicts_the_same(runs: Path, models: Path) -> None:
     manifest = text_corpus.make_manifest(models)
     whole, shared = (predict.predict(runs / "text" / run / "model", manifest, cpus=1) for run in ("whole", "shared"))
     pd.testing.assert_frame_equal(shared, whole)
 
 
-def test_one_process_alone_is_told_and_keeps_all(
+def test_a_single_process_reports_that_fsdp_has_no_effect(
     models: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run(text_corpus.system(models / "llama", epochs=1, fsdp=True), text_corpus.make_manifest(tmp_path), tmp_path)
-    assert "training.fsdp: no effect, for one process alone keeps all weights\n" in capfd.readouterr().err
+    assert "training.fsdp: no effect" in capfd.readouterr().err
 
 
-def test_a_model_without_layers_is_told() -> None:
+def test_a_model_without_layers_is_reported() -> None:
     encoder = SimpleNamespace(model=torch.nn.Linear(2, 2))
-    with pytest.raises(UserError, match=r"^training\.fsdp: this language model has no layers to share out"):
+    with pytest.raises(UserError, match=r"^training\.fsdp: .* no layers"):
         fsdp.shard(SimpleNamespace(encoder=encoder), torch.device("cpu"))
 
 
-def test_shares_make_no_other_task(models: Path, tmp_path: Path) -> None:
-    """A run that lacked memory goes on in shares, and the other way round."""
+def test_fsdp_does_not_define_a_task(models: Path, tmp_path: Path) -> None:
+    """After running out of memory, a run can be resumed with `fsdp`, and the other way round."""
     rows = {"train": text_corpus.make_manifest(tmp_path)}
     tasks = [fingerprint(text_corpus.system(models / "llama", fsdp=sharded), rows, 7) for sharded in (False, True)]
     assert tasks[0] == tasks[1]
 
 
-# --- a user's mistakes
+# --- invalid settings
 
 SPEECH = {"family": "speech", "encoder": {"model": "random:wavlm"}, "loss": {"name": "wce"}}
 TEXT = {"family": "text", "encoder": {"model": "published/llama"}, "loss": {"name": "wce"}}
@@ -123,8 +123,8 @@ def test_what_cannot_be_sharded_is_reported(system: dict, encoder: dict, parts: 
 
 
 @pytest.mark.parametrize("gpus", [0, 1, 2])
-def test_shares_need_several_gpus(gpus: int) -> None:
-    """In a configuration; what a rule hands on to train.py has no resources."""
+def test_fsdp_needs_several_gpus(gpus: int) -> None:
+    """Only in a configuration; the settings that a rule passes to train.py have no resources."""
     settings = TEXT | {"training": {"fsdp": True}}
     assert config.parse(Trained, settings).training.fsdp
     whole = {"corpus": {"kind": "synthetic"}, "systems": {"t2": settings | {"resources": {"gpu": gpus}}}}

@@ -1,4 +1,4 @@
-"""Training and predicting with SALMONN: the same promises as for speech and text."""
+"""Training and prediction with SALMONN."""
 
 from pathlib import Path
 
@@ -11,25 +11,15 @@ from safetensors.torch import load_file
 from abhinaya.data import schemas
 from abhinaya.data.schemas import PROBABILITIES
 from abhinaya.modeling.checkpoint import WEIGHTS, build
-from abhinaya.modeling.encoders.salmonn import pretrained_weights
 from abhinaya.prediction import predict
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
 from abhinaya.training.loop import Loop
 from support import running, salmonn_parts
+from support.messages import assert_names
 from support.salmonn_parts import system
-from support.speech_corpus import command, run
-
-
-class Stop(Exception):
-    """Ends a run where a kill could."""
-
-
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("parts")
-    salmonn_parts.save(folder)
-    return folder
+from support.small_salmonn import RANDOM_BEATS
+from support.speech_corpus import Stop, command, run
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +36,13 @@ def finished(parts: Path, manifest: pd.DataFrame, tmp_path_factory: pytest.TempP
 
 
 @pytest.mark.slow
-def test_the_loss_falls(parts: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
-    certain = system(parts, {"lora": {"dropout": 0.0}}, CLIP, {"dropout": 0.0}, epochs=12, learning_rate=3e-3)
-    epochs = files.read_json(run(certain, manifest, tmp_path) / "metrics.json")["epochs"]
+def test_the_loss_decreases(parts: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    deterministic = system(parts, {"lora": {"dropout": 0.0}}, CLIP, {"dropout": 0.0}, epochs=12, learning_rate=3e-3)
+    epochs = files.read_json(run(deterministic, manifest, tmp_path) / "metrics.json")["epochs"]
     assert epochs[-1]["loss"] < 0.9 * epochs[0]["loss"]
 
 
-def test_only_what_was_trained_is_stored(finished: Path) -> None:
+def test_only_trained_weights_are_stored(finished: Path) -> None:
     stored = load_file(finished / WEIGHTS)
     parts = {name.split(".")[1] for name in stored if name.startswith("encoder.")}
     assert parts == {"speech", "model"}
@@ -63,7 +53,7 @@ def test_only_what_was_trained_is_stored(finished: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_broken_off_goes_on_to_the_same_bytes(
+def test_an_interrupted_run_has_the_same_result(
     finished: Path, parts: Path, manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_epoch = Loop.train_epoch
@@ -83,27 +73,25 @@ def test_a_run_broken_off_goes_on_to_the_same_bytes(
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_to_the_same_bytes(
-    finished: Path, parts: Path, manifest: pd.DataFrame, tmp_path: Path
-) -> None:
-    """Killed outright and started again by the script, from what it had on disk: the trained weights alone."""
+def test_a_killed_run_has_the_same_result(finished: Path, parts: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    """Killed and started again by the script; the checkpoint contains only the trained weights."""
     arguments = command(system(parts, audio_encoder=CLIP), manifest, tmp_path)
     running.train_killed(*arguments, epochs=1)
     assert not (tmp_path / "model").exists()
     checkpoint = tmp_path / "checkpoints" / "checkpoint-2"
     assert load_file(checkpoint / WEIGHTS).keys() == load_file(finished / WEIGHTS).keys()
-    (weights,) = checkpoint.glob("*.safetensors")  # and nothing of the frozen parts beside it
+    (weights,) = checkpoint.glob("*.safetensors")  # no frozen weights
     trained = files.read_json(finished / "metrics.json")["trainable_parameters"]
-    assert weights.stat().st_size < 4 * trained + 2**14  # fp32, and their names
+    assert weights.stat().st_size < 4 * trained + 2**14  # fp32, and the names
     done = running.python(running.TRAIN, *arguments)
     assert done.returncode == 0, done.stderr
     assert f"resuming from {checkpoint}" in done.stderr
     assert files.read_json(tmp_path / "model" / "metrics.json")["resumed_from"] == checkpoint.name
-    resumed, undisturbed = (folder / WEIGHTS for folder in (tmp_path / "model", finished))
-    assert resumed.read_bytes() == undisturbed.read_bytes()
+    resumed, expected = (folder / WEIGHTS for folder in (tmp_path / "model", finished))
+    assert resumed.read_bytes() == expected.read_bytes()
 
 
-def test_a_prediction_depends_on_its_own_clip_alone(finished: Path, manifest: pd.DataFrame) -> None:
+def test_a_prediction_does_not_depend_on_other_clips(finished: Path, manifest: pd.DataFrame) -> None:
     whole = predict.predict(finished, manifest, cpus=1).set_index(schemas.KEY)[list(PROBABILITIES)]
     for name in whole.index[:3]:
         alone = predict.predict(finished, manifest[manifest[schemas.KEY] == name], cpus=1)[list(PROBABILITIES)]
@@ -111,9 +99,7 @@ def test_a_prediction_depends_on_its_own_clip_alone(finished: Path, manifest: pd
 
 
 @pytest.mark.slow
-def test_st1_reads_leaves_long_transcripts_out_of_training_and_predicts_all(
-    parts: Path, manifest: pd.DataFrame, tmp_path: Path
-) -> None:
+def test_st1_excludes_long_transcripts_from_training_only(parts: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
     settings = system(parts, {"transcript": True, "max_words": 3}, CLIP, epochs=1)
     model = run(settings, manifest, tmp_path)
     notes = files.read_json(model / "config.json")["notes"]
@@ -130,39 +116,41 @@ def test_st1_reads_leaves_long_transcripts_out_of_training_and_predicts_all(
         predict.predict(model, manifest.drop(columns="text"), cpus=1)
 
 
-def test_random_parts_are_told_and_frozen_ones_drawn_again(parts: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
-    audio_encoder = CLIP | salmonn_parts.RANDOM_BEATS
+def test_random_parts_are_in_the_notes_and_drawn_again_for_prediction(
+    parts: Path, manifest: pd.DataFrame, tmp_path: Path
+) -> None:
+    audio_encoder = CLIP | RANDOM_BEATS
     model = run(system(parts, {"checkpoint": None}, audio_encoder, epochs=1), manifest, tmp_path)
     assert not any(name.startswith("encoder.audio_encoder.") for name in load_file(model / WEIGHTS))
     note = files.read_json(model / "config.json")["notes"][0]
     assert note.startswith("Starts from random weights, not pretrained ones: BEATs and Q-Former and LoRA.")
     before = predict.predict(model, manifest, cpus=1)
-    torch.rand(3)  # whatever was drawn meanwhile
+    torch.rand(3)  # changes the state of the generator
     pd.testing.assert_frame_equal(predict.predict(model, manifest, cpus=1), before)
 
 
 @pytest.fixture(scope="module")
 def fine_tuned(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The authors' layout: SALMONN's weights and the head's."""
+    """A checkpoint in the authors' layout: SALMONN's weights and the head's."""
     classifier, _ = build(system(parts), [1] * 8, 7, torch.device("cpu"))
     saved = classifier.saved()
     weights = {name.removeprefix("encoder."): saved[name] for name in saved if name.startswith("encoder.")}
     head = {name: value for name, value in saved.items() if not name.startswith("encoder.")}
     path = tmp_path_factory.mktemp("fine_tuned") / "best.pth"
-    pretrained_weights.save(weights, path, head)
+    torch.save(salmonn_parts.fine_tuned(weights, head), path)
     return path
 
 
 @pytest.mark.parametrize(
-    ("head", "told"),
+    ("head", "words"),
     [
-        ({"norm": "hidden"}, "its head begins with a layer norm; set `head.norm: frames`"),
-        ({"norm": "hidden", "hidden": 128}, "its head begins with a layer norm; set `head.norm: frames`"),
-        ({"hidden": 32}, "fc.weight of its head has shape (16, 256), here it is (32, 256); set `head.hidden` to 16"),
+        ({"norm": "hidden"}, ("`head.norm: frames`",)),
+        ({"norm": "hidden", "hidden": 128}, ("`head.norm: frames`",)),
+        ({"hidden": 32}, ("(shape [16], expected [32])", "`head.hidden` to 16")),
     ],
 )
-def test_a_fine_tuned_head_of_another_shape(head: dict, told: str, parts: Path, fine_tuned: Path) -> None:
+def test_other_head_is_reported(head: dict, words: tuple[str, ...], parts: Path, fine_tuned: Path) -> None:
     settings = system(parts, {"checkpoint": str(fine_tuned)}, head=head)
-    with pytest.raises(UserError) as raised:
+    with pytest.raises(UserError) as caught:
         build(settings, [1] * 8, 7, torch.device("cpu"))
-    assert str(raised.value) == f"{fine_tuned}: {told}"
+    assert_names(str(caught.value), f"{fine_tuned}: ", *words)

@@ -1,4 +1,4 @@
-"""Training that a signal ends, and goes on within an epoch as if nothing had been; and on several nodes."""
+"""Training: stopping after a signal, resuming within an epoch, several processes and nodes."""
 
 import multiprocessing
 import os
@@ -15,32 +15,31 @@ import torch
 
 from abhinaya import config
 from abhinaya.config.system import Trained
-from abhinaya.modeling import checkpoint
 from abhinaya.runtime import files, launch, locks
 from abhinaya.runtime.errors import UserError
 from abhinaya.training import train
 from abhinaya.training.loop import Loop
 from support import running
-from support.speech_corpus import command, make_manifest, run, system
+from support.speech_corpus import Stop, assert_same, command, run, system
 
-SETTINGS = system()  # with dropout, layer drop and SpecAugment; two batches make a step
-STEPS = 3  # an epoch: 12 utterances by 4
+SETTINGS = system()  # with dropout, layer drop and SpecAugment; two batches per step
+STEPS = 3  # per epoch: 12 utterances, 4 per step
 SIGNALLED = running.ROOT / "tests" / "support" / "signalled.py"
-NOTED = """
+RECORDED = """
 import signal, sys, time
 sys.path.insert(0, {scripts!r})
 from abhinaya.runtime import signals
 signals.DUPLICATE_SECONDS = 0.2
-with signals.SignalRecorder() as noted:
+with signals.SignalRecorder() as recorder:
     signal.raise_signal(signal.SIGUSR1)
     signal.raise_signal(signal.SIGTERM)
-    print(noted.number, flush=True)
+    print(recorder.number, flush=True)
     time.sleep(0.3)
     signal.raise_signal(signal.SIGTERM)
 print("never")
 """
 SRUN = """#!/bin/sh
-# SLURM's srun, with all nodes on this machine.
+# A replacement of SLURM's srun, with all nodes on this machine.
 for word in "$@"; do
     case $word in
     --nodes=*) nodes=${word#*=} ;;
@@ -67,7 +66,7 @@ def main():
 errors.run(main)
 """
 
-# Two processes; the second is late at the end of each step, and the first gets a signal in the second step.
+# Two processes. The second is slower at the end of each step; the first receives a signal in the second step.
 AGREEING = """
 import signal, sys, time
 sys.path.insert(0, {scripts!r})
@@ -76,10 +75,10 @@ from abhinaya.runtime import signals
 from abhinaya.training.agreement import Agreement
 distributed.init_process_group("gloo")
 rank, steps, waited, number = distributed.get_rank(), 0, 0.0, 0
-with signals.SignalRecorder() as noted:
-    agreement = Agreement(noted)
+with signals.SignalRecorder() as recorder:
+    agreement = Agreement(recorder)
     while not number:
-        distributed.barrier()  # as gradients are averaged in each step
+        distributed.barrier()  # as for averaging the gradients
         steps += 1
         if rank == 0 and steps == 2:
             signal.raise_signal(signal.SIGUSR1)
@@ -88,39 +87,13 @@ with signals.SignalRecorder() as noted:
         begin = time.monotonic()
         number = agreement()
         waited = max(waited, time.monotonic() - begin)
-print(rank, steps, signal.Signals(number).name, "waited" if waited > 0.3 else "went on")
+print(rank, steps, signal.Signals(number).name, "waited" if waited > 0.3 else "continued")
 distributed.barrier()
 """
 
 
-class Stop(Exception):
-    """The plug is pulled."""
-
-
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    return make_manifest(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
-def finished(manifest: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model of an undisturbed run."""
-    return run(SETTINGS, manifest, tmp_path_factory.mktemp("finished"))
-
-
-def assert_same(model: Path, other: Path) -> None:
-    """The same bytes, and the same losses and scores of each epoch."""
-    assert (model / checkpoint.WEIGHTS).read_bytes() == (other / checkpoint.WEIGHTS).read_bytes()
-    assert epochs(model) == epochs(other)
-
-
-def epochs(model: Path) -> list[dict]:
-    found = files.read_json(model / "metrics.json")["epochs"]
-    return [{key: value for key, value in epoch.items() if not key.endswith("seconds")} for epoch in found]
-
-
 def at(event: str, step: int, act: Callable[[], object], patch: pytest.MonkeyPatch) -> None:
-    """Have `act` called when the loop gets to its method `event` after so many steps, once."""
+    """Call `act` once, before the method `event` of the loop, after so many steps."""
     original, done = getattr(Loop, event), []
 
     def acting(self: Loop, *arguments: object) -> None:
@@ -150,7 +123,7 @@ def stop() -> None:
         ("end_batch", 3 * STEPS),
     ],
 )
-def test_a_run_goes_on_from_the_step_where_a_signal_ended_it(
+def test_a_run_resumes_from_the_step_of_a_signal(
     event: str,
     step: int,
     finished: Path,
@@ -164,8 +137,7 @@ def test_a_run_goes_on_from_the_step_where_a_signal_ended_it(
         with pytest.raises(SystemExit) as caught:
             run(SETTINGS, manifest, tmp_path)
     assert caught.value.code == 128 + signal.SIGUSR1
-    told = f"stopped by SIGUSR1; start again to go on from step {step} of {3 * STEPS}\n"
-    assert capfd.readouterr().err.endswith(told)
+    assert f"stopped by SIGUSR1 at step {step} of {3 * STEPS}; " in capfd.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "model").exists()
     assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
     resumed = run(SETTINGS, manifest, tmp_path)
@@ -174,7 +146,7 @@ def test_a_run_goes_on_from_the_step_where_a_signal_ended_it(
 
 
 @pytest.mark.slow
-def test_the_time_of_a_broken_epoch_is_that_of_both_parts(
+def test_time_of_an_interrupted_epoch_is_that_of_both_parts(
     manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -185,7 +157,7 @@ def test_the_time_of_a_broken_epoch_is_that_of_both_parts(
     assert first["seconds"] > first["train_seconds"] > 2
 
 
-def test_a_signal_after_the_last_evaluation_changes_nothing(
+def test_a_signal_after_the_last_evaluation_has_no_effect(
     finished: Path, manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at("save", 3 * STEPS, lambda: signal.raise_signal(signal.SIGTERM), monkeypatch)
@@ -193,10 +165,10 @@ def test_a_signal_after_the_last_evaluation_changes_nothing(
 
 
 @pytest.mark.slow
-def test_processes_that_load_serve_on(
+def test_data_loading_processes_ignore_signals(
     finished: Path, manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SLURM signals them, too; torch would take their end for an error."""
+    """SLURM signals them, too, and torch reports their end as an error."""
     sent = []
 
     def signal_all() -> None:
@@ -211,15 +183,15 @@ def test_processes_that_load_serve_on(
     assert sent
 
 
-def test_a_second_signal_ends_at_once_but_no_echo_does() -> None:
-    code = NOTED.format(scripts=str(running.TRAIN.parent))
+def test_a_second_signal_ends_the_process_but_a_duplicate_does_not() -> None:
+    code = RECORDED.format(scripts=str(running.TRAIN.parent))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == f"{int(signal.SIGUSR1)}\n"
     assert done.returncode == -signal.SIGTERM
 
 
 def signalled(step: int, arguments: list[str], **keys: object) -> subprocess.Popen:
-    """Start train.py with the shell that a rule has, which ignores what train.py gets."""
+    """Start train.py in a shell that ignores the signals, like the shell of a rule."""
     environment = {**os.environ, "SIGNALLED_AT": str(step)} | keys.pop("env", {})
     shell = ["sh", "-c", "trap '' TERM USR1; exec \"$@\"", "sh"]
     return subprocess.Popen(
@@ -228,13 +200,13 @@ def signalled(step: int, arguments: list[str], **keys: object) -> subprocess.Pop
 
 
 @pytest.mark.slow
-def test_a_signal_while_the_model_is_loaded_ends_at_once(manifest: pd.DataFrame, tmp_path: Path) -> None:
+def test_a_signal_during_loading_ends_the_process(manifest: pd.DataFrame, tmp_path: Path) -> None:
     assert signalled(0, command(SETTINGS, manifest, tmp_path)).wait(60) == -signal.SIGTERM
 
 
 @pytest.mark.slow
-def test_nobody_need_read_the_log(finished: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
-    """Whoever ends `train.py | tee` may end tee first."""
+def test_a_closed_log_is_no_error(finished: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    """As with `train.py | tee`, if tee ends first."""
     process = signalled(STEPS + 1, command(SETTINGS, manifest, tmp_path))
     process.stderr.close()
     assert process.wait(60) == 128 + signal.SIGTERM
@@ -243,15 +215,15 @@ def test_nobody_need_read_the_log(finished: Path, manifest: pd.DataFrame, tmp_pa
     assert_same(resumed, finished)
 
 
-# --- a checkpoint every so many steps
+# --- `save_steps`
 
 
-def test_more_checkpoints_change_nothing(finished: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+def test_more_checkpoints_have_no_effect(finished: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
     assert_same(run(system(save_steps=1), manifest, tmp_path), finished)
 
 
 @pytest.mark.parametrize(("event", "step", "last"), [("end_step", STEPS + 2, 4), ("end_batch", 2 * STEPS, 6)])
-def test_a_killed_run_goes_on_within_an_epoch(
+def test_a_killed_run_resumes_within_an_epoch(
     event: str,
     step: int,
     last: int,
@@ -268,7 +240,7 @@ def test_a_killed_run_goes_on_within_an_epoch(
         f"checkpoint-{STEPS}",  # the best
         f"checkpoint-{last}",
     }
-    resumed = run(SETTINGS, manifest, tmp_path)  # the number of steps makes no other task
+    resumed = run(SETTINGS, manifest, tmp_path)  # another `save_steps` is the same task
     assert files.read_json(resumed / "metrics.json")["resumed_from"] == f"checkpoint-{last}"
     assert_same(resumed, finished)
 
@@ -278,7 +250,7 @@ def test_a_killed_run_goes_on_within_an_epoch(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("act", "status", "told"),
+    ("act", "status", "message"),
     [
         ("print('two of', os.environ['WORLD_SIZE'])", 0, ""),
         ("sys.exit(3)", 3, ""),
@@ -289,12 +261,12 @@ def test_a_killed_run_goes_on_within_an_epoch(
         ),
     ],
 )
-def test_a_launcher_ends_as_its_processes_do(act: str, status: int, told: str, tmp_path: Path) -> None:
+def test_a_launcher_exits_with_the_status_of_its_processes(act: str, status: int, message: str, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(LAUNCHED.format(scripts=str(running.TRAIN.parent), act=act))
     done = running.python(script)
     assert (done.returncode, done.stdout) == (status, "" if status else "two of 2\n")
-    assert done.stderr.endswith(told) and "Traceback" not in done.stderr
+    assert done.stderr.endswith(message) and "Traceback" not in done.stderr
 
 
 @pytest.mark.slow
@@ -302,12 +274,12 @@ def test_processes_agree_on_a_signal_without_waiting_for_each_other(tmp_path: Pa
     (tmp_path / "script.py").write_text(AGREEING.format(scripts=str(running.TRAIN.parent)))
     done = running.python(tmp_path / "script.py", processes=2)
     assert done.returncode == 0, done.stderr
-    assert sorted(done.stdout.splitlines()) == ["0 3 SIGUSR1 went on", "1 3 SIGUSR1 went on"]
+    assert sorted(done.stdout.splitlines()) == ["0 3 SIGUSR1 continued", "1 3 SIGUSR1 continued"]
 
 
 @pytest.fixture(scope="module")
 def by_two(manifest: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model of an undisturbed run in two processes on one node."""
+    """The model of a run in two processes on one node, without interruption."""
     folder = tmp_path_factory.mktemp("two")
     done = running.python(running.TRAIN, *command(SETTINGS, manifest, folder), processes=2)
     assert done.returncode == 0, done.stderr
@@ -315,8 +287,8 @@ def by_two(manifest: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def in_a_job(tmp_path: Path) -> dict[str, str]:
-    """The environment of a job of SLURM's."""
+def slurm_job(tmp_path: Path) -> dict[str, str]:
+    """The environment variables of a SLURM job."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "srun").write_text(SRUN)
     (tmp_path / "bin" / "srun").chmod(0o755)
@@ -324,16 +296,16 @@ def in_a_job(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_two_nodes_do_as_two_processes_and_stop_together(
-    by_two: Path, manifest: pd.DataFrame, tmp_path: Path, in_a_job: dict[str, str]
+def test_two_nodes_stop_together_and_have_the_result_of_two_processes(
+    by_two: Path, manifest: pd.DataFrame, tmp_path: Path, slurm_job: dict[str, str]
 ) -> None:
-    """A signal reaches one node only, and the other a step later; the run goes on where there is one node alone."""
+    """Only one node receives the signal; the other stops at the same step. The run is resumed on one node."""
     arguments = command(SETTINGS, manifest, tmp_path)
-    process = signalled(STEPS + 1, [*arguments, "--nodes", "2"], env=in_a_job)
-    told = process.communicate(timeout=120)[1]
-    assert process.returncode not in (0, -signal.SIGTERM), told
-    assert told.count(f"stopped by SIGTERM; start again to go on from step {STEPS + 2} of {3 * STEPS}\n") == 1
-    assert told.count("epoch 1/3 ") == 1
+    process = signalled(STEPS + 1, [*arguments, "--nodes", "2"], env=slurm_job)
+    log = process.communicate(timeout=120)[1]
+    assert process.returncode not in (0, -signal.SIGTERM), log
+    assert log.count(f"stopped by SIGTERM at step {STEPS + 2} of {3 * STEPS}; ") == 1
+    assert log.count("epoch 1/3 ") == 1
     done = running.python(running.TRAIN, *arguments, processes=2)
     assert done.returncode == 0, done.stderr
     metrics = files.read_json(tmp_path / "model" / "metrics.json")
@@ -342,16 +314,16 @@ def test_two_nodes_do_as_two_processes_and_stop_together(
 
 
 @pytest.mark.slow
-def test_a_mistake_ends_all_nodes(manifest: pd.DataFrame, tmp_path: Path, in_a_job: dict[str, str]) -> None:
+def test_an_error_ends_all_nodes(manifest: pd.DataFrame, tmp_path: Path, slurm_job: dict[str, str]) -> None:
     arguments = command(SETTINGS, manifest[manifest["split"] != "validation"], tmp_path)
     done = subprocess.run(
         [sys.executable, str(running.TRAIN), *arguments, "--nodes", "2"],
-        env={**os.environ, **in_a_job},
+        env={**os.environ, **slurm_job},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 1
-    assert "error: manifest: no utterance in the validation split" in done.stderr
+    assert "error: manifest: no utterances in the validation split" in done.stderr
 
 
 def test_several_nodes_need_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,7 +333,7 @@ def test_several_nodes_need_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("resources", "processes"), [({}, 1), ({"gpu": 4}, 4), ({"gpu": 4, "nodes": 3}, 12)])
-def test_a_step_is_shared_out_to_all_nodes(resources: dict, processes: int) -> None:
+def test_a_step_is_divided_over_all_nodes(resources: dict, processes: int) -> None:
     training_keys = {"batch_size": 2, "effective_batch": 2 * processes}
     settings = SETTINGS.model_dump(mode="json") | {"resources": resources, "training": training_keys}
     assert config.parse(Trained, settings).resources.processes == processes
@@ -370,12 +342,12 @@ def test_a_step_is_shared_out_to_all_nodes(resources: dict, processes: int) -> N
 
 
 @pytest.mark.slow
-def test_a_twin_is_told_to_wait(manifest: pd.DataFrame, tmp_path: Path) -> None:
-    """Of a job that a killed Snakemake left running: both would write the same checkpoints."""
+def test_a_second_job_of_the_same_training_is_refused(manifest: pd.DataFrame, tmp_path: Path) -> None:
+    """A killed Snakemake may leave a job running: both would write the same checkpoints."""
     words = [sys.executable, running.ROOT / "workflow_scripts" / "train.py", *command(SETTINGS, manifest, tmp_path)]
     with locks.alone(tmp_path / ".checkpoints.lock", "held by the test"):
         done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 1
-    told = f"error: {tmp_path}: another job is training tiny; wait until it ends, or cancel it\n"
-    assert done.stderr.endswith(told) and "Traceback" not in done.stderr
+    message = f"error: {tmp_path}: another job is training tiny; wait until it ends, or cancel it\n"
+    assert done.stderr.endswith(message) and "Traceback" not in done.stderr
     assert not (tmp_path / "model").exists()

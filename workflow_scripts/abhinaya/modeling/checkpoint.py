@@ -1,4 +1,4 @@
-"""The folder of a trained model: what `predict` needs, and what tells where it came from."""
+"""The model folder of a trained system: its weights, settings and origin."""
 
 import shutil
 from collections.abc import Sequence
@@ -17,8 +17,9 @@ from abhinaya.labels import CLASSES, EMOTIONS
 from abhinaya.modeling import encoders
 from abhinaya.modeling.classifier import Classifier
 from abhinaya.pretrained.hub import source_digests
+from abhinaya.pretrained.loading import check_weights
 from abhinaya.runtime import files
-from abhinaya.runtime.errors import UserError
+from abhinaya.runtime.errors import UserError, first_line
 from abhinaya.runtime.versions import versions
 
 WEIGHTS = "model.safetensors"
@@ -29,31 +30,28 @@ PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "pandas", "s
 def build(
     settings: TrainedSystem, counts: Sequence[int], seed: int, device: torch.device, features: Sequence[Path] = ()
 ) -> tuple[Classifier, dataset.Loader]:
-    """The untrained classifier of a system, to be moved to `device`, and the loader of its inputs."""
+    """The untrained classifier of a system, still to be moved to `device`, and the loader of its inputs."""
     loader, encoder = encoders.build(settings, seed, device, features)
     if settings.training.gradient_checkpointing and not settings.encoder.frozen:
         encoder.model.gradient_checkpointing_enable({"use_reentrant": False})
-    set_seed(seed)  # the head does not depend on how many numbers the encoder drew
+    set_seed(seed)  # the head does not depend on how many random numbers the encoder used
     classifier = Classifier(encoder, settings.head, counts)
     load_head(classifier, getattr(encoder, "head", {}), settings)
     return classifier, loader
 
 
 def load_head(classifier: Classifier, head: dict[str, torch.Tensor], settings: TrainedSystem) -> None:
-    """Start from the `head` of a fine-tuned checkpoint, if there is one.
+    """Initialise the head with that of a fine-tuned checkpoint; an empty `head` changes nothing.
 
     Raises:
-        UserError: it has other widths, or another order.
+        UserError: it has other shapes, or another order of layers.
     """
-    if head and settings.head.norm != "frames":
-        raise UserError(f"{settings.encoder.checkpoint}: its head begins with a layer norm; set `head.norm: frames`")
-    state = classifier.state_dict()
-    for name, weight in head.items():
-        if weight.shape != state[name].shape:
-            raise UserError(
-                f"{settings.encoder.checkpoint}: {name} of its head has shape {tuple(weight.shape)}, here it is "
-                f"{tuple(state[name].shape)}; set `head.hidden` to {len(head['fc.weight'])}"
-            )
+    if not head:
+        return
+    if settings.head.norm != "frames":
+        raise UserError(f"{settings.encoder.checkpoint}: its head starts with a layer norm; set `head.norm: frames`")
+    state, fix = classifier.state_dict(), f"set `head.hidden` to {len(head['fc.weight'])}"
+    check_weights(settings.encoder.checkpoint, head, {name: state[name] for name in head}, fix)
     classifier.load_state_dict(head, strict=False)
 
 
@@ -63,25 +61,24 @@ def save_weights(classifier: Classifier, path: Path) -> None:
 
 
 def load_weights(classifier: Classifier, path: Path) -> None:
-    """Load a weights file into `classifier`.
+    """Load a file of `save_weights` into `classifier`.
 
     Raises:
-        UserError: absent, cut off, or of another model.
+        UserError: the file is missing, truncated, or of another model.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; train the model first")
     try:
-        classifier.restore(load_file(path))
-    except (SafetensorError, KeyError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: not the weights of this model ({reason}); train it again") from error
+        weights = load_file(files.existing(path))
+    except SafetensorError as error:
+        raise UserError(f"{path}: not a readable weights file ({first_line(error)}); train the model again") from None
+    check_weights(path, weights, classifier.saved(), "train the model again")
+    classifier.load_state_dict(weights, strict=False)
 
 
 def check_replaceable(output: Path) -> None:
-    """Raise a `UserError` when a model written to `output` would push out anything else than an older model."""
+    """Raise a `UserError` if `output` is a file, or a folder with other files than a model's."""
     others = {path.name for path in output.iterdir()} - FILES if output.is_dir() else set()
     if others or output.is_file():
-        raise UserError(f"{output}: not a model folder (it holds {min(others, default='a file')}); name another one")
+        raise UserError(f"{output}: not a model folder (contains {min(others, default='a file')}); use another folder")
 
 
 def save_model(
@@ -94,17 +91,17 @@ def save_model(
     remarks: list[str],
     output: Path,
 ) -> None:
-    """Write the model folder beside its place, then rename it; `remarks` on the data go into its notes."""
-    beside = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    save_weights(classifier, beside / WEIGHTS)
-    files.write_json(metrics, beside / "metrics.json")
-    chosen = result_settings(settings)
-    chosen["encoder"] |= classifier.encoder.revisions  # so that predict loads the same frozen weights
+    """Write the model folder to a temporary folder, then rename it. `remarks` about the data are added to its notes."""
+    temporary = output.with_name(f".{output.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    save_weights(classifier, temporary / WEIGHTS)
+    files.write_json(metrics, temporary / "metrics.json")
+    stored = result_settings(settings)
+    stored["encoder"] |= classifier.encoder.revisions  # so that prediction loads the same pretrained weights
     config = {
         "name": name,
-        "settings": chosen,
+        "settings": stored,
         "seed": seed,
         "source_digests": source_digests(settings.encoder.sources),
         "class_counts": dict(zip(CLASSES, counts, strict=True)),
@@ -112,21 +109,21 @@ def save_model(
         "notes": [*notes(settings, counts), *remarks],
         "versions": versions(PACKAGES),
     }
-    files.write_json(config, beside / "config.json")
+    files.write_json(config, temporary / "config.json")
     shutil.rmtree(output, ignore_errors=True)
-    files.put_in_place(beside, output)
+    files.put_in_place(temporary, output)
 
 
 def load_model(
     folder: Path, device: torch.device, features: Sequence[Path] = ()
 ) -> tuple[Classifier, dataset.Loader, TrainedSystem]:
-    """The classifier that `save_model` wrote to `folder`, on `device`, in evaluation mode.
+    """The classifier in the model folder `folder`, on `device`, in evaluation mode.
 
     Args:
-        features: as for `encoders.build`; without any they are computed on the fly, however it was trained.
+        features: as for `encoders.build`; if empty, features are computed on the fly, even if training used a cache.
 
     Raises:
-        UserError: a file is absent, spoilt, or of another model.
+        UserError: a file is missing, invalid, or of another model.
     """
     settings, counts, seed = read_config(folder)
     if isinstance(settings, SalmonnSystem):
@@ -140,7 +137,7 @@ def read_config(folder: Path) -> tuple[TrainedSystem, list[int], int]:
     """Settings, class counts of the training split and seed of the model in `folder`.
 
     Raises:
-        UserError: absent, spoilt, or made from a local model or file that has changed since.
+        UserError: the file is missing or invalid, or a local model or file that the training used has changed.
     """
     path = folder / "config.json"
     config = files.read_json(path)
@@ -150,32 +147,32 @@ def read_config(folder: Path) -> tuple[TrainedSystem, list[int], int]:
     except (KeyError, TypeError):
         raise UserError(f"{path}: not the configuration of a trained model; train it again") from None
     settings = parse(Trained, stored, where=str(path))
-    for source, now in source_digests(settings.encoder.sources).items():
-        if now != config.get("source_digests", {}).get(source):
-            raise UserError(f"{path}: {source} has changed since it was trained on; train it again")
+    for source, digest in source_digests(settings.encoder.sources).items():
+        if digest != config.get("source_digests", {}).get(source):
+            raise UserError(f"{path}: {source} has changed since the training; train the model again")
     return settings, counts, seed
 
 
 def with_cache(settings: SalmonnEncoder, cache: bool) -> SalmonnEncoder:
-    """A speech LLM that hears from a `cache` or on the fly, which is the same to it."""
+    """`settings` with another value of `audio_encoder.cache`, which does not affect predictions."""
     return settings.model_copy(update={"audio_encoder": settings.audio_encoder.model_copy(update={"cache": cache})})
 
 
 def notes(settings: TrainedSystem, counts: list[int]) -> list[str]:
-    """What a reader of the scores must know."""
-    found = []
+    """Notes for the report about the interpretation of the scores."""
+    lines = []
     if settings.encoder.random_parts:
-        found.append(
+        lines.append(
             f"Starts from random weights, not pretrained ones: {' and '.join(settings.encoder.random_parts)}. It "
             "tests the software, not the model."
         )
     absent = [EMOTIONS[letter] for letter, count in zip(CLASSES, counts, strict=True) if not count]
     if absent:
-        found.append(f"Never predicts {', '.join(absent)}: the training split has none.")
-    return found
+        lines.append(f"Never predicts {', '.join(absent)}: the training split has none.")
+    return lines
 
 
 def parameters(classifier: Classifier) -> dict[str, int]:
-    """How many numbers the weights are, `all` and `trained`; of 4-bit weights a number holds two."""
+    """The number of parameters, `all` and `trained`; two 4-bit weights count as one."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in classifier.parameters()]
     return {"all": sum(size for size, _ in sizes), "trained": sum(size for size, trained in sizes if trained)}

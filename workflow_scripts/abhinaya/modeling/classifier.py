@@ -11,11 +11,11 @@ from abhinaya.modeling.pooling import AttentiveStatisticsPooling
 
 
 class Classifier(nn.Module):
-    """An encoder under pooling and head.
+    """Encoder, pooling and head.
 
-    The encoder is a module with `width`, the size H of its vectors, `random_parts`, the prefixes of frozen weights that
-    are nowhere else, and a forward that maps its own inputs to vectors (B, T, H) and lengths (B,). Names of the head's
-    weights: those of the authors' checkpoints.
+    The encoder is a module with `width` (the size H of its vectors), `random_parts` (the prefixes of frozen weights
+    that must be stored, since they cannot be obtained elsewhere) and a forward that maps its inputs to vectors
+    (B, T, H) and lengths (B,). The head's weights have the names of the authors' checkpoints.
     """
 
     def __init__(self, encoder: nn.Module, head: Head, counts: Sequence[int]) -> None:
@@ -41,22 +41,10 @@ class Classifier(nn.Module):
         return {"logits": logits.float().masked_fill(self.untrained, float("-inf"))}
 
     def saved(self) -> dict[str, Tensor]:
-        """What a checkpoint must hold: the weights that cannot be had elsewhere."""
-        drawn = tuple(f"encoder.{prefix}" for prefix in self.encoder.random_parts)
+        """The weights that a checkpoint contains: those that cannot be obtained elsewhere."""
+        random_parts = tuple(f"encoder.{prefix}" for prefix in self.encoder.random_parts)
         return {
             name: parameter.detach()
             for name, parameter in self.named_parameters()
-            if parameter.requires_grad or name.startswith(drawn)
+            if parameter.requires_grad or name.startswith(random_parts)
         }
-
-    def restore(self, weights: dict[str, Tensor]) -> None:
-        """Load what `saved` gave.
-
-        Raises:
-            KeyError: a weight is missing or unknown.
-        """
-        expected = self.saved().keys()
-        if weights.keys() != expected:
-            odd = sorted(expected ^ weights.keys())
-            raise KeyError(f"{len(odd)} weights missing or unknown, {odd[0]} for one")
-        self.load_state_dict(weights, strict=False)

@@ -1,12 +1,11 @@
-"""The features of a corpus from a frozen encoder, extracted once and read by every epoch, seed, loss and system.
+"""Cached features of a frozen encoder: extracted once, read by every epoch, seed, loss and system.
 
-A shard of the cache is an index (Parquet) beside a file of bare numbers (`.bin`), which is memory-mapped. An utterance
-has one sequence of vectors for each stream of its encoder: `vectors`, or SALMONN's `speech` and `audio`.
+A shard of the cache is an index (Parquet) and a file of raw numbers (`.bin`) with the same name. An utterance has one
+sequence of vectors for each stream of its encoder: `vectors`, or SALMONN's `speech` and `audio`.
 """
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,11 @@ from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
 
 BATCH = 8  # utterances that are encoded together
-AGAIN = "make it again with extract_features.py"
+FIX = "extract the features again with extract_features.py"
 
 
 def index_schema(streams: Sequence[str]) -> pa.Schema:
-    """The columns of an index: `start` counts numbers of the file, `count` vectors."""
+    """The columns of an index. A stream has a `start`, counted in numbers of the file, and a `count` of vectors."""
     columns = [pa.field(f"{stream}_{part}", pa.int64(), False) for stream in streams for part in ("start", "count")]
     text = pa.field("text", pa.string())  # digest of the transcript, for an encoder that reads it
     return pa.schema([pa.field(schemas.KEY, pa.string(), nullable=False), *columns, text])
@@ -45,16 +44,16 @@ def extract_features(
     workers: int,
     bf16: bool = False,
 ) -> None:
-    """Encode all `rows` of a manifest, cropped in the middle; write the numbers, then the `index`.
+    """Encode all `rows` of a manifest, cropped to the middle; write the numbers, then the `index`.
 
     Args:
-        rows: with `text` for an encoder that reads transcripts.
-        loader, encoder: as `encoders.frozen` builds them for `settings`.
+        rows: with the column `text` for an encoder that reads transcripts.
+        loader, encoder: from `encoders.frozen` with the same `settings`.
         workers: processes that load audio.
         bf16: compute under autocast.
 
     Raises:
-        UserError: a clip cannot be read any more.
+        UserError: a clip cannot be read.
     """
     rows = rows.reset_index(drop=True)
     device = next(encoder.parameters()).device
@@ -62,116 +61,101 @@ def extract_features(
     batches = by_size(utterances.sizes, BATCH)
     loaded = DataLoader(utterances, batch_sampler=batches, collate_fn=collate, num_workers=workers)
     schema = index_schema(settings.streams)
-    found: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     widths: dict[str, int] = {}
     end = 0
-    with files.atomic(_numbers(index)) as temporary, temporary.open("wb") as numbers, torch.inference_mode():
+    with files.atomic(_numbers_of(index)) as temporary, temporary.open("wb") as numbers, torch.inference_mode():
         for indices, batch in zip(batches, tqdm(loaded, desc="encoding", unit="batch", mininterval=5), strict=True):
             batch.pop("labels")
             inputs = {name: value.to(device) for name, value in batch.items()}
-            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):  # not around the loading: it stays exact
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):  # not around the loading, which is exact
                 encoded = _by_stream(encoder(**inputs), settings.streams)
             for place, row in enumerate(indices):
                 entry = {schemas.KEY: rows[schemas.KEY][row]}
                 entry["text"] = _text_digest(rows["text"][row]) if settings.reads_transcripts else None
                 for stream, (vectors, lengths) in encoded.items():
                     count, widths[stream] = int(lengths[place]), vectors.shape[-1]
-                    own = vectors[place, :count].to(getattr(torch, settings.dtype)).cpu().numpy()
-                    numbers.write(own.tobytes())
+                    values = vectors[place, :count].to(getattr(torch, settings.dtype)).cpu().numpy()
+                    numbers.write(values.tobytes())
                     entry |= {f"{stream}_start": end, f"{stream}_count": count}
-                    end += own.size
-                found.append(entry)
-        index.unlink(missing_ok=True)  # an older one must not stand over the new numbers
-    revision = encoder.revisions.get("revision")
-    files.write_parquet(
-        pd.DataFrame(found, columns=schema.names),
-        schema,
-        index,
-        _origin(settings) | {"revision": revision, "widths": widths},
-    )
+                    end += values.size
+                entries.append(entry)
+        index.unlink(missing_ok=True)  # an old index must not refer to the new numbers
+    metadata = _origin(settings) | {"revision": encoder.revisions.get("revision"), "widths": widths}
+    files.write_parquet(pd.DataFrame(entries, columns=schema.names), schema, index, metadata)
 
 
-@dataclass
 class FeatureCache:
-    """Cached features, by the indices of their shards; small and picklable.
+    """Cached features, read from the disk for each utterance; small and picklable.
 
-    Raises:
-        UserError: a shard is missing or corrupt, or was extracted with other `settings`, or by models that
-            have changed since.
+    Attributes:
+        widths: of the vectors, by stream.
+        revision: commit of a published encoder.
     """
 
-    shards: list[Path]
-    settings: FeatureSettings
-    widths: dict[str, int] = field(init=False)  # of the vectors, by stream
-    revision: str | None = field(init=False)  # the commit of a published encoder
+    def __init__(self, shards: Sequence[Path], settings: FeatureSettings) -> None:
+        """
+        Args:
+            shards: their indices.
 
-    def __post_init__(self) -> None:
-        parts, expected, schema = [], _origin(self.settings), index_schema(self.settings.streams)
-        self.widths = {}
+        Raises:
+            UserError: a shard is missing or invalid, or was extracted with other `settings`, or with models that have
+                changed since.
+        """
+        self.shards, self.settings = list(shards), settings
+        self.widths: dict[str, int] = {}
+        self.revision: str | None = None
+        parts, expected, schema = [], _origin(settings), index_schema(settings.streams)
         for path in self.shards:
-            described = files.read_metadata(path)
-            if reason := _otherwise(described, expected, self.settings):
-                raise UserError(f"{path}: {reason}; {AGAIN}")
-            if parts and described["revision"] != self.revision:
+            metadata = files.read_metadata(path)
+            if reason := _difference(metadata, expected, settings):
+                raise UserError(f"{path}: {reason}; {FIX}")
+            if parts and metadata["revision"] != self.revision:
                 raise UserError(
-                    f"{path}: extracted with commit {described['revision']} of {self.settings.encoder.sources[0]}, but "
-                    f"{self.shards[0]} with {self.revision}; make them again with extract_features.py"
+                    f"{path}: extracted with commit {metadata['revision']} of {settings.encoder.sources[0]}, but "
+                    f"{self.shards[0]} with {self.revision}; {FIX}"
                 )
-            self.widths |= described["widths"]  # an empty shard has none
-            self.revision = described["revision"]
+            self.widths |= metadata["widths"]  # an empty shard has none
+            self.revision = metadata["revision"]
             parts.append(schemas.read_parquet(path, schema, tuple(schema.names[:-1])).assign(shard=path))
         table = pd.concat(parts, ignore_index=True)
         schemas.check_unique(table, " + ".join(map(str, self.shards)))
-        self._rows: dict[str, dict[str, Any]] = table.set_index(schemas.KEY).to_dict("index")
-        self._maps: dict[Path, np.memmap] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_maps": {}}  # each process maps the files for itself
+        self._entries: dict[str, dict[str, Any]] = table.set_index(schemas.KEY).to_dict("index")
 
     def load(self, row: dict[str, Any], generator: np.random.Generator | None = None) -> dict[str, Tensor]:
-        """The vectors (T, W) of each stream, for a row of the manifest; the `generator` is not used.
+        """The vectors (T, W) of each stream for a row of the manifest; the `generator` is not used.
 
         Raises:
-            UserError: the features of this utterance are missing, cut off, or those of another transcript.
+            UserError: the features are missing, truncated, or those of another transcript.
         """
         name = row[schemas.KEY]
-        entry = self._rows.get(name)
+        entry = self._entries.get(name)
         if entry is None:
-            raise UserError(f"{self.shards[0]}: no features of {name}; make the cache again")
+            raise UserError(f"{self.shards[0]}: no features of {name}; {FIX}")
         if self.settings.reads_transcripts and entry["text"] != _text_digest(row["text"]):
-            raise UserError(f"{entry['shard']}: the transcript of {name} has changed since; {AGAIN}")
-        found = {}
+            raise UserError(f"{entry['shard']}: the transcript of {name} has changed since; {FIX}")
+        path, dtype = _numbers_of(entry["shard"]), np.dtype(self.settings.dtype)
+        if not path.is_file():
+            raise UserError(f"{path}: file not found; {FIX}")
+        vectors = {}
         for stream in self.settings.streams:
             start, count, width = entry[f"{stream}_start"], entry[f"{stream}_count"], self.widths[stream]
-            path = _numbers(entry["shard"])
-            numbers = self._mapped(path)[start : start + count * width]
+            numbers = np.fromfile(path, dtype, count * width, offset=start * dtype.itemsize)
             if len(numbers) < count * width:
-                raise UserError(f"{path}: cut off; remove the shard's files and make the cache again")
-            found[stream] = torch.from_numpy(np.array(numbers)).reshape(count, width)
-        return found
-
-    def _mapped(self, path: Path) -> np.memmap:
-        if path not in self._maps:
-            if not path.is_file() or not path.stat().st_size:
-                raise UserError(f"{path}: no such file, or empty; make the cache again")
-            self._maps[path] = np.memmap(path, self.settings.dtype, "r")
-        return self._maps[path]
+                raise UserError(f"{path}: truncated; {FIX}")
+            vectors[stream] = torch.from_numpy(numbers).reshape(count, width)
+        return vectors
 
 
 class CachedLoader:
-    """Loads cached features in place of what their encoder would read."""
+    """Loads cached features; rows and sizes are those of the encoder's `loader`, so that batches are the same."""
 
     def __init__(self, loader: Loader, cache: FeatureCache) -> None:
-        """
-        Args:
-            loader: of the encoder; it prepares the rows and foretells their cost, so that batches are the same.
-        """
-        self.cache = cache
         self.prepare, self.size, self.load = loader.prepare, loader.size, cache.load
 
 
 class CachedEncoder(nn.Module):
-    """Hands on the features that a frozen encoder made before; without weights."""
+    """Returns cached features; has no weights."""
 
     random_parts = ()
 
@@ -181,7 +165,7 @@ class CachedEncoder(nn.Module):
         self.revisions = {"revision": cache.revision} if cache.revision else {}
 
     def forward(self, vectors: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors (B, T, H) and their lengths (B,), as they are."""
+        """Vectors (B, T, H) and their lengths (B,), unchanged."""
         return vectors, lengths
 
 
@@ -197,7 +181,7 @@ def _text_digest(text: str) -> str:
 
 
 def _origin(settings: FeatureSettings) -> dict[str, Any]:
-    """What decides the features; `requested` may be a branch, beside the commit found."""
+    """What determines the features. `requested` may be a branch; the commit is stored separately."""
     return {
         "settings": settings.decisive,
         "requested": settings.encoder.revision,
@@ -205,21 +189,22 @@ def _origin(settings: FeatureSettings) -> dict[str, Any]:
     }
 
 
-def _otherwise(described: dict[str, Any], expected: dict[str, Any], settings: FeatureSettings) -> str | None:
-    """How what a shard's index tells differs from the `expected` origin, if it does."""
-    if not described.keys() >= expected.keys():
+def _difference(metadata: dict[str, Any], expected: dict[str, Any], settings: FeatureSettings) -> str | None:
+    """The first difference between the `metadata` of an index and the `expected` origin; None if there is none."""
+    if not metadata.keys() >= expected.keys():
         return "not written by this version of extract_features.py"
-    for key, now in expected["settings"].items():
-        if (then := described["settings"].get(key)) != now:
-            return f"extracted with {key} {then}, now it is {now}"
-    for source, now in expected["files"].items():
-        if described["files"].get(source) != now:
-            return f"{source} has changed since"
+    for key, wanted in expected["settings"].items():
+        if (stored := metadata["settings"].get(key)) != wanted:
+            return f"extracted with {key} {stored}, but the settings have {wanted}"
+    for source, digest in expected["files"].items():
+        if metadata["files"].get(source) != digest:
+            return f"{source} has changed since the extraction"
     wanted = expected["requested"]
-    if wanted not in (None, described["requested"], described["revision"]):
-        return f"extracted with commit {described['revision']} of {settings.encoder.sources[0]}, not {wanted}"
+    if wanted not in (None, metadata["requested"], metadata["revision"]):
+        return f"extracted with commit {metadata['revision']} of {settings.encoder.sources[0]}, not {wanted}"
     return None
 
 
-def _numbers(index: Path) -> Path:
+def _numbers_of(index: Path) -> Path:
+    """The file of numbers of an index."""
     return index.with_suffix(".bin")

@@ -24,10 +24,10 @@ def class_weights(counts: Sequence[int]) -> Tensor:
 
 
 class ClassLoss(nn.Module):
-    """A loss over the logits of C classes whose training counts are known.
+    """A loss over the logits of C classes with known training counts.
 
-    Subclasses give `unweighted`, the loss of each sample before its class weight. A class that no training utterance
-    has takes no part.
+    Subclasses define `unweighted`, the loss of each sample before its class weight. Classes without training utterances
+    are ignored.
     """
 
     def __init__(self, counts: Sequence[int], reduction: str = "mean") -> None:
@@ -44,18 +44,18 @@ class ClassLoss(nn.Module):
         return self.weights[targets].to(logits.dtype) * self._of_present(logits, targets)
 
     def _of_present(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Unweighted losses (B,) among the classes that training has; a target of another class costs nothing."""
-        logits = logits.masked_fill(self.absent, torch.finfo(logits.dtype).min)  # finite: 0 x infinity is no number
+        """Unweighted losses (B,) over the classes of the training data; 0 for a target of another class."""
+        logits = logits.masked_fill(self.absent, torch.finfo(logits.dtype).min)  # finite, since 0 x infinity is NaN
         return self.unweighted(logits, targets).masked_fill(self.absent[targets], 0.0)
 
     def forward(self, logits: Tensor, targets: Tensor, total: Tensor | int | None = None) -> Tensor:
-        """The batch's loss, a scalar.
+        """The loss of the batch, a scalar.
 
         Args:
-            logits: (B, C); half precision is widened to float32.
+            logits: (B, C); half precision is converted to float32.
             targets: (B,) class indices.
-            total: utterances in the whole optimiser step when this batch is a part of it (gradient accumulation,
-                several GPUs): the parts' losses then add up to the step's. Default: B.
+            total: utterances in the optimiser step, if this batch is only a part of it (gradient accumulation, several
+                GPUs); the losses of the parts then add up to the loss of the step. Default: B.
         """
         if logits.dtype in (torch.float16, torch.bfloat16):
             logits = logits.float()
@@ -83,9 +83,10 @@ class WeightedFocal(ClassLoss):
         self.gamma = gamma
 
     def unweighted(self, logits: Tensor, targets: Tensor) -> Tensor:
-        surprise = cross_entropy(logits, targets, reduction="none")
-        doubt = -torch.expm1(-surprise)  # 1 - p
-        return doubt.clamp(min=TINY).pow(self.gamma) * surprise  # at 0 a power below 1 has no finite slope
+        cross_entropies = cross_entropy(logits, targets, reduction="none")
+        complement = -torch.expm1(-cross_entropies)  # 1 - p
+        # At 0 the gradient of an exponent below 1 is infinite.
+        return complement.clamp(min=TINY).pow(self.gamma) * cross_entropies
 
 
 class VectorScaling(ClassLoss):
@@ -109,5 +110,5 @@ LOSSES: dict[str, type[ClassLoss]] = {"wce": WeightedCrossEntropy, "wfl": Weight
 
 
 def build(settings: AnyLoss, counts: Sequence[int]) -> ClassLoss:
-    """The loss that the configuration names, for these training counts (in class order)."""
+    """The loss of the configuration for the training `counts` of the classes, in class order."""
     return LOSSES[settings.name](counts, **settings.model_dump(exclude={"name"}))

@@ -64,7 +64,7 @@ def _probabilities(
     with torch.inference_mode():
         for indices, batch in zip(batches, tqdm(batched, desc="predicting", unit="batch", mininterval=5), strict=True):
             batch.pop("labels")
-            with autocast(settings, device):  # not around data loading, which stays in full precision
+            with autocast(settings.training.precision, device):  # not around data loading, which is fp32
                 logits = classifier(**{name: value.to(device) for name, value in batch.items()})["logits"]
             probabilities[indices] = logits.double().softmax(-1).cpu()
     return probabilities

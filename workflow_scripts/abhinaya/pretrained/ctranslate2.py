@@ -5,6 +5,7 @@ name, u8 rank, u32 dimensions, u8 type, u32 bytes, data. A string is u16 length 
 """
 
 import math
+import re
 import struct
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +20,17 @@ from abhinaya.runtime.errors import UserError
 
 TYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
 FLOATS = (np.float32, np.float16)
-NORM = {"gamma": "weight", "beta": "bias"}
+NAMES = (  # CTranslate2's, transformers'
+    ("self_attention/linear_1", "self_attn.out_proj"),
+    ("self_attention/layer_norm", "self_attn_layer_norm"),
+    ("ffn/linear_0", "fc1"),
+    ("ffn/linear_1", "fc2"),
+    ("ffn/layer_norm", "final_layer_norm"),
+    ("position_encodings/encodings", "embed_positions/weight"),
+    ("gamma", "weight"),
+    ("beta", "bias"),
+    ("/", "."),
+)
 
 
 def is_ctranslate2(folder: str | Path) -> bool:
@@ -35,13 +46,12 @@ def whisper_encoder(folder: str | Path) -> WhisperEncoder:
     Raises:
         UserError: the file is truncated, of another version, quantised, or not a Whisper model.
     """
-    tensors = _tensors(folder)
-    config = _architecture(tensors, folder)
+    config = architecture(folder)
     try:
         encoder = WhisperEncoder(config)
-        encoder.load_state_dict(_renamed(tensors, config.d_model, config.encoder_layers), strict=True)
+        encoder.load_state_dict(_renamed(_tensors(folder), config.d_model))
         return encoder
-    except (KeyError, RuntimeError):  # a tensor is missing or has another shape
+    except (KeyError, RuntimeError):  # a tensor is missing, unknown or has another shape
         raise _not_whisper(folder) from None
 
 
@@ -51,7 +61,20 @@ def architecture(folder: str | Path) -> WhisperConfig:
     Raises:
         UserError: as `whisper_encoder`.
     """
-    return _architecture(_tensors(folder), folder)
+    tensors = _tensors(folder)
+    layers = {name.split("/")[1] for name in tensors if name.startswith("encoder/layer_") and "norm" not in name}
+    try:
+        width, mels, _ = tensors["encoder/conv1/weight"].shape
+        return WhisperConfig(
+            d_model=width,
+            num_mel_bins=mels,
+            encoder_layers=len(layers),
+            encoder_attention_heads=int(tensors["encoder/num_heads"]),
+            encoder_ffn_dim=len(tensors["encoder/layer_0/ffn/linear_0/bias"]),
+            max_source_positions=len(tensors["encoder/position_encodings/encodings"]),
+        )
+    except KeyError:
+        raise _not_whisper(folder) from None
 
 
 def _tensors(folder: str | Path) -> dict[str, np.ndarray]:
@@ -66,51 +89,23 @@ def _not_whisper(folder: str | Path) -> UserError:
     return UserError(f"{Path(folder, 'model.bin')}: not a Whisper model; use a folder that faster-whisper can read")
 
 
-def _architecture(tensors: dict[str, np.ndarray], folder: str | Path) -> WhisperConfig:
-    try:
-        return _shapes(tensors)
-    except KeyError:
-        raise _not_whisper(folder) from None
-
-
-def _shapes(tensors: dict[str, np.ndarray]) -> WhisperConfig:
-    width, mels, _ = tensors["encoder/conv1/weight"].shape
-    layers = len({name.split("/")[1] for name in tensors if name.startswith("encoder/layer_") and "norm" not in name})
-    return WhisperConfig(
-        d_model=width,
-        num_mel_bins=mels,
-        encoder_layers=layers,
-        encoder_attention_heads=int(tensors["encoder/num_heads"]),
-        encoder_ffn_dim=len(tensors["encoder/layer_0/ffn/linear_0/bias"]),
-        max_source_positions=len(tensors["encoder/position_encodings/encodings"]),
-    )
-
-
-def _renamed(tensors: dict[str, np.ndarray], width: int, layers: int) -> dict[str, Tensor]:
+def _renamed(tensors: dict[str, np.ndarray], width: int) -> dict[str, Tensor]:
     """Convert CTranslate2's names and fused projections to those of transformers."""
-
-    def tensor(name: str) -> Tensor:
-        return torch.from_numpy(tensors[f"encoder/{name}"].astype(np.float32))
-
-    state = {"embed_positions.weight": tensor("position_encodings/encodings")}
-    for module in ("conv1", "conv2"):
-        state |= {f"{module}.{part}": tensor(f"{module}/{part}") for part in ("weight", "bias")}
-    state |= {f"layer_norm.{NORM[part]}": tensor(f"layer_norm/{part}") for part in NORM}
-    for index in range(layers):
-        old, new = f"layer_{index}", f"layers.{index}"
-        for part in ("weight", "bias"):
-            query, key, value = tensor(f"{old}/self_attention/linear_0/{part}").split(width)
-            state[f"{new}.self_attn.q_proj.{part}"] = query
-            state[f"{new}.self_attn.v_proj.{part}"] = value
-            if part == "weight":  # Whisper's keys have no bias; the fused layer holds zeros there
-                state[f"{new}.self_attn.k_proj.weight"] = key
-            state[f"{new}.self_attn.out_proj.{part}"] = tensor(f"{old}/self_attention/linear_1/{part}")
-            state[f"{new}.fc1.{part}"] = tensor(f"{old}/ffn/linear_0/{part}")
-            state[f"{new}.fc2.{part}"] = tensor(f"{old}/ffn/linear_1/{part}")
-        for part, target in NORM.items():
-            state[f"{new}.self_attn_layer_norm.{target}"] = tensor(f"{old}/self_attention/layer_norm/{part}")
-            state[f"{new}.final_layer_norm.{target}"] = tensor(f"{old}/ffn/layer_norm/{part}")
-    return state
+    state: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        if not value.ndim:  # a setting, such as the number of heads
+            continue
+        name = re.sub(r"layer_(\d+)", r"layers.\1", name.removeprefix("encoder/"))
+        for theirs, ours in NAMES:
+            name = name.replace(theirs, ours)
+        tensor = torch.from_numpy(value.astype(np.float32))
+        if "linear_0" in name:  # query, key and value in one matrix
+            names = [name.replace("self_attention.linear_0", f"self_attn.{part}_proj") for part in "qkv"]
+            state |= zip(names, tensor.split(width), strict=True)
+        else:
+            state[name] = tensor
+    # Whisper's keys have no bias; the fused layer has zeros there.
+    return {name: tensor for name, tensor in state.items() if not name.endswith("k_proj.bias")}
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

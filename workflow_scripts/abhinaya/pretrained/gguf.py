@@ -65,21 +65,15 @@ def _convert(folder: Path, file: str, target: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from abhinaya.pretrained.loading import check_complete, loading
+
     with redirect_stderr(StringIO()):  # no progress bars in logs; warnings are logged separately
-        try:
+        with loading(f"{folder / file}: the model", local=True):
             tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
             loaded, report = AutoModelForCausalLM.from_pretrained(
                 folder, gguf_file=file, dtype=torch.float32, output_loading_info=True
             )
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError, NotImplementedError) as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise UserError(
-                f"{folder / file}: cannot be read ({reason}); download the file again or use another"
-            ) from None
-        if report["missing_keys"]:
-            raise UserError(
-                f"{folder / file}: weights are missing, e.g. {sorted(report['missing_keys'])[0]}; use another file"
-            )
+        check_complete(str(folder / file), report["missing_keys"])
         if hasattr(loaded.config, "quantization_config"):
             del loaded.config.quantization_config
         model = type(loaded)(loaded.config)  # `loaded` cannot be saved, since its weights were quantised

@@ -23,7 +23,7 @@ from huggingface_hub.errors import (
 )
 
 from abhinaya.pretrained.gguf import gguf_file, unpack
-from abhinaya.runtime.errors import UserError
+from abhinaya.runtime.errors import UserError, first_line
 from abhinaya.runtime.files import read_json
 
 PACKAGE = "package:"
@@ -150,8 +150,7 @@ def files(name: str, revision: str | None) -> dict[str, int]:
     try:
         siblings = HfApi().model_info(name, revision=revision, files_metadata=True).siblings or []
     except (HTTPError, OfflineModeIsEnabled) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(f"model {name!r}: the hub did not list its files ({reason}); try again later") from None
+        raise UserError(f"model {name!r}: files not listed by the hub ({first_line(error)}); try again later") from None
     sizes = {file.rfilename: file.size or 0 for file in siblings}
     chosen = {path: size for path, size in sizes.items() if "/" not in path and path.endswith(MODEL_SUFFIXES)}
     ignored = ".bin" if any(path.endswith(".safetensors") for path in chosen) else "\0"
@@ -168,8 +167,7 @@ def fetch(name: str, revision: str | None) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
     except (HTTPError, OSError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(f"model {name!r}: download failed ({reason}); run again to resume it") from None
+        raise UserError(f"model {name!r}: download failed ({first_line(error)}); run again to resume it") from None
 
 
 def _files(name: str) -> dict[str, Path]:

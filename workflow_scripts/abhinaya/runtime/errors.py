@@ -9,6 +9,11 @@ class UserError(Exception):
     """One line: what is wrong, where (file, row or key), and how to fix it."""
 
 
+def first_line(error: Exception) -> str:
+    """The first line of the message of `error`; its type if it has no message."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def print_line(line: str) -> None:
     """Print a line to standard error; a closed pipe is no error, since a job's log may end before the job."""
     try:

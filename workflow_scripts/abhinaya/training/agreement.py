@@ -1,4 +1,4 @@
-"""How several processes that train together learn of a signal that reached one of them."""
+"""Stopping several training processes together after one of them has received a signal."""
 
 import torch
 from torch import distributed
@@ -7,7 +7,7 @@ from abhinaya.runtime import signals
 
 
 class Stopped(Exception):
-    """A signal ended the training; the last checkpoint is of this very step."""
+    """A signal ended the training; a checkpoint of the current step has been saved."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -15,29 +15,30 @@ class Stopped(Exception):
 
 
 class Agreement:
-    """The number of a signal that one of the processes got, told to all of them at the same call.
+    """Distributes the number of a signal from one process to all processes.
 
-    A call shares what this process has noted and returns what was shared at the call before. Meanwhile the numbers
-    travel between CPUs, so that no process waits for another one that is late by less than a step, nor for its GPU. To
-    be made and called in all processes, equally often; one process alone shares nothing and learns at once.
+    A call sends the number that this process has recorded, and returns the result of the previous call, which is the
+    same in all processes. The exchange runs in the background on the CPUs, so no process waits for a GPU, or for a
+    process that is less than a step behind. All processes must create the object and call it equally often. A single
+    process sends nothing and gets its own number immediately.
     """
 
-    def __init__(self, noted: signals.SignalRecorder) -> None:
-        self.noted = noted
+    def __init__(self, recorder: signals.SignalRecorder) -> None:
+        self.recorder = recorder
         several = distributed.is_initialized() and distributed.get_world_size() > 1
-        # Of its own, for NCCL has no CPU numbers, and no other communication may come in between.
+        # A separate group, since NCCL cannot send CPU tensors, and to keep other communication out of this exchange.
         self.group = distributed.new_group(backend="gloo") if several else None
         self.number = torch.tensor(0)
-        self.sharing: distributed.Work | None = None
+        self.exchange: distributed.Work | None = None
 
     def __call__(self) -> int:
-        """The signal's number; 0: none."""
+        """The number of the signal; 0: none."""
         if self.group is None:
-            return self.noted.number
-        if self.sharing:
-            self.sharing.wait()
+            return self.recorder.number
+        if self.exchange:
+            self.exchange.wait()
         agreed = int(self.number)
-        if not agreed:  # else all processes end, and ask no more
-            self.number = torch.tensor(self.noted.number)
-            self.sharing = distributed.all_reduce(self.number, distributed.ReduceOp.MAX, self.group, async_op=True)
+        if not agreed:  # otherwise all processes stop, and there is no further call
+            self.number = torch.tensor(self.recorder.number)
+            self.exchange = distributed.all_reduce(self.number, distributed.ReduceOp.MAX, self.group, async_op=True)
         return agreed

@@ -1,15 +1,14 @@
 """The training loop: optimiser steps, epochs, evaluations and checkpoints, in one process or in several.
 
     loop = Loop(...)
-    loop.load(checkpoint)  # where there is one
+    loop.load(checkpoint)  # if there is one
     loop.run(agreement)
 
-Every process runs the same loop on its own batches; DDP averages their gradients, and the first process alone writes.
+Every process runs the same loop on its own batches. DDP averages the gradients; only the first process writes files.
 """
 
 import contextlib
 import math
-import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -25,12 +24,14 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import BatchSampler, DataLoader
 from tqdm import tqdm
 from transformers import set_seed
+from transformers.trainer_pt_utils import get_parameter_names
 
 from abhinaya.config.system import Training
 from abhinaya.data.dataset import LengthGrouped, Utterances, collate, largest_first
 from abhinaya.modeling.checkpoint import WEIGHTS, load_weights
 from abhinaya.modeling.classifier import Classifier
 from abhinaya.modeling.losses import ClassLoss
+from abhinaya.modeling.precision import autocast
 from abhinaya.runtime import files, signals
 from abhinaya.runtime.errors import UserError, print_line
 from abhinaya.training import resume
@@ -38,11 +39,11 @@ from abhinaya.training.agreement import Agreement, Stopped
 from abhinaya.training.metrics import scores
 
 Batch = dict[str, Tensor]
-UNDECAYED = re.compile(r"bias|layernorm|rmsnorm|(^|\.)norm($|\.)|_norm($|\.)")  # in lower-case names
+NO_DECAY = ["bias", "layernorm", "rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]  # as in transformers' Trainer
 
 
 class Loop:
-    """A training of `classifier`, of which `step` optimiser steps are done."""
+    """A training of `classifier` after `step` optimiser steps."""
 
     def __init__(
         self,
@@ -50,7 +51,6 @@ class Loop:
         loss: ClassLoss,
         data: dict[str, Utterances],
         training: Training,
-        precision: torch.autocast,
         seed: int,
         checkpoints: Path,
         device: torch.device,
@@ -61,14 +61,14 @@ class Loop:
 
         Args:
             data: the splits `train` and `validation`.
-            precision: of the forward pass.
-            seed: of the batches, and of dropout and the like.
-            checkpoints: folder of the run in progress.
-            workers: processes that load data for this one; 0: it does so itself.
+            seed: of the batches, of dropout and of all other random numbers.
+            checkpoints: folder of the checkpoints.
+            workers: processes that load data for this one; 0: it loads them itself.
         """
-        set_seed(seed)  # what is drawn in training does not depend on how much was drawn before
-        self.data, self.training, self.precision, self.seed = data, training, precision, seed
-        self.checkpoints, self.device, self.processes, self.workers = checkpoints, device, processes, workers
+        set_seed(seed)  # the training does not depend on how many random numbers were used before
+        self.data, self.training, self.seed, self.checkpoints = data, training, seed, checkpoints
+        self.device, self.processes, self.workers = device, processes, workers
+        self.precision = autocast(training.precision, device)
         self.classifier, self.loss = classifier.to(device), loss.to(device)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(classifier, training.weight_decay),
@@ -78,24 +78,24 @@ class Loop:
         )
         self.model: nn.Module = classifier
         if processes.num_processes > 1:
-            # Layer drop skips layers, and the mask embedding may have no use.
+            # Layer drop skips layers, and the mask embedding may be unused.
             self.model = DistributedDataParallel(classifier, find_unused_parameters=True)
         self.accumulation = accumulation(training, processes.num_processes)
         self.steps_per_epoch = math.ceil(len(data["train"]) / training.effective_batch)
         self.steps = training.epochs * self.steps_per_epoch
         self.step = 0
-        self.best_step: int | None = None  # that of the checkpoint with the best macro-F1, the first of equals
-        self.epochs: list[dict] = []  # those done, evaluation included, as `metrics.json` tells them
-        self.epoch_loss = torch.tensor(0.0, device=device)  # sum over the steps of the epoch under way
-        self.spent = 0.0  # seconds on the epoch under way before this run
-        self.began = 0.0  # when that epoch did, had it never been broken off
-        self.trained: float | None = None  # when its last step ended
+        self.best_step: int | None = None  # of the checkpoint with the highest macro-F1; the first if several are equal
+        self.epochs: list[dict] = []  # completed, with their evaluation, as in `metrics.json`
+        self.epoch_loss = torch.tensor(0.0, device=device)  # sum over the steps of the current epoch
+        self.spent = 0.0  # seconds of the current epoch before an interruption
+        self.began = 0.0  # start time of the current epoch, moved forward by interruptions
+        self.trained: float | None = None  # end time of the last step of the current epoch
 
     def run(self, agreement: Agreement) -> None:
-        """Train to the end and load the best epoch's weights.
+        """Train to the end, then load the weights of the best epoch.
 
         Raises:
-            Stopped: a signal came; a checkpoint is saved.
+            Stopped: a signal was received; a checkpoint is saved.
             UserError: the training diverged.
         """
         self.agreement = agreement
@@ -107,7 +107,7 @@ class Loop:
         load_weights(self.classifier, self.checkpoint(self.best_step) / WEIGHTS)
 
     def train_epoch(self, epoch: int) -> None:
-        """Do the epoch's steps that are not done yet; none where its evaluation alone is left."""
+        """Do the remaining steps of an epoch; none if only its evaluation is missing."""
         self.began, self.spent = time.monotonic() - self.spent, 0.0
         train, done = self.data["train"], self.step - epoch * self.steps_per_epoch
         train.epoch = epoch
@@ -115,8 +115,8 @@ class Loop:
         order.epoch = epoch
         batches = self.share(order, self.training.batch_size)[done * self.accumulation :]
         random = resume.random_states(self.device)
-        loaded = iter(self.loader("train", batches))  # draws a random number
-        if done:  # that was drawn before the checkpoint
+        loaded = iter(self.loader("train", batches))  # uses a random number
+        if done:  # which the run before the checkpoint has already used
             resume.set_random_states(random, self.device)
         self.model.train()
         for start in range(0, len(batches), self.accumulation):
@@ -125,19 +125,19 @@ class Loop:
             self.step += 1
             self.end_step()
         if self.device.type == "cuda":
-            torch.cuda.synchronize()  # what was begun is part of the epoch
+            torch.cuda.synchronize()  # include all steps in the time
         self.trained = time.monotonic()
 
     def train_step(self, batches: Iterator[Batch], count: int, utterances: int) -> None:
-        """One step of the optimiser, from so many `batches` with so many `utterances` in this process.
+        """One optimiser step from `count` batches with `utterances` utterances in this process.
 
-        Its loss is the mean over the utterances of all processes, of which each has as many.
+        Its loss is the mean over the utterances of all processes, which have the same number each.
         """
         processes = self.processes.num_processes
         total = torch.tensor(processes * utterances, device=self.device)
         for number, batch in enumerate(batches, start=1):
-            averaged = number == count or processes == 1
-            with contextlib.nullcontext() if averaged else self.model.no_sync():
+            averages = number == count or processes == 1
+            with contextlib.nullcontext() if averages else self.model.no_sync():
                 logits, labels = self.forward(self.model, batch)
                 loss = self.loss(logits, labels, total) * processes  # DDP divides by it
                 loss.backward()
@@ -146,17 +146,17 @@ class Loop:
         self.optimizer.zero_grad()
 
     def forward(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Logits (B, 8) and labels (B,) on the device."""
+        """Logits (B, 8) and labels (B,), on the device."""
         inputs = {name: value.to(self.device) for name, value in batch.items()}
         labels = inputs.pop("labels")
         with self.precision:
             return model(**inputs)["logits"], labels
 
     def end_step(self) -> None:
-        """Save a checkpoint where one is due, and leave at a signal.
+        """Save a checkpoint if one is due, and stop after a signal.
 
-        All processes leave at the same step, whichever of them the signal reaches first: one alone at the step that the
-        signal came in, several one or two steps later.
+        All processes stop at the same step. A single process stops at the step of the signal, several processes one or
+        two steps later.
         """
         self.bar.update()
         number, every = self.agreement(), self.training.save_steps
@@ -167,41 +167,41 @@ class Loop:
 
     @torch.no_grad()
     def evaluate(self) -> tuple[Tensor, Tensor]:
-        """Logits (n, 8) and labels (n,) of the validation split, the longest first; the same in all processes."""
+        """Logits (n, 8) and labels (n,) of the validation split, longest first; the same in all processes."""
         self.model.eval()
-        random = resume.random_states(self.device)  # the loader draws, too
-        order = largest_first(self.data["validation"].sizes)  # neighbours in size; the scores do not depend on it
-        found = []
+        random = resume.random_states(self.device)  # before the loader uses a random number
+        order = largest_first(self.data["validation"].sizes)  # little padding; the scores do not depend on the order
+        parts = []
         for batch in self.loader("validation", self.share(order, self.training.eval_batch_size)):
-            found.append([gather(part) for part in self.forward(self.classifier, batch)])
+            parts.append([gather(part) for part in self.forward(self.classifier, batch)])
             self.end_batch(random)
-        logits, labels = (torch.cat(parts)[: len(order)] for parts in zip(*found, strict=True))
+        logits, labels = (torch.cat(tensors)[: len(order)] for tensors in zip(*parts, strict=True))
         return logits, labels
 
     def end_batch(self, random: dict) -> None:
-        """Leave an evaluation at a signal; a resumption does it again, from the `random` states that it began with."""
+        """Stop an evaluation after a signal. A resumed run repeats it with the `random` states of its start."""
         if number := self.agreement():
             self.save(random)
             raise Stopped(number)
 
     def end_epoch(self, epoch: int, logits: Tensor, labels: Tensor) -> None:
-        """Record the epoch, save its checkpoint and tell the user how it went.
+        """Record the metrics of the epoch, save a checkpoint and print a line.
 
         Raises:
-            UserError: the validation loss is no number.
+            UserError: the validation loss is not finite.
         """
         validation_loss = self.loss(logits, labels).item()
         measured = scores(logits.cpu().numpy(), labels.cpu().numpy())
         if not math.isfinite(validation_loss):
             raise UserError(
-                f"training diverged: the validation loss of epoch {epoch + 1} is no number; lower "
+                f"training diverged: the validation loss of epoch {epoch + 1} is not finite; lower "
                 "`training.learning_rate`"
             )
         loss = gather(self.epoch_loss).mean().item() / self.steps_per_epoch
         self.epoch_loss.zero_()
         now = time.monotonic()
         seconds, train_seconds = now - self.began, self.trained - self.began
-        self.began, self.trained = now, None  # a checkpoint from here on is of the next epoch
+        self.began, self.trained = now, None  # the next checkpoint belongs to the next epoch
         if self.best_step is None or measured["macro_f1"] > max(each["macro_f1"] for each in self.epochs):
             self.best_step = self.step
         losses = {"loss": loss, "validation_loss": validation_loss}
@@ -216,13 +216,13 @@ class Loop:
         self.save()
 
     def save(self, random: dict | None = None) -> None:
-        """Save a checkpoint; older ones, except for the best, go when it is on the disk.
+        """Save a checkpoint, then remove older ones except the best.
 
         Args:
-            random: the states to go on with, if not those of now.
+            random: the random states for a resumed run; by default the current ones.
         """
-        own = {"loss": self.epoch_loss.item(), "random": random or resume.random_states(self.device)}
-        parts = gather_object([own])
+        state_here = {"loss": self.epoch_loss.item(), "random": random or resume.random_states(self.device)}
+        parts = gather_object([state_here])
         if self.processes.is_main_process:
             state = {
                 "step": self.step,
@@ -237,7 +237,7 @@ class Loop:
         self.processes.wait_for_everyone()
 
     def load(self, checkpoint: Path) -> None:
-        """Go on from where `checkpoint` was saved, to the same bytes if there are as many processes as then."""
+        """Continue from `checkpoint`; with the same number of processes, the result is the same to the byte."""
         load_weights(self.classifier, checkpoint / WEIGHTS)
         moments = torch.load(checkpoint / resume.OPTIMIZER, map_location=self.device, weights_only=True)
         self.optimizer.load_state_dict(moments)
@@ -250,19 +250,19 @@ class Loop:
             self.epoch_loss.fill_(losses[self.processes.process_index])
             resume.set_random_states(parts[self.processes.process_index]["random"], self.device)
         else:
-            self.epoch_loss.fill_(sum(losses) / len(losses))  # which is the loss of all utterances
+            self.epoch_loss.fill_(sum(losses) / len(losses))  # the mean loss over all utterances
 
     def checkpoint(self, step: int) -> Path:
-        return resume.folder_of(self.checkpoints, step)
+        return self.checkpoints / f"checkpoint-{step}"
 
     def share(self, order: Sequence[int] | LengthGrouped, batch_size: int) -> list[list[int]]:
-        """This process's batches of the utterances in `order`.
+        """The batches of this process, of the utterances in `order`.
 
-        Those of all processes are equal in number and, if there are several processes, in size: the last are filled up
-        with the first utterances.
+        All processes have the same number of batches. With several processes all batches have the same size: the last
+        ones are filled with the first utterances.
         """
         batches = BatchSampler(order, batch_size, drop_last=False)
-        if self.processes.num_processes == 1:  # which has no other to be equal to
+        if self.processes.num_processes == 1:
             return list(batches)
         return list(BatchSamplerShard(batches, self.processes.num_processes, self.processes.process_index))
 
@@ -278,22 +278,20 @@ class Loop:
 
 
 def parameter_groups(classifier: Classifier, weight_decay: float) -> list[dict]:
-    """What is trained, for the optimiser: with weight decay, and without it biases and the weights of norms."""
-    norms = {
-        parameter for part in classifier.modules() if isinstance(part, nn.LayerNorm) for parameter in part.parameters()
-    }
-    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}  # is it decayed?
-    for name, parameter in classifier.named_parameters():
-        if parameter.requires_grad:
-            groups[parameter not in norms and not UNDECAYED.search(name.lower())].append(parameter)
-    return [{"params": groups[True], "weight_decay": weight_decay}, {"params": groups[False], "weight_decay": 0.0}]
+    """The trained parameters for the optimiser: with weight decay, and, for biases and norms, without."""
+    decayed = set(get_parameter_names(classifier, [nn.LayerNorm], NO_DECAY))
+    trained = [(name, parameter) for name, parameter in classifier.named_parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for name, parameter in trained if name in decayed], "weight_decay": weight_decay},
+        {"params": [parameter for name, parameter in trained if name not in decayed], "weight_decay": 0.0},
+    ]
 
 
 def accumulation(training: Training, processes: int) -> int:
-    """Batches of each process in an optimiser step.
+    """The number of batches of each process in an optimiser step.
 
     Raises:
-        UserError: the effective batch cannot be cut so.
+        UserError: the effective batch is not divisible.
     """
     per_pass = training.batch_size * processes
     if training.effective_batch % per_pass:

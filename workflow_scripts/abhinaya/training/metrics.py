@@ -1,4 +1,4 @@
-"""What a training measures: scores of an evaluation, memory, and the summary in `metrics.json`."""
+"""Metrics of a training: scores of an evaluation, peak memory, and the summary in `metrics.json`."""
 
 import resource
 
@@ -10,26 +10,26 @@ from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 def scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Macro-F1 (the paper's measure), UAR and accuracy of `logits` (n, 8) for the class indices `labels` (n,)."""
-    guess = logits.argmax(-1)
+    predicted = logits.argmax(-1)
     return {
-        "macro_f1": float(f1_score(labels, guess, average="macro", zero_division=0)),
-        "uar": float(recall_score(labels, guess, average="macro", labels=np.unique(labels), zero_division=0)),
-        "accuracy": float(accuracy_score(labels, guess)),
+        "macro_f1": float(f1_score(labels, predicted, average="macro", zero_division=0)),
+        "uar": float(recall_score(labels, predicted, average="macro", labels=np.unique(labels), zero_division=0)),
+        "accuracy": float(accuracy_score(labels, predicted)),
     }
 
 
 def summary(epochs: list[dict], utterances: int, effective_batch: int) -> dict:
-    """What `metrics.json` tells of the epochs.
+    """The metrics of all epochs, for `metrics.json`.
 
     Args:
-        epochs: as `Loop` records them. `loss`: the mean over all steps; `seconds`: training and evaluation, however
-            often it was broken off; `train_seconds`: training alone, by the first process's clock.
-        utterances: of the training split.
-        effective_batch: utterances of an optimiser step.
+        epochs: as `Loop` records them. `loss`: mean over all steps; `seconds`: training and evaluation, summed over
+            interruptions; `train_seconds`: training only. Times are those of the first process.
+        utterances: in the training split.
+        effective_batch: utterances per optimiser step.
 
     Returns:
-        `best_epoch`: the first of equals. `seconds_per_step` and `utterances_per_second` (of all processes together):
-        from the median epoch's `train_seconds`.
+        `epochs`; `best_epoch`: the first with the highest macro-F1; `seconds_per_step` and `utterances_per_second` (of
+        all processes together), from the median of `train_seconds`.
     """
     train_seconds = float(np.median([epoch["train_seconds"] for epoch in epochs]))
     return {
@@ -41,11 +41,11 @@ def summary(epochs: list[dict], utterances: int, effective_batch: int) -> dict:
 
 
 def peak_memory(device: torch.device) -> dict[str, int | None]:
-    """`peak_memory_mb` (resident) and `peak_gpu_memory_mb` (torch's tensors), each of the process that had most.
+    """`peak_memory_mb` (resident) and `peak_gpu_memory_mb` (torch's tensors), each the maximum over the processes.
 
-    To be called in all processes. Since a resumption, if there was one; without the processes that load audio.
+    All processes must call this. Excludes data-loading processes, and the time before a resumption.
     """
     on_gpu = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
-    own = torch.tensor([[resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**10, on_gpu // 2**20]], device=device)
-    most, most_on_gpu = gather(own).amax(0).tolist()
-    return {"peak_memory_mb": most, "peak_gpu_memory_mb": most_on_gpu if device.type == "cuda" else None}
+    here = torch.tensor([[resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**10, on_gpu // 2**20]], device=device)
+    memory, gpu_memory = gather(here).amax(0).tolist()
+    return {"peak_memory_mb": memory, "peak_gpu_memory_mb": gpu_memory if device.type == "cuda" else None}

@@ -1,6 +1,6 @@
-"""Checkpoints of a training in progress: which task they belong to, and how they are found, written and removed.
+"""Checkpoints of an unfinished training: finding, writing and removing them.
 
-A checkpoint is a folder `checkpoint-STEP`, renamed into place when all of it is on the disk.
+A checkpoint is a folder `checkpoint-STEP`. It gets this name by a rename after all of its content is on the disk.
 """
 
 import hashlib
@@ -24,76 +24,70 @@ from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError, print_line
 
 FINGERPRINT = "fingerprint.json"
-OPTIMIZER, STATE = "optimizer.pt", "state.json"  # beside the weights
-# Keys of `training` that change memory and safety, and no result.
+OPTIMIZER, STATE = "optimizer.pt", "state.json"  # in the same folder as the weights
+# Keys of `training` that affect memory and the number of checkpoints, but no result.
 COST_ONLY = ("batch_size", "eval_batch_size", "gradient_checkpointing", "fsdp", "save_steps")
 
 
 def fingerprint(settings: TrainedSystem, rows: dict[str, pd.DataFrame], seed: int) -> dict[str, str]:
-    """What a checkpoint belongs to: settings, seed and data. Another task must not go on from it.
+    """Settings, seed and data of a training. A training resumes only from checkpoints with the same fingerprint.
 
-    Settings that only trade memory for time do not count: after a lack of memory one changes them and goes on.
+    Settings that affect only memory and speed are excluded, so they can be changed after running out of memory.
     """
     columns = [schemas.KEY, "EmoClass", "duration", *(["text"] if settings.reads_transcripts else [])]
     content = {split: hashlib.sha256(part[columns].to_csv().encode()).hexdigest() for split, part in rows.items()}
-    chosen = result_settings(settings)
+    stored = result_settings(settings)
     for key in COST_ONLY:
-        del chosen["training"][key]
+        del stored["training"][key]
     base = json.dumps(source_digests(settings.encoder.sources))
-    return {"settings": json.dumps(chosen, sort_keys=True), "base": base, "seed": str(seed), **content}
+    return {"settings": json.dumps(stored, sort_keys=True), "base": base, "seed": str(seed), **content}
 
 
 def checkpoint_of(task: dict[str, str], checkpoints: Path) -> Path | None:
-    """The last checkpoint of this very task; those of another, and what a kill left unfinished, are removed.
+    """The last checkpoint of `task`, a fingerprint. Incomplete checkpoints and those of other tasks are removed.
 
     Raises:
-        UserError: the folder holds a user's own files.
+        UserError: the folder contains other files than checkpoints.
     """
     record = checkpoints / FINGERPRINT
-    if checkpoints.is_dir() and any(checkpoints.iterdir()) and not record.is_file():
-        raise UserError(f"{checkpoints}: holds other files than checkpoints; name a new or empty folder")
-    if not record.is_file() or files.read_json(record) != task:
-        if record.is_file():
-            print_line(f"{checkpoints}: checkpoints of other settings or data; starting afresh")
-            shutil.rmtree(checkpoints)
-        files.write_json(task, record)
+    if not record.is_file() and any(checkpoints.glob("*")):
+        raise UserError(f"{checkpoints}: contains other files than checkpoints; use a new or empty folder")
+    if record.is_file() and files.read_json(record) != task:
+        print_line(f"{checkpoints}: checkpoints of other settings or data are removed; the training starts again")
+        shutil.rmtree(checkpoints)
+    files.write_json(task, record)
     for folder in (*checkpoints.glob("checkpoint-*"), *checkpoints.glob(".checkpoint-*")):
-        if folder.name.startswith(".") or not _is_whole(folder):
+        if folder.name.startswith(".") or not _is_valid(folder):
             shutil.rmtree(folder)
     return max(checkpoints.glob("checkpoint-*"), key=_step, default=None)
 
 
-def folder_of(checkpoints: Path, step: int) -> Path:
-    """The checkpoint of that optimiser step."""
-    return checkpoints / f"checkpoint-{step}"
-
-
 def save(folder: Path, classifier: Classifier, optimizer: torch.optim.Optimizer, state: dict) -> None:
-    """Write a checkpoint. One that is there already gets the new `state` alone, for the step and its weights are those.
+    """Write a checkpoint. If it exists, only its `state` is replaced: its weights are those of the same step.
 
     Raises:
-        UserError, OSError: the disk is full or fails.
+        UserError, OSError: the disk is full or failed.
     """
     if folder.is_dir():
         files.write_json(state, folder / STATE)
         return
-    beside = folder.with_name(f".{folder.name}.partial")
-    beside.mkdir(parents=True)
-    save_weights(classifier, beside / WEIGHTS)
-    torch.save(optimizer.state_dict(), beside / OPTIMIZER)
-    files.write_json(state, beside / STATE)
-    files.put_in_place(beside, folder)
+    temporary = folder.with_name(f".{folder.name}.partial")
+    temporary.mkdir(parents=True)
+    save_weights(classifier, temporary / WEIGHTS)
+    torch.save(optimizer.state_dict(), temporary / OPTIMIZER)
+    files.write_json(state, temporary / STATE)
+    files.put_in_place(temporary, folder)
 
 
 def remove_others(checkpoints: Path, keep: Collection[Path]) -> None:
-    """Remove all checkpoints but those to `keep`."""
+    """Remove all checkpoints except those in `keep`."""
     for folder in checkpoints.glob("checkpoint-*"):
         if folder not in keep:
             shutil.rmtree(folder)
 
 
 def random_states(device: torch.device) -> dict:
-    """The states of all random generators that a training in this process draws from, as JSON's own types."""
+    """The states of all random generators that a training uses in this process, as JSON types."""
     version, numbers, gauss = random.getstate()
     kind, keys, *rest = np.random.get_state()
     return {
@@ -105,7 +99,7 @@ def random_states(device: torch.device) -> dict:
 
 
 def set_random_states(states: dict, device: torch.device) -> None:
-    """Put the generators back to what `random_states` gave."""
+    """Restore the `states` that `random_states` returned."""
     version, numbers, gauss = states["python"]
     random.setstate((version, tuple(numbers), gauss))
     np.random.set_state(tuple(states["numpy"]))
@@ -122,8 +116,8 @@ def _step(folder: Path) -> int:
     return int(folder.name.removeprefix("checkpoint-"))
 
 
-def _is_whole(folder: Path) -> bool:
-    """Whether it is readable and of this format; a folder is renamed into place when it is, but disks may fail."""
+def _is_valid(folder: Path) -> bool:
+    """Whether a checkpoint is readable and has the current format. The rename does not protect against disk errors."""
     try:
         return "step" in files.read_json(folder / STATE)
     except UserError:

@@ -21,7 +21,6 @@ from abhinaya.data.dataset import Utterances
 from abhinaya.labels import CLASSES
 from abhinaya.modeling import losses
 from abhinaya.modeling.checkpoint import build, check_replaceable, parameters, save_model
-from abhinaya.modeling.precision import autocast
 from abhinaya.runtime import signals
 from abhinaya.runtime.devices import claim
 from abhinaya.runtime.errors import UserError, print_line
@@ -31,7 +30,7 @@ from abhinaya.training.fsdp import shard
 from abhinaya.training.loop import Loop, accumulation
 from abhinaya.transcription.transcripts import check_text, short_enough
 
-PATIENCE = timedelta(minutes=30)  # how long a process waits for another one, which may read models or encode alone
+TIMEOUT = timedelta(minutes=30)  # for communication; the other processes wait while the first one hashes the models
 
 
 def train(
@@ -48,33 +47,33 @@ def train(
     """Train system `name` and write its model folder: weights, `config.json`, `metrics.json`.
 
     Args:
-        manifest: all utterances; `split` tells train and validation; with `text` for a system that reads transcripts.
-        checkpoints: folder of a run in progress; a later call with the same task goes on from there;
-            removed at the end.
-        output: the model folder, written last and whole.
-        cpus: cores: to compute with, or, beside a GPU, to load audio with.
-        gpus: GPUs to train on (one process each, started by torchrun); 0 is the CPU.
-        features: indices of cached features, for a frozen encoder; without any, each epoch computes them anew.
+        manifest: all utterances, with their `split`, and with `text` for a system that reads transcripts.
+        checkpoints: folder for checkpoints, from which a later call with the same settings and data resumes; removed at
+            the end.
+        output: the model folder; it appears at the end, complete.
+        cpus: CPU cores, to compute, or with a GPU to load audio.
+        gpus: number of GPUs (one process each, started by torchrun); 0 uses the CPU.
+        features: indices of cached features, for a frozen encoder; if empty, each epoch computes them again.
 
     Raises:
-        UserError: a split without utterances or with one that has none of the eight emotions, too few GPUs, an encoder
-            that cannot be loaded.
-        SystemExit: a signal; a checkpoint is saved.
+        UserError: a split is empty or has an utterance without one of the eight emotions, there are too few GPUs, or
+            the encoder cannot be loaded.
+        SystemExit: a signal was received; a checkpoint is saved.
     """
     check_text(settings, manifest)
     device, workers = claim(cpus, gpus)
     check_replaceable(output)
     rows = _splits(manifest)
     processes = _processes(device)
-    accumulation(settings.training, processes.num_processes)  # told before the models are loaded
+    accumulation(settings.training, processes.num_processes)  # check before loading models
     rows["train"], left_out = short_enough(settings, rows["train"])
     counts = [int((rows["train"]["EmoClass"] == letter).sum()) for letter in CLASSES]
     set_seed(seed)
     classifier, loader = build(settings, counts, seed, device, features)
-    found = [None]
-    if processes.is_main_process:  # the fingerprint reads all of the models: once for all processes
-        found = [resume.checkpoint_of(resume.fingerprint(settings, rows, seed), checkpoints)]
-    (checkpoint,) = broadcast_object_list(found)
+    last = [None]
+    if processes.is_main_process:  # only one process, since the fingerprint reads all model files
+        last = [resume.checkpoint_of(resume.fingerprint(settings, rows, seed), checkpoints)]
+    (checkpoint,) = broadcast_object_list(last)
     data = {
         "train": Utterances(rows["train"], loader, seed),
         "validation": Utterances(rows["validation"], loader),
@@ -86,17 +85,16 @@ def train(
         for remark in remarks:
             print_line(remark)
     if settings.encoder.frozen:
-        data["train"].seed = None  # the middle of longer clips, as in a feature cache
+        data["train"].seed = None  # crop longer clips to the middle, as in a feature cache
     if settings.training.fsdp and processes.num_processes > 1:
         shard(classifier, device)
     elif settings.training.fsdp:
-        print_line("training.fsdp: no effect, for one process alone keeps all weights")
+        print_line("training.fsdp: no effect with a single process")
     loop = Loop(
         classifier,
         losses.build(settings.loss, counts),
         data,
         settings.training,
-        autocast(settings, device),
         seed=seed,
         checkpoints=checkpoints,
         device=device,
@@ -110,7 +108,7 @@ def train(
     measured = {
         **metrics.summary(loop.epochs, len(rows["train"]), settings.training.effective_batch),
         "steps": loop.step,
-        "seconds": time.monotonic() - started,  # of this run, since its resumption, with loading and checkpoints
+        "seconds": time.monotonic() - started,  # since the start or resumption, with data loading and checkpoints
         "resumed_from": checkpoint and checkpoint.name,
         "device": str(device),
         "processes": processes.num_processes,
@@ -118,14 +116,14 @@ def train(
         "trainable_parameters": parameters(classifier)["trained"],
         **metrics.peak_memory(device),
     }
-    processes.wait_for_everyone()  # all have read the best checkpoint before it goes
+    processes.wait_for_everyone()  # all must have read the best checkpoint before it is removed
     if processes.is_main_process:
         save_model(name, settings, classifier, counts, seed, measured, remarks, output)
         shutil.rmtree(checkpoints)
 
 
 def _splits(manifest: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The rows of `train` and `validation`.
+    """The rows of the splits `train` and `validation`.
 
     Raises:
         UserError: a split is empty, or an utterance in it has none of the eight emotions.
@@ -133,35 +131,32 @@ def _splits(manifest: pd.DataFrame) -> dict[str, pd.DataFrame]:
     rows = {split: manifest[manifest["split"] == split].reset_index(drop=True) for split in ("train", "validation")}
     for split, part in rows.items():
         if part.empty:
-            raise UserError(f"manifest: no utterance in the {split} split; check the corpus's partitions")
-        for file, letter in part.loc[~part["EmoClass"].isin(CLASSES), [schemas.KEY, "EmoClass"]].itertuples(
-            index=False
-        ):
+            raise UserError(f"manifest: no utterances in the {split} split; check the corpus's partitions")
+        if not part["EmoClass"].isin(CLASSES).all():
+            first = part[~part["EmoClass"].isin(CLASSES)].iloc[0]
             raise UserError(
-                f"manifest: EmoClass {letter!r} of {file} in the {split} split is none of {', '.join(CLASSES)}; leave "
-                "its split empty"
+                f"manifest: EmoClass of {first[schemas.KEY]} in the {split} split is {first['EmoClass']!r}, not one of "
+                f"{', '.join(CLASSES)}; correct it or leave `split` empty"
             )
     return rows
 
 
 def _processes(device: torch.device) -> PartialState:
-    """The processes that train together, this one among them; connected if torchrun started several."""
-    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    """The training processes; connects them if torchrun started several."""
     on_cpu = device.type == "cpu"
-    return PartialState(cpu=on_cpu, backend="gloo" if on_cpu and several else None, timeout=PATIENCE)
+    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    return PartialState(cpu=on_cpu, backend="gloo" if on_cpu and several else None, timeout=TIMEOUT)
 
 
 def _run(loop: Loop) -> None:
-    """Train to the end, or leave at a signal with the status that a shell has for it."""
-    with signals.SignalRecorder() as noted:
+    """Train to the end; after a signal, exit with the shell's status for it."""
+    with signals.SignalRecorder() as recorder:
         try:
-            loop.run(Agreement(noted))
-            return
+            return loop.run(Agreement(recorder))
         except Stopped as stopped:
             number = stopped.number
-            loop.processes.wait_for_everyone()  # torchrun ends the others as soon as one is gone
+            loop.processes.wait_for_everyone()  # torchrun ends all processes after the first exit
     if loop.processes.is_main_process:
-        print_line(
-            f"stopped by {signal.Signals(number).name}; start again to go on from step {loop.step} of {loop.steps}"
-        )
+        name = signal.Signals(number).name
+        print_line(f"stopped by {name} at step {loop.step} of {loop.steps}; start again to resume")
     sys.exit(128 + number)

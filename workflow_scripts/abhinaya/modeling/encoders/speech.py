@@ -1,10 +1,9 @@
 """Speech encoders of transformers: WavLM, HuBERT, wav2vec 2.0 and the encoder of Whisper (paper: WavLM-large).
 
-Whatever stands beside a clip in its batch, its vectors are those it would get alone: lengths are exact, padding is
-masked wherever it could be felt.
+The vectors of a clip do not depend on the other clips of its batch: lengths are exact, and padding is masked wherever
+it could have an effect.
 """
 
-import difflib
 import math
 import warnings
 from typing import Any
@@ -12,8 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, WhisperConfig, WhisperFeatureExtractor, set_seed
@@ -22,24 +19,29 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 
 from abhinaya.config.system import CONVOLUTIONAL, RANDOM, SpeechEncoder
 from abhinaya.data import audio
+from abhinaya.modeling.encoders.base import PretrainedEncoder, check_layer, new_model
 from abhinaya.pretrained import ctranslate2
-from abhinaya.pretrained.hub import locate
+from abhinaya.pretrained.hub import is_local, locate
+from abhinaya.pretrained.loading import check_complete, loading
 from abhinaya.runtime.errors import UserError
 
-# WavLM's attention in transformers mixes a boolean with a float mask; torch tells so at every start.
+# WavLM's attention in transformers combines a boolean with a float mask, and torch warns about it at every start.
 warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
 
-MASK = "masked_spec_embed"  # serves SpecAugment alone; some checkpoints have none, and it is learnt
-HOP = 160  # samples between Whisper's mel frames; its second convolution halves their number
+MASK = "masked_spec_embed"  # used by SpecAugment only; trained if a checkpoint does not contain it
+HOP = 160  # samples between Whisper's mel frames; its second convolution halves the number of frames
 
 
 class WaveformLoader:
-    """Loads clips: 16 kHz mono, cropped to `max_seconds`, padded to `min_seconds` (docs/fidelity.md, 6, 9,
-    11)."""
+    """Loads clips: 16 kHz mono, cropped to `max_seconds`, padded to `min_seconds` (docs/fidelity.md, 6, 9, 11)."""
 
     def __init__(self, settings: SpeechEncoder, normalise: bool = False) -> None:
-        self.most = round(settings.max_seconds * audio.RATE)
-        self.least = round(settings.min_seconds * audio.RATE)
+        """
+        Args:
+            normalise: to zero mean and unit variance, as the preprocessors of some checkpoints do.
+        """
+        self.max_samples = round(settings.max_seconds * audio.RATE)
+        self.min_samples = round(settings.min_seconds * audio.RATE)
         self.normalise = normalise
 
     def prepare(self, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -50,29 +52,30 @@ class WaveformLoader:
         return {"inputs": torch.from_numpy(self.waveform(row["path"], generator))}
 
     def size(self, row: dict[str, Any]) -> float:
-        return min(max(row["duration"] * audio.RATE, self.least), self.most)
+        return min(max(row["duration"] * audio.RATE, self.min_samples), self.max_samples)
 
     def waveform(self, path: str, generator: np.random.Generator | None) -> np.ndarray:
-        """The crop (samples,) of a file, drawn by the `generator` if there is one."""
+        """The waveform (samples,) of a file; cropped at random with a `generator`, otherwise to the middle."""
         waveform = audio.read(path)
-        spare = len(waveform) - self.most
-        if spare > 0:  # in the middle, unless training draws the place
-            start = spare // 2 if generator is None else int(generator.integers(spare + 1))
-            waveform = waveform[start : start + self.most]
-        if self.normalise:  # some checkpoints were trained on unit variance; their preprocessor says so
+        excess = len(waveform) - self.max_samples
+        if excess > 0:
+            start = excess // 2 if generator is None else int(generator.integers(excess + 1))
+            waveform = waveform[start : start + self.max_samples]
+        if self.normalise:
             waveform = (waveform - waveform.mean()) / np.sqrt(waveform.var() + 1e-7)
-        return np.pad(waveform, (0, max(0, self.least - len(waveform))))
+        return np.pad(waveform, (0, max(0, self.min_samples - len(waveform))))
 
 
 class MelLoader(WaveformLoader):
-    """Loads clips as Whisper's log-mel frames, of the clip's own length or padded to Whisper's 30 s."""
+    """Loads clips as Whisper's log-mel frames, of the clip's length or padded to Whisper's 30 s."""
 
     def __init__(self, settings: SpeechEncoder, config: WhisperConfig) -> None:
         super().__init__(settings)
         self.window = 2 * HOP * config.max_source_positions  # samples
-        if self.most > self.window:
+        if self.max_samples > self.window:
             raise UserError(
-                f"encoder {settings.model!r}: Whisper hears at most {self.window / audio.RATE:g} s; lower `max_seconds`"
+                f"encoder {settings.model!r}: Whisper's input is at most {self.window / audio.RATE:g} s; lower "
+                "`max_seconds`"
             )
         self.full = settings.window == "full"
         self.extractor = WhisperFeatureExtractor(feature_size=config.num_mel_bins)
@@ -84,35 +87,24 @@ class MelLoader(WaveformLoader):
     def mels(self, waveform: np.ndarray) -> Tensor:
         """(samples,) -> (T, mels)."""
         samples = self.window if self.full else -(-len(waveform) // (2 * HOP)) * 2 * HOP
-        mels = self.extractor(
-            np.pad(waveform, (0, samples - len(waveform))),
-            sampling_rate=audio.RATE,
-            padding=False,
-            truncation=False,
-            return_tensors="pt",
-        )
-        return mels.input_features[0].T.contiguous()
+        waveform = np.pad(waveform, (0, samples - len(waveform)))
+        options = {"padding": False, "truncation": False, "return_tensors": "pt"}
+        return self.extractor(waveform, sampling_rate=audio.RATE, **options).input_features[0].T.contiguous()
 
 
-class SpeechModule(nn.Module):
-    """What both kinds of encoder share.
+class SpeechModule(PretrainedEncoder):
+    """Base of both kinds of encoder.
 
-    One that is frozen as a whole stays in evaluation mode, and if it is random, it is no part of a saved model: a
-    cache leaves it out, and prediction draws it again from the seed.
+    A completely frozen encoder with random weights is not stored in the model folder, since feature caches do not
+    contain its weights; prediction draws them again from the seed.
     """
 
     def __init__(self, model: nn.Module, settings: SpeechEncoder) -> None:
-        super().__init__()
-        self.model = model
-        self.width = model.config.hidden_size
-        self.frozen = settings.frozen
-        self.random_parts = ("",) if settings.random_parts and not self.frozen else ()
-        self.revisions: dict[str, str | None] = {}  # commits of published models, by their keys
-        if self.frozen:
+        super().__init__(model, model.config.hidden_size, settings.frozen)
+        if settings.frozen:
             self.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> "SpeechModule":
-        return super().train(mode and not self.frozen)
+        elif settings.random_parts:
+            self.random_parts = ("",)
 
 
 class ConvolutionalEncoder(SpeechModule):
@@ -120,9 +112,9 @@ class ConvolutionalEncoder(SpeechModule):
 
     def __init__(self, model: nn.Module, settings: SpeechEncoder) -> None:
         super().__init__(model, settings)
-        self.per_clip = model.config.feat_extract_norm == "group"  # its first norm spans the whole time axis
-        _cut(model.encoder, settings)
-        _check_shortest(model.config, settings)
+        self.per_clip = model.config.feat_extract_norm == "group"  # the first norm spans the whole time axis
+        _remove_layers(model.encoder, settings)
+        _check_min_seconds(model.config, settings)
         model.feature_extractor._freeze_parameters()
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,12 +123,12 @@ class ConvolutionalEncoder(SpeechModule):
         local = self._convolve(inputs, lengths).transpose(1, 2)
         mask = torch.arange(local.shape[1], device=local.device) < frames[:, None]
         projected = self.model.feature_projection(local)
-        hidden = projected[0] if isinstance(projected, tuple) else projected  # HuBERT returns the one, its kin two
+        hidden = projected[0] if isinstance(projected, tuple) else projected  # HuBERT's returns no tuple
         hidden = self.model._mask_hidden_states(hidden, attention_mask=mask)
         return self.model.encoder(hidden, attention_mask=mask).last_hidden_state, frames
 
     def _convolve(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        """(B, channels, frames); gradients stop here, the convolutions are always frozen."""
+        """(B, channels, frames), without gradients: the convolutions are always frozen."""
         with torch.no_grad():
             if not self.per_clip:
                 return self.model.feature_extractor(inputs)
@@ -148,98 +140,72 @@ class ConvolutionalEncoder(SpeechModule):
 
 
 class WhisperSpeechEncoder(SpeechModule):
-    """The encoder of Whisper on windows as long as the clips: vectors at 50 Hz.
+    """The encoder of Whisper on windows of the clips' length: vectors at 50 Hz.
 
-    transformers' own forward takes exactly 30 s; the same layers work on any window when the position table is cut.
+    transformers' own forward accepts exactly 30 s. The same layers work on any window if the position embeddings are
+    truncated.
     """
 
     def __init__(self, model: WhisperEncoder, settings: SpeechEncoder) -> None:
         super().__init__(model, settings)
-        _cut(model, settings)
+        _remove_layers(model, settings)
         for module in (model.conv1, model.conv2, model.embed_positions):
             module.requires_grad_(False)
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-mel frames (B, T, mels), zeros behind each clip's `lengths` -> vectors (B, T / 2, H) and lengths (B,)."""
+        """Log-mel frames (B, T, mels), zero after each clip's `lengths` -> vectors (B, T / 2, H) and lengths (B,)."""
         hidden = gelu(self.model.conv2(gelu(self.model.conv1(inputs.transpose(1, 2))))).transpose(1, 2)
         frames = lengths // 2
         hidden = hidden + self.model.embed_positions.weight[: hidden.shape[1]]
-        mask = torch.arange(hidden.shape[1], device=hidden.device) < frames[:, None]
-        attention = torch.zeros(mask.shape, dtype=hidden.dtype, device=hidden.device)
-        attention = attention.masked_fill(~mask, torch.finfo(hidden.dtype).min)[:, None, None]
+        padding = torch.arange(hidden.shape[1], device=hidden.device) >= frames[:, None]
+        attention = hidden.new_zeros(padding.shape).masked_fill(padding, torch.finfo(hidden.dtype).min)[:, None, None]
         for layer in self.model.layers:
             hidden = layer(hidden, attention)
         return self.model.layer_norm(hidden), frames
 
 
-def build(settings: SpeechEncoder, seed: int) -> tuple[WaveformLoader, nn.Module]:
+def build(settings: SpeechEncoder, seed: int) -> tuple[WaveformLoader, SpeechModule]:
     """The loader and the encoder for `settings`.
 
     Raises:
-        UserError: the model is absent or of another kind, or the settings do not fit it.
+        UserError: the model is missing or of another kind, or the settings do not fit it.
     """
     if settings.model.startswith(RANDOM):
         return wrap(draw(settings, seed), settings, normalise=False)
     place = locate(settings.model)
     if ctranslate2.is_ctranslate2(place):
         return wrap(ctranslate2.whisper_encoder(place), settings, normalise=False)
-    try:
-        revision = settings.revision or "main"
+    revision = settings.revision or "main"
+    with loading(f"encoder {settings.model!r}", is_local(settings.model)):
         model, report = AutoModel.from_pretrained(
             place, revision=revision, dtype=torch.float32, output_loading_info=True
         )
         processor = AutoFeatureExtractor.from_pretrained(place, revision=revision)
-        normalise = processor.to_dict().get("do_normalize", False)
         commit = extract_commit_hash(cached_file(place, "config.json", revision=revision), None)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise UserError(
-            f"encoder {settings.model!r}: cannot be loaded ({_first_line(error)}); check the name, the network "
-            "and, for a gated model, the token, or give a local folder"
-        ) from None
-    _check_whole(model, report["missing_keys"], settings)
-    loader, encoder = wrap(model, settings, normalise)
+    whisper = model.config.model_type == "whisper"  # its decoder is not used
+    missing = (name for name in report["missing_keys"] if name != MASK and (not whisper or name.startswith("encoder.")))
+    check_complete(f"encoder {settings.model!r}", missing)
+    loader, encoder = wrap(model, settings, processor.to_dict().get("do_normalize", False))
     encoder.revisions = {"revision": commit}
     return loader, encoder
 
 
-def _check_whole(model: nn.Module, missing: set[str], settings: SpeechEncoder) -> None:
-    """Refuse a checkpoint without weights that are read: transformers would draw them at random and only warn."""
-    whisper = model.config.model_type == "whisper"  # its decoder has no part here
-    read = sorted(name for name in missing if name != MASK and (not whisper or name.startswith("encoder.")))
-    if read:
-        raise UserError(
-            f"encoder {settings.model!r}: the checkpoint lacks {len(read)} of its weights, {read[0]} for one; get the "
-            "whole model"
-        )
-
-
 def draw(settings: SpeechEncoder, seed: int) -> nn.Module:
-    """The model of `random:ARCHITECTURE`, its weights drawn from `seed`.
+    """The model of `random:ARCHITECTURE`, with weights drawn from `seed`.
 
     Raises:
-        UserError: `config` is not the architecture's.
+        UserError: `config` does not fit the architecture.
     """
-    kind = settings.model.removeprefix(RANDOM)
-    default = AutoConfig.for_model(kind)
-    known = {*default.to_dict(), *default.attribute_map}
-    for key in settings.config.keys() - known:
-        close = difflib.get_close_matches(key, known, n=1)
-        fix = f"did you mean {close[0]}?" if close else f"see transformers' {type(default).__name__}"
-        raise UserError(f"encoder {settings.model!r}: `config` has no key {key}; {fix}")
+    default = AutoConfig.for_model(settings.model.removeprefix(RANDOM))
     set_seed(seed)
-    try:
-        return AutoModel.from_config(AutoConfig.for_model(kind, **settings.config))
-    except (ValueError, TypeError, RuntimeError, StrictDataclassError) as error:
-        raise UserError(
-            f"encoder {settings.model!r}: `config` makes no model ({_first_line(error)}); correct it"
-        ) from None
+    return new_model(f"encoder {settings.model!r}: `config`", default, settings.config, AutoModel.from_config)
 
 
-def wrap(model: nn.Module, settings: SpeechEncoder, normalise: bool) -> tuple[WaveformLoader, nn.Module]:
-    """The loader and the encoder around a model of transformers.
+def wrap(model: nn.Module, settings: SpeechEncoder, normalise: bool) -> tuple[WaveformLoader, SpeechModule]:
+    """The loader and the encoder for a model of transformers.
 
     Raises:
-        UserError: it hears no speech, or the settings do not fit it.
+        UserError: it is not a speech encoder, or the settings do not fit it.
     """
     kind = model.config.model_type
     if kind in CONVOLUTIONAL:
@@ -247,31 +213,25 @@ def wrap(model: nn.Module, settings: SpeechEncoder, normalise: bool) -> tuple[Wa
     if kind == "whisper":
         model = model if isinstance(model, WhisperEncoder) else model.encoder
         return MelLoader(settings, model.config), WhisperSpeechEncoder(model, settings)
-    raise UserError(f"encoder {settings.model!r}: a {kind} is no speech encoder; use WavLM, HuBERT, wav2vec2, Whisper")
+    raise UserError(
+        f"encoder {settings.model!r}: a {kind} is not a speech encoder; use WavLM, HuBERT, wav2vec2 or Whisper"
+    )
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
-
-
-def _check_shortest(config: Any, settings: SpeechEncoder) -> None:
-    """Refuse a `min_seconds` below what the convolutions, or one mask of SpecAugment, span."""
+def _check_min_seconds(config: Any, settings: SpeechEncoder) -> None:
+    """Refuse a `min_seconds` that is shorter than the convolutions' window or than one mask of SpecAugment."""
     masked = config.apply_spec_augment and config.mask_time_prob > 0 and settings.freeze != "all"
-    needed = config.mask_time_length if masked else 1  # frames, then samples
+    needed = config.mask_time_length if masked else 1  # frames; in the loop, of each layer's input
     for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
         needed = (needed - 1) * stride + kernel
     if round(settings.min_seconds * audio.RATE) < needed:
         raise UserError(
-            f"encoder {settings.model!r}: `min_seconds` {settings.min_seconds:g} is too short for it; raise it to "
-            f"{math.ceil(1000 * needed / audio.RATE) / 1000:g}"
+            f"encoder {settings.model!r}: `min_seconds` {settings.min_seconds:g} is too short for this model; raise it "
+            f"to {math.ceil(1000 * needed / audio.RATE) / 1000:g}"
         )
 
 
-def _cut(transformer: nn.Module, settings: SpeechEncoder) -> None:
-    """Drop the layers above `settings.layer`; nothing would read them."""
-    if settings.layer is not None:
-        if settings.layer > len(transformer.layers):
-            raise UserError(
-                f"encoder {settings.model!r}: `layer` {settings.layer}, but it has {len(transformer.layers)}; lower it"
-            )
-        transformer.layers = transformer.layers[: settings.layer]
+def _remove_layers(transformer: nn.Module, settings: SpeechEncoder) -> None:
+    """Remove the layers above `settings.layer`, which are not used."""
+    check_layer(settings.model, settings.layer, len(transformer.layers))
+    transformer.layers = transformer.layers[: settings.layer]

@@ -1,19 +1,17 @@
-"""Language models of transformers that read the transcript: LLaMA, RoBERTa and their kin (paper: LLaMA-3.1-8B, LoRA).
+"""Language models of transformers that read the transcript: LLaMA, RoBERTa and similar (paper: LLaMA-3.1-8B, LoRA).
 
-Whatever stands beside a transcript in its batch, its vectors are those it would get alone: padding is on the right and
-masked. The output layer over the vocabulary is loaded only where text is to be generated.
+The vectors of a transcript do not depend on the other transcripts of its batch: padding is on the right and masked.
+The output layer over the vocabulary is loaded only to generate text.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from peft import LoraConfig, TaskType, get_peft_model
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     MODEL_FOR_MASKED_LM_MAPPING,
@@ -31,29 +29,33 @@ from transformers.utils import logging
 from transformers.utils.hub import cached_file, extract_commit_hash
 
 from abhinaya.config.system import TextEncoder
+from abhinaya.modeling.encoders.base import PretrainedEncoder, check_layer
 from abhinaya.pretrained.hub import as_folder, is_local
-from abhinaya.runtime.errors import UserError
+from abhinaya.pretrained.loading import check_complete, loading
+from abhinaya.runtime.errors import UserError, first_line
 
 logging.disable_progress_bar()
 
 
 class Transcripts:
-    """Turns transcripts into token ids, all at once."""
+    """Loads transcripts as token ids; `prepare` tokenizes all of them at once."""
 
     def __init__(self, settings: TextEncoder, tokenizer: PreTrainedTokenizerBase, model: nn.Module | None) -> None:
         """
         Args:
-            model: which reads them, perhaps with LoRA; None where its vectors are cached.
+            model: the language model, possibly with LoRA; None if its vectors are cached.
 
         Raises:
-            UserError: the tokenizer has no end token and the settings want one; the model reads less than they say.
+            UserError: the settings require an end token and the tokenizer has none, or `max_tokens` exceeds the
+                model's limit.
         """
         self.settings, self.tokenizer = settings, tokenizer
         self.vocabulary = math.inf if model is None else model.get_input_embeddings().num_embeddings
-        most = math.inf if model is None else longest(model)
-        if settings.max_tokens > most:
+        limit = math.inf if model is None else max_length(model)
+        if settings.max_tokens > limit:
             raise UserError(
-                f"encoder {settings.model!r}: `max_tokens` {settings.max_tokens}, but it reads at most {most}; lower it"
+                f"encoder {settings.model!r}: `max_tokens` is {settings.max_tokens}, but the model's limit is {limit}; "
+                "lower it"
             )
         if settings.special_tokens == "end" and tokenizer.eos_token_id is None:
             raise UserError(
@@ -61,27 +63,28 @@ class Transcripts:
             )
 
     def prepare(self, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-        """Add `tokens` to `rows`, and count the transcripts that are cut (docs/fidelity.md, 17).
+        """Add `tokens` to `rows`, and count the truncated transcripts (docs/fidelity.md, 17).
 
         Raises:
-            UserError: the tokenizer is another model's.
+            UserError: the tokenizer belongs to another model.
         """
-        texts, most = rows["text"].tolist(), self.settings.max_tokens
-        own = self.settings.special_tokens == "tokenizer"
-        end = [self.tokenizer.eos_token_id]
-        tokens = self._tokens(texts) if own else [ids + end for ids in self._tokens(texts)]
-        cut = sum(len(ids) > most for ids in tokens)
-        if cut:  # the authors cut off their end token; a tokenizer keeps its own
-            tokens = self._tokens(texts, truncation=True, max_length=most) if own else [ids[:most] for ids in tokens]
+        texts, limit, end = rows["text"].tolist(), self.settings.max_tokens, [self.tokenizer.eos_token_id]
+        adds_its_own = self.settings.special_tokens == "tokenizer"
+        tokens = token_ids(self.tokenizer, texts, add_special_tokens=adds_its_own)
+        if not adds_its_own:
+            tokens = [ids + end for ids in tokens]
+        truncated = sum(len(ids) > limit for ids in tokens)
+        if truncated and adds_its_own:  # keeps the end token; the authors' truncation removes it
+            tokens = token_ids(self.tokenizer, texts, add_special_tokens=True, truncation=True, max_length=limit)
         if not all(tokens) and end == [None]:
             raise UserError(
-                f"encoder {self.settings.model!r}: its tokenizer makes nothing of an empty transcript and has no end "
-                "token; take another model"
+                f"encoder {self.settings.model!r}: its tokenizer returns no tokens for an empty transcript and has no "
+                "end token; use another model"
             )
-        tokens = [ids or end for ids in tokens]
-        check_known(tokens, self.vocabulary, self.settings.model)
-        remarks = [f"{cut} of {len(rows)} transcripts are longer than {most} tokens and were cut."] if cut else []
-        return rows.assign(tokens=tokens), remarks
+        tokens = [ids[:limit] or end for ids in tokens]
+        check_tokens(tokens, self.vocabulary, self.settings.model)
+        remark = f"{truncated} of {len(rows)} transcripts are longer than {limit} tokens and were cut."
+        return rows.assign(tokens=tokens), [remark] if truncated else []
 
     def load(self, row: dict[str, Any], generator: np.random.Generator | None) -> dict[str, Tensor]:
         """`inputs`: token ids (T,), T >= 1 even for an empty transcript."""
@@ -90,43 +93,31 @@ class Transcripts:
     def size(self, row: dict[str, Any]) -> float:
         return len(row["tokens"])
 
-    def _tokens(self, texts: list[str], **options: Any) -> list[list[int]]:
-        own = self.settings.special_tokens == "tokenizer"
-        # A transcript that spells out a special token must not become one.
-        options |= {"add_special_tokens": own, "split_special_tokens": True, "verbose": False}
-        return self.tokenizer(texts, **options)["input_ids"] if texts else []
+
+def token_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str], **options: Any) -> list[list[int]]:
+    """Token ids of each text; a special token that is spelled out in a text is treated as text."""
+    return tokenizer(texts, split_special_tokens=True, verbose=False, **options)["input_ids"] if texts else []
 
 
-def check_known(tokens: Iterable[Sequence[int]], vocabulary: float, name: str) -> None:
-    """Raise a `UserError` when a tokenizer's piece is beyond the `vocabulary` of the model that it came with."""
+def check_tokens(tokens: Iterable[Sequence[int]], vocabulary: float, name: str) -> None:
+    """Raise a `UserError` if a token id is outside the `vocabulary` of the model `name`."""
     highest = max((max(ids) for ids in tokens if ids), default=0)
     if highest >= vocabulary:
         raise UserError(
-            f"encoder {name!r}: its tokenizer gives piece {highest}, and the model has {vocabulary}; get the tokenizer "
-            "that belongs to it"
+            f"encoder {name!r}: its tokenizer returns token id {highest}, but the model has only {vocabulary} tokens; "
+            "get the tokenizer of this model"
         )
 
 
-class TextModule(nn.Module):
-    """A language model, perhaps with LoRA beside it. One that is frozen as a whole stays in evaluation mode."""
+class TextModule(PretrainedEncoder):
+    """A language model, with or without LoRA."""
 
-    random_parts = ()
-
-    def __init__(self, model: nn.Module, width: int, frozen: bool) -> None:
-        super().__init__()
-        self.model = model
-        self.width = width
-        self.frozen = frozen
-        self.revisions: dict[str, str | None] = {}  # the commit of a published model
-        self.causal: PreTrainedModel | None = None  # `model` and its output layer, where text is to be generated
+    causal: PreTrainedModel  # `model` with its output layer, if it is loaded to generate text
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Token ids (B, T) and their lengths -> the last layer's normed vectors (B, T, H) and lengths (B,)."""
+        """Token ids (B, T) and their lengths -> normalised vectors of the last layer (B, T, H) and lengths (B,)."""
         mask = torch.arange(inputs.shape[1], device=inputs.device) < lengths[:, None]
         return self.model(input_ids=inputs, attention_mask=mask.long()).last_hidden_state, lengths
-
-    def train(self, mode: bool = True) -> "TextModule":
-        return super().train(mode and not self.frozen)
 
 
 def build(settings: TextEncoder, seed: int, device: torch.device, bf16: bool) -> tuple[Transcripts, TextModule]:
@@ -139,127 +130,100 @@ def build(settings: TextEncoder, seed: int, device: torch.device, bf16: bool) ->
     return Transcripts(settings, tokenizer, encoder.model), encoder
 
 
-def loader(settings: TextEncoder, revision: str | None) -> Transcripts:
-    """The loader of transcripts alone, of a published model's commit `revision`, where its vectors are cached.
-
-    Raises:
-        UserError: the tokenizer is absent or knows no words.
-    """
-    return Transcripts(settings, _tokenizer(settings, as_folder(settings.model), revision or "main"), None)
-
-
 def load(
     settings: TextEncoder, seed: int, device: torch.device, bf16: bool, generates: bool = False
 ) -> tuple[PreTrainedTokenizerBase, TextModule]:
-    """The tokenizer and the encoder for `settings`; frozen weights are held in bf16 if computing is.
+    """The tokenizer and the encoder for `settings`.
 
     Args:
-        generates: keep the output layer, too, for text to be generated (`TextModule.causal`).
+        seed: of LoRA's weights.
+        bf16: keep frozen weights in bf16.
+        generates: also load the output layer, to generate text (`TextModule.causal`).
 
     Raises:
-        UserError: the model is absent, lacks a part or is of another kind, or the settings do not fit it.
+        UserError: the model is missing, incomplete or of another kind, or the settings do not fit it.
     """
-    place, revision = as_folder(settings.model), settings.revision or "main"
-    whole = settings.freeze == "none"
-    tokenizer = _tokenizer(settings, place, revision)
-    with _told(settings, "the model"):
+    where, place, revision = f"encoder {settings.model!r}", as_folder(settings.model), settings.revision or "main"
+    trains_all = settings.freeze == "none"
+    tokenizer = load_tokenizer(settings, settings.revision)
+    with loading(where, is_local(settings.model)):
         config = architecture(settings, place, revision)
         if generates and type(config) in MODEL_FOR_MASKED_LM_MAPPING:  # transformers would only warn
-            raise UserError(f"encoder {settings.model!r}: a {config.model_type} generates no text; use a LLaMA")
+            raise UserError(f"{where}: a {config.model_type} cannot generate text; use a LLaMA")
+        options: dict[str, Any] = {}
+        if settings.quantization:
+            options["quantization_config"] = BitsAndBytesConfig(
+                load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+            )
+            options["device_map"] = {"": device}
         loaded, report = (AutoModelForCausalLM if generates else AutoModel).from_pretrained(
             place,
             config=config,
             revision=revision,
-            dtype=torch.bfloat16 if bf16 and not whole else torch.float32,
+            dtype=torch.bfloat16 if bf16 and not trains_all else torch.float32,
             output_loading_info=True,
-            **_quantized(settings, device),
+            **options,
         )
         commit = extract_commit_hash(cached_file(place, "config.json", revision=revision), None)
-    absent = sorted(
-        name for name in report["missing_keys"] if not name.startswith("pooler.")
-    )  # BERT's has no part here
-    if absent:  # transformers would draw them at random and only warn
-        raise UserError(
-            f"encoder {settings.model!r}: the checkpoint lacks {len(absent)} of its weights, {absent[0]} for one; get "
-            "the whole model"
-        )
+    check_complete(where, (name for name in report["missing_keys"] if not name.startswith("pooler.")))  # BERT's, unused
     model = loaded.base_model if generates else loaded
     if model.main_input_name != "input_ids":
-        raise UserError(f"encoder {settings.model!r}: a {config.model_type} does not read text; use LLaMA, RoBERTa, …")
-    loaded.requires_grad_(whole)
+        raise UserError(f"{where}: a {config.model_type} does not read text; use LLaMA, RoBERTa, …")
+    loaded.requires_grad_(trains_all)
     if settings.freeze == "base":
         model = adapted(model, settings, seed)
     encoder = TextModule(model, config.get_text_config().hidden_size, frozen=settings.freeze == "all")
     encoder.revisions = {"revision": commit}
-    encoder.causal = loaded if generates else None
+    if generates:
+        encoder.causal = loaded
     return tokenizer, encoder
 
 
-def _tokenizer(settings: TextEncoder, place: str, revision: str) -> PreTrainedTokenizerBase:
-    with _told(settings, "the tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(place, revision=revision)
-    # transformers makes one without its vocabulary, and says nothing.
+def load_tokenizer(settings: TextEncoder, revision: str | None) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model.
+
+    Raises:
+        UserError: it is missing or has no vocabulary.
+    """
+    where = f"encoder {settings.model!r}: the tokenizer"
+    with loading(where, is_local(settings.model)):
+        tokenizer = AutoTokenizer.from_pretrained(as_folder(settings.model), revision=revision or "main")
+    # transformers creates a tokenizer even if its vocabulary is missing, without a warning.
     if set(tokenizer("USER", add_special_tokens=False)["input_ids"]) <= set(tokenizer.all_special_ids):
-        raise UserError(
-            f"encoder {settings.model!r}: its tokenizer knows no words; get the whole folder, its tokenizer files are "
-            "missing"
-        )
+        raise UserError(f"{where} has no vocabulary; get the complete model, its tokenizer files are missing")
     return tokenizer
 
 
-@contextmanager
-def _told(settings: TextEncoder, what: str) -> Iterator[None]:
-    """Tell in a line why transformers cannot load `what`, and keep its own tables out of the log."""
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(
-            f"encoder {settings.model!r}: {what} cannot be loaded ({reason}); {_remedy(settings)}"
-        ) from None
-    finally:
-        logging.set_verbosity(before)
-
-
-def _remedy(settings: TextEncoder) -> str:
-    if is_local(settings.model):
-        return "get the whole folder, weights and tokenizer files, again"
-    return "check the name, the network and, for a gated model, the token, or give a local folder"
-
-
 def architecture(settings: TextEncoder, place: str, revision: str) -> PretrainedConfig:
-    """The architecture of the model in `place`, cut at `layer`.
+    """The configuration of the model in `place`, with the number of layers reduced to `layer`.
 
     Raises:
-        UserError: it is no language model, or the settings go beyond it.
+        UserError: it is not a language model, or has fewer layers.
     """
     config = AutoConfig.from_pretrained(place, revision=revision)
-    told = f"encoder {settings.model!r}:"
     if config.is_encoder_decoder:
-        raise UserError(f"{told} a {config.model_type} is encoder and decoder; use LLaMA, RoBERTa, …")
+        raise UserError(
+            f"encoder {settings.model!r}: a {config.model_type} has an encoder and a decoder; use LLaMA, RoBERTa, …"
+        )
     text = config.get_text_config()
-    if settings.layer is not None:
-        if settings.layer > text.num_hidden_layers:
-            raise UserError(f"{told} `layer` {settings.layer}, but it has {text.num_hidden_layers}; lower it")
-        text.num_hidden_layers = settings.layer
+    check_layer(settings.model, settings.layer, text.num_hidden_layers)
+    text.num_hidden_layers = settings.layer or text.num_hidden_layers
     text.use_cache = False
     return config
 
 
-def longest(model: nn.Module) -> float:
-    """The most tokens that it reads."""
+def max_length(model: nn.Module) -> float:
+    """The maximum number of tokens in an input."""
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
-    # RoBERTa and its kin count positions from behind the padding's number.
+    # RoBERTa's positions start after the id of the padding token.
     return positions - getattr(getattr(model, "embeddings", None), "padding_idx", -1) - 1
 
 
 def adapted(model: PreTrainedModel, settings: TextEncoder, seed: int) -> nn.Module:
-    """`model` with LoRA, which is drawn from `seed` and is zero until it is trained.
+    """`model` with LoRA, initialised from `seed`; before training it has no effect.
 
     Raises:
-        UserError: it has no such layers as `lora.targets` name.
+        UserError: the model has no layers with the names in `lora.targets`.
     """
     lora = settings.lora
     set_seed(seed)
@@ -277,13 +241,6 @@ def adapted(model: PreTrainedModel, settings: TextEncoder, seed: int) -> nn.Modu
     except ValueError as error:
         names = sorted({name.rpartition(".")[2] for name, part in model.named_modules() if isinstance(part, nn.Linear)})
         raise UserError(
-            f"encoder {settings.model!r}: `lora.targets` do not fit ({str(error).splitlines()[0]}); choose from "
+            f"encoder {settings.model!r}: `lora.targets` do not fit ({first_line(error)}); choose from "
             f"{', '.join(names)}"
         ) from None
-
-
-def _quantized(settings: TextEncoder, device: torch.device) -> dict[str, Any]:
-    if settings.quantization is None:
-        return {}
-    kind = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
-    return {"quantization_config": kind, "device_map": {"": device}}

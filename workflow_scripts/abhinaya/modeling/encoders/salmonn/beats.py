@@ -1,13 +1,10 @@
-"""BEATs (Chen et al. 2023), the audio encoder in SALMONN, under the names of the published checkpoints.
+"""BEATs (Chen et al. 2023), the audio encoder in SALMONN, with the weight names of the published checkpoints.
 
-It is frozen wherever it is used, so it has neither dropout nor layer drop. Whatever stands beside a clip in its batch,
-its vectors are those it would get alone. (In a batch, the original derives masks by shortening masks, and is off by
-some tokens; alone, both agree.)
+It is always frozen here, so it has no dropout and no layer drop. The vectors of a clip do not depend on the other clips
+of its batch. (In a batch, the original shortens its masks inexactly, by some tokens; for a single clip, both agree.)
 """
 
 import math
-import pickle
-import struct
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,20 +15,17 @@ from torch.nn.functional import conv1d, gelu, scaled_dot_product_attention
 
 from abhinaya.data.audio import RATE
 from abhinaya.modeling.encoders.salmonn.filterbank import HOP, MELS, WINDOW, filter_bank
+from abhinaya.pretrained.loading import check_weights, read_checkpoint
 from abhinaya.runtime.errors import UserError
 
 PATCH = 16  # frames, and mel bands
-BANDS = MELS // PATCH  # tokens that cover the same 160 ms
-SHORTEST = WINDOW + (PATCH - 1) * HOP  # samples
-UNUSED = {"predictor.weight", "predictor.bias"}  # AudioSet's classes; in the fine-tuned checkpoints only
-ZIP = b"PK\x03\x04"
-# What torch's two unpicklers raise on damaged files.
-UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError)
-UNREADABLE += (pickle.UnpicklingError, struct.error)
+BANDS = MELS // PATCH  # tokens of the same 160 ms
+MIN_SAMPLES = WINDOW + (PATCH - 1) * HOP
+UNUSED = {"predictor.weight", "predictor.bias"}  # classifier of AudioSet's classes, only in fine-tuned checkpoints
 
 
 class Config(BaseModel, frozen=True):
-    """What of a checkpoint's `cfg` shapes the model; defaults are the original's (beats/BEATs.py, BEATsConfig)."""
+    """The keys of a checkpoint's `cfg` that define the architecture; defaults as in the original (BEATsConfig)."""
 
     embed_dim: PositiveInt = 512  # of a patch
     encoder_layers: PositiveInt = 12
@@ -42,7 +36,7 @@ class Config(BaseModel, frozen=True):
     conv_pos_groups: PositiveInt = 16
     num_buckets: PositiveInt = 320
     max_distance: PositiveInt = 1280
-    # Only these, those of the checkpoint that SALMONN takes, are implemented.
+    # Only the values of SALMONN's checkpoint are implemented.
     input_patch_size: Literal[16] = PATCH
     conv_bias: Literal[False] = False
     layer_norm_first: Literal[False] = False
@@ -62,14 +56,14 @@ class Config(BaseModel, frozen=True):
 
 
 class PositionalConvolution(nn.Module):
-    """A grouped convolution with weight norm over the kernel's positions, as long as its input."""
+    """A grouped convolution with weight norm over the kernel's positions; its output has the length of its input."""
 
     def __init__(self, width: int, kernel: int, groups: int) -> None:
         super().__init__()
         self.groups = groups
         self.bias = nn.Parameter(torch.zeros(width))
-        spread = math.sqrt(4 / (kernel * width))
-        self.weight_v = nn.Parameter(torch.randn(width, width // groups, kernel) * spread)
+        deviation = math.sqrt(4 / (kernel * width))
+        self.weight_v = nn.Parameter(torch.randn(width, width // groups, kernel) * deviation)
         self.weight_g = nn.Parameter(self._norm())
 
     def _norm(self) -> Tensor:
@@ -80,13 +74,13 @@ class PositionalConvolution(nn.Module):
         weight = self.weight_v * (self.weight_g / self._norm())
         kernel = weight.shape[-1]
         hidden, length = conv1d(hidden, weight, self.bias, padding=kernel // 2, groups=self.groups), hidden.shape[-1]
-        # An even kernel gives one position too many. GELU computes erf of strided numbers by the C library, whose last
-        # bit differs between Linux distributions; of contiguous ones by torch itself.
+        # An even kernel adds one position. For a contiguous tensor torch computes the erf in GELU itself; for a strided
+        # one it calls the C library, whose last bit differs between Linux distributions.
         return hidden[..., :length].contiguous()
 
 
 class Attention(nn.Module):
-    """Self-attention with a relative position bias, which a gate on each query scales (WavLM, Chen et al. 2022)."""
+    """Self-attention with a relative position bias, scaled by a gate for each query (WavLM, Chen et al. 2022)."""
 
     def __init__(self, width: int, heads: int, table: nn.Embedding) -> None:
         super().__init__()
@@ -94,7 +88,7 @@ class Attention(nn.Module):
         self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(width, width) for _ in range(4))
         self.grep_linear = nn.Linear(width // heads, 8)
         self.grep_a = nn.Parameter(torch.ones(1, heads, 1, 1))
-        self.relative_attention_bias = table  # one for all layers
+        self.relative_attention_bias = table  # shared by all layers
 
     def forward(self, hidden: Tensor, bias: Tensor, padding: Tensor) -> Tensor:
         """Vectors (B, T, H), position bias (heads, T, T), padding (B, 1, 1, T) of 0 and -inf -> vectors (B, T, H)."""
@@ -110,7 +104,7 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """A transformer layer with its norms behind, its residuals scaled by deep norm (Wang et al. 2022)."""
+    """A post-norm transformer layer whose residuals are scaled by DeepNorm (Wang et al. 2022)."""
 
     def __init__(self, config: Config, table: nn.Embedding) -> None:
         super().__init__()
@@ -131,49 +125,54 @@ class Encoder(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         width = config.encoder_embed_dim
-        self.buckets, self.furthest = config.num_buckets, config.max_distance
+        self.buckets, self.max_distance = config.num_buckets, config.max_distance
         convolution = PositionalConvolution(width, config.conv_pos, config.conv_pos_groups)
         self.pos_conv = nn.Sequential(convolution, nn.GELU())
         self.layer_norm = nn.LayerNorm(width)
         table = nn.Embedding(config.num_buckets, config.encoder_attention_heads)
         self.layers = nn.ModuleList(Layer(config, table) for _ in range(config.encoder_layers))
 
-    def forward(self, hidden: Tensor, beyond: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, is_padding: Tensor) -> Tensor:
         """Vectors (B, T, H) and padding mask (B, T) -> (B, T, H)."""
-        hidden = hidden.masked_fill(beyond[..., None], 0.0)  # as the convolution pads the longest clip
+        hidden = hidden.masked_fill(is_padding[..., None], 0.0)  # as the convolution pads the longest clip
         hidden = self.layer_norm(hidden + self.pos_conv(hidden.transpose(1, 2)).transpose(1, 2))
         bias = self._position_bias(hidden.shape[1], hidden.device)
-        padding = bias.new_zeros(beyond.shape).masked_fill(beyond, float("-inf"))[:, None, None]
+        padding = bias.new_zeros(is_padding.shape).masked_fill(is_padding, float("-inf"))[:, None, None]
         for layer in self.layers:
             hidden = layer(hidden, bias, padding)
         return hidden
 
     def _position_bias(self, tokens: int, device: torch.device) -> Tensor:
-        """(heads, T, T): a bucket for each near distance, buckets that widen as a logarithm for the far (T5)."""
+        """(heads, T, T): one bucket per small distance, logarithmically wider buckets for larger ones (as T5)."""
         position = torch.arange(tokens, device=device)
         offset = position - position[:, None]  # from query to key
-        half = self.buckets // 2  # for keys that come later
+        half = self.buckets // 2  # for later keys
         near = half // 2
         distance = offset.abs()
-        steps = (distance.clamp(min=near) / near).log() / math.log(self.furthest / near) * (half - near)
+        steps = (distance.clamp(min=near) / near).log() / math.log(self.max_distance / near) * (half - near)
         far = (near + steps.long()).clamp(max=half - 1)
         bucket = (offset > 0) * half + torch.where(distance < near, distance, far)
         return self.layers[0].self_attn.relative_attention_bias(bucket).permute(2, 0, 1).contiguous()
 
 
 class Beats(nn.Module):
-    """BEATs without its classifier: frozen, 50 vectors a second (8 for each 160 ms, low bands first)."""
+    """BEATs without its classifier: frozen, 50 vectors per second (8 per 160 ms, low frequency bands first)."""
 
     def __init__(self, cfg: dict[str, Any]) -> None:
         """
         Args:
-            cfg: as it stands in a checkpoint; keys that shape nothing are ignored.
+            cfg: of a checkpoint; keys that do not define the architecture are ignored.
 
         Raises:
-            UserError: `cfg` is of another architecture.
+            UserError: `cfg` describes another architecture.
         """
         super().__init__()
-        config = _config(cfg)
+        try:
+            config = Config.model_validate(cfg)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(("cfg", *map(str, first["loc"])))
+            raise UserError(f"`{key}`: {first['msg']}; only the published architecture is supported") from None
         self.width = config.encoder_embed_dim
         self.patch_embedding = nn.Conv2d(1, config.embed_dim, PATCH, stride=PATCH, bias=False)
         self.layer_norm = nn.LayerNorm(config.embed_dim)
@@ -182,33 +181,34 @@ class Beats(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode clips, each as if it were alone.
+        """Encode clips independently of each other.
 
         Args:
-            waveforms: (B, N) float32 in [-1, 1] at 16 kHz, padded on the right with anything.
-            lengths: (B,) samples of each clip, >= 2800; SALMONN pads shorter clips than 1 s to 1 s.
+            waveforms: (B, N) float32 in [-1, 1] at 16 kHz, padded on the right with any values.
+            lengths: (B,) samples of each clip, >= 2800; SALMONN pads clips below 1 s to 1 s.
 
         Returns:
-            vectors (B, T, H), T = 8 * floor(frames / 16), meaningless behind a clip's end, in the dtype of the weights;
-            vectors of each clip (B,).
+            vectors (B, T, H), T = 8 * floor(frames / 16), undefined after a clip's end, in the dtype of the weights;
+            number of vectors of each clip (B,).
 
         Raises:
             UserError: a clip is too short for one patch.
         """
-        if (least := int(lengths.min())) < SHORTEST:
+        if (shortest := int(lengths.min())) < MIN_SAMPLES:
             raise UserError(
-                f"BEATs: a clip of {least} samples is too short; pad it to {SHORTEST} ({SHORTEST / RATE:g} s) or more"
+                f"BEATs: a clip of {shortest} samples is too short; pad it to at least {MIN_SAMPLES} "
+                f"({MIN_SAMPLES / RATE:g} s)"
             )
         mels, frames = filter_bank(waveforms, lengths)
         patches = self.patch_embedding(mels[:, None].to(self.patch_embedding.weight.dtype))
         hidden = self.post_extract_proj(self.layer_norm(patches.flatten(2).transpose(1, 2)))
         tokens = frames // PATCH * BANDS
-        beyond = torch.arange(hidden.shape[1], device=hidden.device) >= tokens[:, None]
-        return self.encoder(hidden, beyond), tokens
+        is_padding = torch.arange(hidden.shape[1], device=hidden.device) >= tokens[:, None]
+        return self.encoder(hidden, is_padding), tokens
 
 
 def random(cfg: dict[str, Any], seed: int) -> Beats:
-    """A `Beats` with weights drawn from `seed`; the global generators are left as they were.
+    """A `Beats` with weights drawn from `seed`; the state of the global generators does not change.
 
     Raises:
         UserError: as `Beats`.
@@ -219,61 +219,26 @@ def random(cfg: dict[str, Any], seed: int) -> Beats:
 
 
 def load(path: str | Path) -> Beats:
-    """The model of a published file, `{'cfg': …, 'model': …}`; its weights stay on disk until they are used.
+    """The model of a published file, `{'cfg': …, 'model': …}`; its weights are read from the disk on first use.
 
     Raises:
-        UserError: absent, cut off, of another kind, or of another architecture.
+        UserError: the file is missing, truncated, or of another kind or architecture.
     """
     path = Path(path).expanduser()
-    cfg, weights = _read(path)
+    content = read_checkpoint(path)
+    parts = [content.get(part) for part in ("cfg", "model")] if isinstance(content, dict) else []
+    if not parts or not all(isinstance(part, dict) for part in parts):
+        raise UserError(f"{path}: not a BEATs checkpoint, which contains `cfg` and `model`; use a checkpoint of BEATs")
+    cfg, model = parts
+    weights = {name: value.float() for name, value in model.items() if name not in UNUSED and torch.is_tensor(value)}
     try:
         with torch.device("meta"):
             beats = Beats(cfg)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    _check(path, weights, beats.state_dict())
-    beats.load_state_dict({name: weight.float() for name, weight in weights.items()}, assign=True)
+    check_weights(path, weights, beats.state_dict(), "they do not match its `cfg`; get the complete file again")
+    tables = [value for name, value in weights.items() if name.endswith("relative_attention_bias.weight")]
+    if not all(torch.equal(tables[0], table) for table in tables):
+        raise UserError(f"{path}: its layers have different position tables, but BEATs has one; use another file")
+    beats.load_state_dict(weights, assign=True)
     return beats.requires_grad_(False)
-
-
-def _config(cfg: dict[str, Any]) -> Config:
-    try:
-        return Config.model_validate(cfg)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(("cfg", *map(str, first["loc"])))
-        raise UserError(f"`{key}`: {first['msg']}; only BEATs as it was published is implemented") from None
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The two halves of a checkpoint, without the weights that nothing here reads."""
-    try:
-        with path.open("rb") as file:
-            mapped = file.read(4) == ZIP  # what torch.save wrote before version 1.6 cannot be mapped
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; correct the path") from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: a folder; name the checkpoint file in it") from None
-    except UNREADABLE as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(f"{path}: cut off or not a checkpoint of torch ({reason}); get the whole file again") from None
-    parts = [content.get(part) for part in ("cfg", "model")] if isinstance(content, dict) else []
-    if not parts or not all(isinstance(part, dict) for part in parts):
-        raise UserError(f"{path}: not a BEATs checkpoint, which holds `cfg` and `model`; get one of BEATs")
-    cfg, model = parts
-    return cfg, {name: weight for name, weight in model.items() if name not in UNUSED and torch.is_tensor(weight)}
-
-
-def _check(path: Path, weights: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
-    """Refuse weights that are not exactly those of the model, or position tables that differ between layers."""
-    found, due = ({name: list(weight.shape) for name, weight in state.items()} for state in (weights, wanted))
-    wrong = sorted(name for name in found.keys() | due.keys() if found.get(name) != due.get(name))
-    if wrong:
-        raise UserError(
-            f"{path}: {len(wrong)} of its weights do not fit its `cfg`, {wrong[0]} for one (shape "
-            f"{found.get(wrong[0], 'absent')}, due {due.get(wrong[0], 'none')}); get the whole file again"
-        )
-    first, *others = (weight for name, weight in weights.items() if name.endswith("relative_attention_bias.weight"))
-    if not all(torch.equal(first, other) for other in others):
-        raise UserError(f"{path}: its layers have different position tables, in BEATs they share one; get another file")

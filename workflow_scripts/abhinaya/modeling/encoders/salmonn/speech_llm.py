@@ -1,4 +1,4 @@
-"""SALMONN as an encoder (S2, ST1): a clip's features become tokens that a LLaMA reads, between question and answer."""
+"""SALMONN as an encoder (S2, ST1): LLaMA's input is a question around a clip's speech tokens, then the answer."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +16,8 @@ from abhinaya.config.zero_shot import Decoding
 from abhinaya.data.audio import RATE
 from abhinaya.modeling.encoders import text
 from abhinaya.modeling.encoders.salmonn import audio_encoders, pretrained_weights
-from abhinaya.modeling.encoders.salmonn.prompt import PROMPTS, Prompt, assemble, flushed_right
-from abhinaya.modeling.encoders.salmonn.qformer import WINDOW, WINDOWS, SpeechTokens, covered
+from abhinaya.modeling.encoders.salmonn.prompt import PROMPTS, Prompt, assemble, padded_left
+from abhinaya.modeling.encoders.salmonn.qformer import HOP, WINDOW, WINDOWS, SpeechTokens, covered
 from abhinaya.modeling.feature_cache import FeatureCache
 from abhinaya.runtime.errors import UserError
 
@@ -28,67 +28,63 @@ class PromptLoader:
     def __init__(
         self,
         settings: SalmonnEncoder,
-        sound: audio_encoders.AudioLoader | FeatureCache,
+        audio: audio_encoders.AudioLoader | FeatureCache,
         prompt: Prompt,
         vocabulary: int,
+        generates: bool = False,
     ) -> None:
         """
         Args:
-            vocabulary: how many pieces the LLaMA knows.
+            vocabulary: number of the LLaMA's tokens.
+            generates: the prompt ends before the answer, which the LLaMA generates.
         """
-        self.settings, self.sound, self.prompt, self.vocabulary = settings, sound, prompt, vocabulary
+        self.settings, self.audio, self.prompt = settings, audio, prompt
+        self.vocabulary, self.generates = vocabulary, generates
 
     def prepare(self, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-        """Add `answer`, token ids, to `rows`, and count the answers that are cut.
+        """Add `answer`, token ids, to `rows`, and count the truncated answers.
 
         Raises:
-            UserError: the tokenizer is another model's.
+            UserError: the tokenizer belongs to another model.
         """
-        answers, remarks = self._answers(rows)
-        pieces = [self.prompt.before, *self.prompt.after, *answers]
-        text.check_known(pieces, self.vocabulary, self.settings.language_model)
+        remarks = []
+        if self.generates:
+            answers = [[] for _ in range(len(rows))]
+        elif self.settings.transcript:
+            answers, truncated = self.prompt.answers(rows["text"].str.strip().tolist())
+            if truncated:
+                limit = self.prompt.max_tokens
+                remarks = [f"{truncated} of {len(rows)} transcripts make more than {limit} tokens and were cut."]
+        else:
+            answers = self.prompt.answers()[0] * len(rows)
+        tokens = [self.prompt.before, *self.prompt.after, *answers]
+        text.check_tokens(tokens, self.vocabulary, self.settings.language_model)
         return rows.assign(answer=answers), remarks
 
-    def _answers(self, rows: pd.DataFrame) -> tuple[list[list[int]], list[str]]:
-        if not self.settings.transcript:
-            (answer,), _ = self.prompt.answers()
-            return [answer] * len(rows), []
-        answers, cut = self.prompt.answers(rows["text"].str.strip().tolist())
-        most = self.prompt.max_tokens
-        remarks = [f"{cut} of {len(rows)} transcripts make more than {most} tokens and were cut."] if cut else []
-        return answers, remarks
-
     def load(self, row: dict[str, Any], generator: np.random.Generator | None) -> dict[str, Tensor]:
-        """What `AudioLoader` or `FeatureCache` load, and `after` (L,): token ids of question and answer."""
-        sound = self.sound.load(row, generator)
-        return {**sound, "after": torch.tensor(self.prompt.question(generator) + row["answer"])}
+        """The tensors of `AudioLoader` or `FeatureCache`, and `after` (L,): token ids of question and answer."""
+        audio = self.audio.load(row, generator)
+        return {**audio, "after": torch.tensor(self.prompt.question(generator) + row["answer"])}
 
     def size(self, row: dict[str, Any]) -> float:
-        """Tokens that LLaMA reads, or nearly."""
-        seconds = min(
-            max(row["duration"], self.settings.audio_encoder.min_seconds), self.settings.audio_encoder.max_seconds
-        )
-        return seconds * RATE / (audio_encoders.HOP * WINDOW) + len(row["answer"])
-
-
-class GenerationPromptLoader(PromptLoader):
-    """As `PromptLoader`, but the answer is for the model to give."""
-
-    def _answers(self, rows: pd.DataFrame) -> tuple[list[list[int]], list[str]]:
-        return [[] for _ in range(len(rows))], []
+        """The approximate number of LLaMA's input tokens."""
+        limits = self.settings.audio_encoder
+        seconds = min(max(row["duration"], limits.min_seconds), limits.max_seconds)
+        return seconds * RATE / (HOP * WINDOW) + len(row["answer"])
 
 
 class SpeechLlm(nn.Module):
-    """Q-Former and LLaMA with LoRA, behind the audio encoders unless their features are cached.
+    """Q-Former and LLaMA with LoRA, after the audio encoders unless their features are cached.
 
     Trained: layer norms, Q-Former, projection, LoRA.
     """
 
-    random_parts = ()  # random BEATs are drawn again, always the same, as a cache leaves them to be
+    random_parts = ()  # random BEATs, always the same, are not stored, since feature caches do not contain them
+    causal: PreTrainedModel  # `model` with its output layer, if it generates text
 
     def __init__(
         self,
-        audio_encoder: "audio_encoders.DualAudioEncoder | None",
+        audio_encoder: audio_encoders.DualAudioEncoder | None,
         widths: dict[str, int],
         llama: text.TextModule,
         before: list[int],
@@ -103,36 +99,30 @@ class SpeechLlm(nn.Module):
         self.head: dict[str, Tensor] = {}  # of the authors' fine-tuned checkpoints
         self.register_buffer("before", torch.tensor(before), persistent=False)
 
-    def forward(self, after: Tensor, after_lengths: Tensor, **sound: Tensor) -> tuple[Tensor, Tensor]:
-        """What `PromptLoader` loads, padded -> LLaMA's final hidden states (B, L, H) and lengths (B,)."""
-        inputs, lengths = self.read(after, after_lengths, **sound)
+    def forward(self, after: Tensor, after_lengths: Tensor, **audio: Tensor) -> tuple[Tensor, Tensor]:
+        """A batch of `PromptLoader` -> LLaMA's last hidden states (B, L, H) and lengths (B,)."""
+        inputs, lengths = self.read(after, after_lengths, **audio)
         mask = torch.arange(inputs.shape[1], device=inputs.device) < lengths[:, None]
         return self.model(inputs_embeds=inputs, attention_mask=mask.long()).last_hidden_state, lengths
 
-    def read(self, after: Tensor, after_lengths: Tensor, **sound: Tensor) -> tuple[Tensor, Tensor]:
-        """What `PromptLoader` loads, padded -> LLaMA's inputs (B, L, H), padded on the right, and lengths (B,)."""
+    def read(self, after: Tensor, after_lengths: Tensor, **audio: Tensor) -> tuple[Tensor, Tensor]:
+        """A batch of `PromptLoader` -> LLaMA's inputs (B, L, H), padded on the right, and lengths (B,)."""
         if self.audio_encoder is not None:
-            sound = self.audio_encoder(**sound)
-        windows = sound["speech_lengths"] // WINDOW
-        spoken = self.speech(sound["speech"], sound["audio"], sound["audio_lengths"], windows)
-        return assemble(self.model.get_input_embeddings(), self.before, spoken, (after, after_lengths))
-
-
-class GeneratingSpeechLlm(SpeechLlm):
-    """A speech LLM with the output layer, which answers the question in words."""
-
-    causal: PreTrainedModel  # `model` and its output layer
+            audio = self.audio_encoder(**audio)
+        windows = audio["speech_lengths"] // WINDOW
+        speech = self.speech(audio["speech"], audio["audio"], audio["audio_lengths"], windows)
+        return assemble(self.model.get_input_embeddings(), self.before, speech, (after, after_lengths))
 
     def answer(
-        self, after: Tensor, after_lengths: Tensor, decoding: Decoding, end: int, **sound: Tensor
+        self, after: Tensor, after_lengths: Tensor, decoding: Decoding, end: int, **audio: Tensor
     ) -> tuple[list[list[int]], list[int]]:
-        """What `GenerationPromptLoader` loads, padded -> token ids of the answers and of each prompt how many.
+        """A batch of a `PromptLoader` that `generates` -> token ids of the answers, and lengths of the prompts.
 
-        An answer goes on to the token `end`, which is its last one, or to `decoding.max_new_tokens`.
+        An answer ends with the token `end`, or after `decoding.max_new_tokens`.
         """
-        inputs, lengths = self.read(after, after_lengths, **sound)
-        inputs, mask = flushed_right(inputs, lengths)
-        # In place of the model's own, of which transformers would take over what is not given here.
+        inputs, lengths = self.read(after, after_lengths, **audio)
+        inputs, mask = padded_left(inputs, lengths)
+        # Replaces the model's own, from which transformers would take missing settings.
         self.causal.generation_config = GenerationConfig(
             do_sample=False,
             num_beams=decoding.beams,
@@ -141,8 +131,8 @@ class GeneratingSpeechLlm(SpeechLlm):
             pad_token_id=end,
             use_cache=True,
         )
-        found = self.causal.generate(inputs_embeds=inputs, attention_mask=mask).tolist()
-        return [ids[: ids.index(end) + 1] if end in ids else ids for ids in found], lengths.tolist()
+        answers = self.causal.generate(inputs_embeds=inputs, attention_mask=mask).tolist()
+        return [ids[: ids.index(end) + 1] if end in ids else ids for ids in answers], lengths.tolist()
 
 
 def build(
@@ -153,80 +143,71 @@ def build(
     features: Sequence[Path] = (),
     question: str | None = None,
 ) -> tuple[PromptLoader, SpeechLlm]:
-    """The loader and the encoder for `settings`; the LLaMA is held in bf16 if computing is.
+    """The loader and the encoder for `settings`.
 
     Args:
-        features: shards of cached features, with `audio_encoder.cache`; else they are computed for each clip.
-        question: to be answered in words, by a `GeneratingSpeechLlm` that gets what `GenerationPromptLoader` loads.
+        bf16: keep the LLaMA in bf16.
+        features: shards of cached features, with `audio_encoder.cache`; otherwise they are computed for each clip.
+        question: to be answered with generated text (`SpeechLlm.answer`).
 
     Raises:
-        UserError: a part is absent or of another kind, or the parts do not belong together; `features` does not fit
-            `audio_encoder.cache`; a prompt may be longer than the LLaMA reads.
+        UserError: a part is missing or of another kind; the parts do not fit together; `features` contradicts
+            `audio_encoder.cache`; a prompt may be longer than LLaMA's limit.
     """
     if settings.audio_encoder.cache and not features:
         raise UserError(
-            "`audio_encoder.cache` is true: give --features what extract_features.py wrote, or set it to false"
+            "`audio_encoder.cache` is true: give the output of extract_features.py as --features, or set it to false"
         )
     if features and not settings.audio_encoder.cache:
-        raise UserError("--features: given, but `audio_encoder.cache` is false; set it to true or give none")
-    if not features:
-        sound, audio_encoder = audio_encoders.build(settings.audio_encoder)
-        widths, revision = audio_encoder.widths, audio_encoder.revisions.get("revision")
+        raise UserError("--features: not used with `audio_encoder.cache: false`; set it to true or remove the option")
+    if features:
+        audio = FeatureCache(features, SalmonnFeatures(family="salmonn", encoder=settings.audio_encoder))
+        audio_encoder, widths, revision = None, audio.widths, audio.revision
     else:
-        heard = SalmonnFeatures(family="salmonn", encoder=settings.audio_encoder)
-        sound, audio_encoder = FeatureCache(list(features), heard), None
-        widths, revision = sound.widths, sound.revision
-    tokenizer, llama = text.load(
-        TextEncoder(
-            model=settings.language_model,
-            revision=settings.revision,
-            layer=settings.layer,
-            lora=settings.lora,
-            quantization=settings.quantization,
-        ),
-        seed,
-        device,
-        bf16,
-        generates=question is not None,
-    )
-    prompt = Prompt(tokenizer, settings.max_text_tokens, PROMPTS if question is None else [question])
-    _check_length(settings, prompt, text.longest(llama.model), answers=question is not None)
-    set_seed(seed)  # the Q-Former does not depend on how many numbers LoRA drew
-    loads, kind = (PromptLoader, SpeechLlm) if question is None else (GenerationPromptLoader, GeneratingSpeechLlm)
-    encoder = kind(audio_encoder, widths, llama, prompt.before, settings)
-    told = settings.audio_encoder.model_dump(mode="json") | {"revision": revision}
-    encoder.revisions = encoder.revisions | {"audio_encoder": told}
+        audio, audio_encoder = audio_encoders.build(settings.audio_encoder)
+        widths, revision = audio_encoder.widths, audio_encoder.revisions.get("revision")
+    generates = question is not None
+    shared = settings.model_dump(include={"revision", "layer", "lora", "quantization"})
+    language_model = TextEncoder(model=settings.language_model, **shared)
+    tokenizer, llama = text.load(language_model, seed, device, bf16, generates)
+    prompt = Prompt(tokenizer, settings.max_text_tokens, [question] if generates else PROMPTS)
+    _check_length(settings, prompt, text.max_length(llama.model), generates)
+    set_seed(seed)  # the Q-Former does not depend on how many random numbers LoRA used
+    encoder = SpeechLlm(audio_encoder, widths, llama, prompt.before, settings)
+    extracted = settings.audio_encoder.model_dump(mode="json") | {"revision": revision}
+    encoder.revisions = encoder.revisions | {"audio_encoder": extracted}
     if settings.checkpoint:
         trained = {name: weight for name, weight in encoder.named_parameters() if weight.requires_grad}
         weights, encoder.head = pretrained_weights.load(settings.checkpoint, trained)
         encoder.load_state_dict(weights, strict=False)
-    if question is not None:
-        encoder.causal = llama.causal  # after the checkpoint: LLaMA's weights have two names from here on
+    if generates:
+        encoder.causal = llama.causal  # after the checkpoint, since it gives LLaMA's weights a second name
         if encoder.head:
-            raise UserError(f"{settings.checkpoint}: fine-tuned as a classifier, answers nothing; give SALMONN's own")
-    return loads(settings, sound, prompt, llama.model.get_input_embeddings().num_embeddings), encoder
+            raise UserError(
+                f"{settings.checkpoint}: fine-tuned as a classifier, so it cannot generate text; use SALMONN's own "
+                "checkpoint"
+            )
+    vocabulary = llama.model.get_input_embeddings().num_embeddings
+    return PromptLoader(settings, audio, prompt, vocabulary, generates), encoder
 
 
-def _check_length(settings: SalmonnEncoder, prompt: Prompt, longest: float, answers: bool) -> None:
-    """Refuse settings that cut the fixed answer, or with which LLaMA may get more tokens than the `longest` it reads.
-
-    Args:
-        answers: the LLaMA does so itself; nothing stands behind the question.
-    """
-    (fixed,), _ = Prompt(prompt.tokenizer).answers()
-    reads, hears, most = settings.transcript and not answers, settings.audio_encoder, settings.max_text_tokens
-    if not reads and not answers and len(fixed) > most:
+def _check_length(settings: SalmonnEncoder, prompt: Prompt, limit: float, generates: bool) -> None:
+    """Refuse settings that truncate the fixed answer, or allow more input tokens than LLaMA's `limit`."""
+    encoder, max_text_tokens = settings.audio_encoder, settings.max_text_tokens
+    reads_transcript = settings.transcript and not generates
+    fixed = [] if reads_transcript or generates else Prompt(prompt.tokenizer).answers()[0][0]
+    if len(fixed) > max_text_tokens:
         raise UserError(
-            f"encoder: `max_text_tokens` {most} cuts the answer that S2 has for all clips; raise it to {len(fixed)}"
+            f"encoder: `max_text_tokens` {max_text_tokens} truncates the fixed answer of S2; raise it to {len(fixed)}"
         )
-    clip_alone = hears.speech_window == "clip"
-    windows = covered(round(hears.max_seconds * RATE)) if clip_alone else WINDOWS
-    behind = 0 if answers else most if reads else len(fixed)
-    whole = len(prompt.before) + windows + max(map(len, prompt.after)) + behind
-    if whole > longest:
-        keys = ["`max_text_tokens`"] * reads + ["`audio_encoder.max_seconds`"] * clip_alone
-        fix = f"lower {' or '.join(keys)}" if keys else "take a language model that reads more"
+    clip_only = encoder.speech_window == "clip"
+    windows = covered(round(encoder.max_seconds * RATE)) if clip_only else WINDOWS
+    answer = max_text_tokens if reads_transcript else len(fixed)
+    tokens = len(prompt.before) + windows + max(map(len, prompt.after)) + answer
+    if tokens > limit:
+        keys = ["`max_text_tokens`"] * reads_transcript + ["`audio_encoder.max_seconds`"] * clip_only
+        fix = f"lower {' or '.join(keys)}" if keys else "use a language model with a higher limit"
         raise UserError(
-            f"encoder {settings.language_model!r}: reads at most {longest} tokens, but question, {windows} of speech "
-            f"and answer may be {whole}; {fix}"
+            f"encoder {settings.language_model!r}: its limit is {limit} tokens, but question, {windows} speech tokens "
+            f"and answer may be {tokens}; {fix}"
         )
