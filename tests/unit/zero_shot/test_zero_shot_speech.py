@@ -1,4 +1,4 @@
-"""SALMONN asked without training: its answers, whatever stands beside a clip, what is read from them, what is kept."""
+"""Zero-shot SALMONN: responses and their independence of the batch, parsing, stored responses."""
 
 import json
 import os
@@ -54,9 +54,11 @@ def rows(parts: Path) -> pd.DataFrame:
 def system(
     folder: Path, parts: dict | None = None, audio_encoder: dict | None = None, **keys: object
 ) -> SalmonnZeroShot:
-    """Small and asked greedily; its Q-Former and LoRA are random unless `parts` name a checkpoint."""
-    hears = {"whisper": str(folder / "whisper"), "beats": str(folder / "beats.pt")} | CLIP | (audio_encoder or {})
-    speech_llm = {"audio_encoder": hears, "language_model": str(folder / "llama")} | (parts or {})
+    """A small speech LLM with greedy decoding; Q-Former and LoRA are random unless `parts` has a checkpoint."""
+    files = {"whisper": str(folder / "whisper"), "beats": str(folder / "beats.pt")}
+    speech_llm = {"audio_encoder": files | CLIP | (audio_encoder or {}), "language_model": str(folder / "llama")} | (
+        parts or {}
+    )
     defaults = {"decoding": {"beams": 1, "max_new_tokens": 4}, "batch_size": 3}
     return parse(SalmonnZeroShot, {"family": "salmonn_zero_shot", "encoder": speech_llm} | defaults | keys)
 
@@ -78,11 +80,11 @@ def batch(loader: speech_llm.PromptLoader, folder: Path, clips: Sequence[str]) -
     return made
 
 
-def greedy(model: speech_llm.SpeechLlm, inputs: dict[str, Tensor], most: int, end: int) -> list[int]:
-    """Word by word, one clip, everything computed anew: no padding, no mask, no cache."""
+def greedy(model: speech_llm.SpeechLlm, inputs: dict[str, Tensor], max_tokens: int, end: int) -> list[int]:
+    """Greedy decoding of one clip, token by token, without padding, mask and cache."""
     vectors, _ = model.read(**inputs)
     found: list[int] = []
-    while len(found) < most and end not in found:
+    while len(found) < max_tokens and end not in found:
         found.append(int(model.causal(inputs_embeds=vectors, use_cache=False).logits[0, -1].argmax()))
         vectors = torch.cat([vectors, model.causal.get_input_embeddings()(torch.tensor([[found[-1]]]))], dim=1)
     return found
@@ -100,16 +102,16 @@ def label(
 
 
 @pytest.fixture
-def said(rows: pd.DataFrame, tmp_path: Path) -> Callable:
-    """Label `rows` by answers that stand in the store already: (text, how it ended) for each row."""
+def label_stored(rows: pd.DataFrame, tmp_path: Path) -> Callable:
+    """Label `rows` by stored responses: (text, finish reason) for each row."""
 
     def labelled(settings: SalmonnZeroShot, found: Sequence[tuple[str, str]], classes: Sequence[str] = CLASSES):
-        asked = [
+        responses = [
             {"request": key, "answer": text, "finish_reason": how, "prompt_tokens": 40, "generated_tokens": 3}
             | {"software": "transformers", "requested_at": "2025"}
             for key, (text, how) in zip(speech._keys(rows, settings, 7, False), found, strict=True)
         ]
-        ResponseStore(tmp_path / "store").write(asked)
+        ResponseStore(tmp_path / "store").write(responses)
         return label(rows, settings, tmp_path / "store", classes=classes)
 
     return labelled
@@ -117,19 +119,19 @@ def said(rows: pd.DataFrame, tmp_path: Path) -> Callable:
 
 @pytest.mark.parametrize("decoding", DECODINGS, ids=["greedy", "beams"])
 @torch.inference_mode()
-def test_batch_mates_change_no_answer(
+def test_responses_do_not_depend_on_the_batch(
     trained: tuple[speech_llm.PromptLoader, speech_llm.SpeechLlm], parts: Path, decoding: Decoding
 ) -> None:
     loader, model = trained
     alone = {clip: model.answer(**batch(loader, parts, [clip]), decoding=decoding, end=2) for clip in CLIPS}
-    assert len({length for _, (length,) in alone.values()}) > 1  # padding there is
+    assert len({length for _, (length,) in alone.values()}) > 1  # so some are padded
     for clips in (CLIPS, CLIPS[::-1], "cab" * 2):
         found, lengths = model.answer(**batch(loader, parts, clips), decoding=decoding, end=2)
         assert [([one], [length]) for one, length in zip(found, lengths, strict=True)] == [alone[c] for c in clips]
 
 
 @torch.inference_mode()
-def test_answers_are_those_of_a_plain_loop(
+def test_responses_equal_those_of_a_plain_loop(
     trained: tuple[speech_llm.PromptLoader, speech_llm.SpeechLlm], parts: Path
 ) -> None:
     loader, model = trained
@@ -144,7 +146,7 @@ def test_answers_are_those_of_a_plain_loop(
 
 
 @torch.inference_mode()
-def test_more_beams_find_likelier_answers(
+def test_more_beams_find_more_probable_responses(
     trained: tuple[speech_llm.PromptLoader, speech_llm.SpeechLlm], parts: Path
 ) -> None:
     loader, model = trained
@@ -160,7 +162,7 @@ def test_more_beams_find_likelier_answers(
     assert four > one
 
 
-def test_the_models_own_generation_settings_have_no_say(parts: Path, tmp_path: Path) -> None:
+def test_generation_settings_of_the_model_are_ignored(parts: Path, tmp_path: Path) -> None:
     shutil.copytree(parts / "llama", tmp_path / "llama")
     own = {"do_sample": True, "temperature": 5.0, "repetition_penalty": 9.0, "min_new_tokens": 6, "num_beams": 3}
     (tmp_path / "llama/generation_config.json").write_text(json.dumps(own))
@@ -179,14 +181,14 @@ def test_padding_moves_to_the_left() -> None:
     assert mask.tolist() == [[0, 0, 1, 1], [1, 1, 1, 1], [0, 0, 0, 1]]
 
 
-def test_the_question_stands_in_salmonns_template(parts: Path) -> None:
+def test_question_is_in_salmonns_template(parts: Path) -> None:
     assert system(parts).question == PROMPTS[0]
     loader, _ = build(system(parts, question="How does {she} feel?"))
     after = batch(loader, parts, ["a"])["after"][0]
     assert loader.prompt.tokenizer.decode(after) == "</Speech> How does {she} feel?\nASSISTANT:"
 
 
-def test_the_trained_path_keeps_its_weights_names(
+def test_weights_of_the_trained_model_keep_their_names(
     parts: Path, trained: tuple[speech_llm.PromptLoader, speech_llm.SpeechLlm]
 ) -> None:
     settings = system(parts, {"checkpoint": str(parts / "salmonn.pth")}).encoder
@@ -207,10 +209,10 @@ def test_cached_equals_uncached(parts: Path, rows: pd.DataFrame, tmp_path: Path)
     assert on_the_fly[1]["answer"].nunique() > 1 and on_the_fly[1]["answer"].str.len().min() > 0
 
 
-def test_a_long_clip_is_cropped_in_the_middle(
+def test_long_clip_is_cropped_in_the_middle(
     parts: Path, rows: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Always there: a crop by lot would have another answer each time, whatever is in the store."""
+    """A random crop would give another response in each run."""
     features: dict[int, Tensor] = {}
     answer = speech_llm.SpeechLlm.answer
 
@@ -230,11 +232,11 @@ def test_a_long_clip_is_cropped_in_the_middle(
         np.testing.assert_array_equal(features[place], whole[start : start + count])
 
 
-def test_words_are_read_and_the_rest_gets_the_fallback(said: Callable, parts: Path) -> None:
+def test_other_responses_than_emotions_get_the_fallback(label_stored: Callable, parts: Path) -> None:
     answers = ["Happy.", "The speaker is angry", "sad or happy", "not sad", "melancholic", "", "Neutral", "fearful"]
     ends = ["stop"] * 6 + ["length", "stop"]
     settings = system(parts, fallback="S")
-    predictions, audit, summary = said(settings, list(zip(answers, ends, strict=True)), "AHNS")
+    predictions, audit, summary = label_stored(settings, list(zip(answers, ends, strict=True)), "AHNS")
     assert audit["EmoClass"].tolist() == list("HASSSSSS")
     assert audit["status"].tolist() == ["labelled"] * 2 + ["unparsable"] * 6  # fear is none of the four
     assert audit["answer"].tolist() == answers and audit["text"].isna().all()
@@ -247,43 +249,43 @@ def test_words_are_read_and_the_rest_gets_the_fallback(said: Callable, parts: Pa
     assert speech.notes(summary, settings)[1:] == ["6 unparsable responses were labelled sad, the fallback."]
 
 
-def test_random_parts_are_noted_and_trained_ones_must_give_labels(said: Callable, parts: Path) -> None:
+def test_random_parts_are_noted_and_a_trained_model_must_give_labels(label_stored: Callable, parts: Path) -> None:
     gibberish = [("qeel", "stop")] * 8
-    _, _, summary = said(system(parts), gibberish)
+    _, _, summary = label_stored(system(parts), gibberish)
     note = "Random weights: Q-Former and LoRA. This tests the software, not the model."
     assert speech.notes(summary, system(parts))[0] == note
     trained = system(parts, {"checkpoint": str(parts / "salmonn.pth")})
     with pytest.raises(UserError, match=r"none of 8 utterances .*'qeel'.*`question`"):
-        said(trained, gibberish)
+        label_stored(trained, gibberish)
     assert speech.notes({"counts": dict.fromkeys(STATUSES, 0)}, trained) == []
 
 
 class Stop(Exception):
-    """Ends a job where a kill could."""
+    """Stands in for a signal that ends the job."""
 
 
-def test_a_job_goes_on_with_the_same_batches(
+def test_resumed_job_uses_the_same_batches(
     parts: Path, rows: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[list[int]] = []
+    batches: list[list[int]] = []
     answer = speech_llm.SpeechLlm.answer
 
     def counted(self: speech_llm.SpeechLlm, after: Tensor, **rest: object) -> tuple:
-        if len(asked) == 2 and stops:
+        if len(batches) == 2 and stops:
             raise Stop
-        asked.append(rest["waveform_lengths"].tolist())
+        batches.append(rest["waveform_lengths"].tolist())
         return answer(self, after, **rest)
 
     monkeypatch.setattr(speech_llm.SpeechLlm, "answer", counted)
     stops = False
-    whole, (undisturbed, asked) = label(rows, system(parts), tmp_path / "whole"), (asked, [])
+    whole, (undisturbed, batches) = label(rows, system(parts), tmp_path / "whole"), (batches, [])
     assert [len(batch) for batch in undisturbed] == [3, 3, 2]
     stops = True
     with pytest.raises(Stop):
         label(rows, system(parts), tmp_path / "store")
     stops = False
     _, audit, summary = label(rows, system(parts), tmp_path / "store")
-    assert asked == undisturbed
+    assert batches == undisturbed
     assert summary["requests"] == {"sent": 2, "stored": 6}
     assert audit.equals(whole[1])
     changed = rows.copy()
@@ -292,7 +294,7 @@ def test_a_job_goes_on_with_the_same_batches(
     assert more[2]["requests"] == {"sent": 2, "stored": 7}
 
 
-def test_what_decides_an_answer_is_asked_anew(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
+def test_result_settings_change_the_request(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
     def keys(settings: SalmonnZeroShot, seed: int = 7, bf16: bool = False) -> set[str]:
         return set(speech._keys(rows, settings, seed, bf16))
 
@@ -315,13 +317,11 @@ def test_what_decides_an_answer_is_asked_anew(parts: Path, rows: pd.DataFrame, t
         keys(system(parts, {"language_model": f"{parts}/../{parts.name}/llama"})),
     ]
     assert len(set.union(plain, *others)) == (1 + len(others)) * len(rows)
-    assert keys(system(parts, trained), seed=8) == keys(system(parts, trained))  # nothing is drawn
+    assert keys(system(parts, trained), seed=8) == keys(system(parts, trained))  # no random weights
 
 
 @pytest.mark.parametrize("changed", ["whisper/config.json", "beats.pt", "llama/tokenizer_config.json", "salmonn.pth"])
-def test_a_model_that_changed_in_its_place_is_asked_anew(
-    changed: str, parts: Path, rows: pd.DataFrame, tmp_path: Path
-) -> None:
+def test_changed_model_file_changes_the_request(changed: str, parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
     shutil.copytree(parts, tmp_path / "parts")
     settings = system(tmp_path / "parts", {"checkpoint": str(tmp_path / "parts/salmonn.pth")})
     before = speech._keys(rows, settings, 7, False)
@@ -330,8 +330,8 @@ def test_a_model_that_changed_in_its_place_is_asked_anew(
     assert set(before).isdisjoint(speech._keys(rows, settings, 7, False))
 
 
-def test_a_clip_that_changed_in_its_place_is_asked_anew(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
-    """Of equal length, too; and one that was only copied is not."""
+def test_changed_clip_changes_the_request(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
+    """Also if its length is the same; a new time stamp changes nothing."""
     for clip in CLIPS:
         shutil.copy(parts / f"{clip}.wav", tmp_path)
     here = rows.assign(path=[str(tmp_path / Path(path).name) for path in rows["path"]])
@@ -345,7 +345,7 @@ def test_a_clip_that_changed_in_its_place_is_asked_anew(parts: Path, rows: pd.Da
     assert changed == [Path(path).name == "a.wav" for path in here["path"]] and any(changed)
 
 
-def test_what_was_heard_of_other_ears_is_asked_anew(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
+def test_features_of_another_revision_change_the_request(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
     settings = system(parts, audio_encoder={"cache": True})
     schema = index_schema(("speech", "audio"))
     shards = [tmp_path / f"{shard}.parquet" for shard in range(3)]
@@ -354,11 +354,11 @@ def test_what_was_heard_of_other_ears_is_asked_anew(parts: Path, rows: pd.DataFr
     one, both, other = (
         speech._keys(rows, settings, 7, False, features) for features in (shards[:1], shards[:2], shards[2:])
     )
-    assert one == both  # however many jobs made it
+    assert one == both  # the number of shards has no effect
     assert set(one).isdisjoint(other)
 
 
-def test_half_precision_answers(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
+def test_responses_in_half_precision(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
     _, audit, summary = label(rows, system(parts, precision="bf16"), tmp_path / "store")
     assert summary["requests"]["sent"] == len(audit) and audit["generated_tokens"].between(1, 4).all()
 
@@ -369,7 +369,7 @@ def without_output_layer(folder: Path) -> None:
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def test_a_model_without_output_layer(parts: Path, tmp_path: Path) -> None:
+def test_model_without_output_layer_is_reported(parts: Path, tmp_path: Path) -> None:
     shutil.copytree(parts / "llama", tmp_path / "llama")
     without_output_layer(tmp_path / "llama")
     with pytest.raises(UserError) as caught:
@@ -381,7 +381,7 @@ def test_a_model_without_output_layer(parts: Path, tmp_path: Path) -> None:
     assert model.causal.lm_head.weight is model.causal.get_input_embeddings().weight
 
 
-def test_models_that_cannot_answer(parts: Path, tmp_path: Path) -> None:
+def test_models_that_cannot_generate_text_are_reported(parts: Path, tmp_path: Path) -> None:
     small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     shutil.copytree(parts / "llama", tmp_path / "roberta")
     RobertaForCausalLM(RobertaConfig(vocab_size=512, **small)).save_pretrained(tmp_path / "roberta")
@@ -396,12 +396,12 @@ def test_models_that_cannot_answer(parts: Path, tmp_path: Path) -> None:
     assert_names(str(caught.value), f"{path}: ", "fine-tuned as a classifier")
 
 
-def test_another_job_at_the_same_answers(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
+def test_store_in_use_is_reported(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
     with ResponseStore(tmp_path / "store").alone(), pytest.raises(UserError, match="another job is adding"):
         label(rows, system(parts), tmp_path / "store")
 
 
-def test_a_fallback_that_the_corpus_lacks(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
+def test_fallback_outside_the_corpus_classes_is_reported(parts: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^fallback 'N': .*A, H$"):
         label(rows, system(parts), tmp_path / "store", classes="AH")
 
@@ -448,9 +448,9 @@ def test_inconsistent_sections_are_reported() -> None:
         config.validate({"corpus": {"kind": "synthetic"}, "systems": {"s2": trained, "z": zero_shot}})
 
 
-def test_the_report_says_who_was_asked_what(parts: Path, said: Callable) -> None:
+def test_report_shows_model_prompt_and_counts(parts: Path, label_stored: Callable) -> None:
     settings = system(parts, {"checkpoint": str(parts / "salmonn.pth")})
-    _, _, summary = said(settings, [("happy", "stop")] * 7 + [("glad", "stop")])
+    _, _, summary = label_stored(settings, [("happy", "stop")] * 7 + [("glad", "stop")])
     table = report.labelling_table({"z": {"name": "z", "settings": result_settings(settings), **summary}})
     (name, *numbers) = table.rows[0]
     assert name.detail.endswith(f"salmonn.pth, prompt {PROMPTS[0]}, mode speech") and "llama" in name.detail
@@ -458,7 +458,7 @@ def test_the_report_says_who_was_asked_what(parts: Path, said: Callable) -> None
 
 
 @pytest.mark.slow
-def test_the_script_labels_validation_and_test(parts: Path, tmp_path: Path) -> None:
+def test_script_labels_validation_and_test(parts: Path, tmp_path: Path) -> None:
     manifest = salmonn_parts.make_manifest(parts)
     schemas.write_manifest(manifest, tmp_path / "manifest.parquet")
     files = {"output": "preds.csv", "responses": "responses.parquet", "summary": "labelling.json"}

@@ -6,14 +6,12 @@ rest is the code that builds the real model, so it finds invalid settings and pa
 
 import atexit
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 from warnings import catch_warnings
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
@@ -39,6 +37,7 @@ from abhinaya.modeling.encoders.salmonn.speech_llm import SpeechLlm
 from abhinaya.pretrained import ctranslate2
 from abhinaya.pretrained.gguf import gguf_file
 from abhinaya.pretrained.hub import is_local, locate
+from abhinaya.pretrained.loading import loading
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
 
@@ -144,7 +143,7 @@ def _speech(settings: SpeechEncoder) -> nn.Module:
         if ctranslate2.is_ctranslate2(place):
             model = WhisperEncoder(ctranslate2.architecture(place))
         else:
-            with _loadable(settings.model, "its configuration and preprocessor"):
+            with _loading(settings.model, "its configuration and preprocessor"):
                 AutoFeatureExtractor.from_pretrained(place, revision=revision)
                 model = AutoModel.from_config(AutoConfig.from_pretrained(place, revision=revision))
         return speech.wrap(model, settings, normalise=False)[1]
@@ -152,7 +151,7 @@ def _speech(settings: SpeechEncoder) -> nn.Module:
 
 def _text(settings: TextEncoder) -> text.TextModule:
     with META:
-        with _loadable(settings.model, "its configuration"):
+        with _loading(settings.model, "its configuration"):
             architecture = text.architecture(settings, _place(settings.model), settings.revision or "main")
             model = AutoModel.from_config(architecture)
         model.requires_grad_(settings.freeze == "none")
@@ -161,11 +160,13 @@ def _text(settings: TextEncoder) -> text.TextModule:
     return text.TextModule(model, architecture.get_text_config().hidden_size, settings.frozen)
 
 
+def _loading(name: str, what: str) -> AbstractContextManager[None]:
+    return loading(f"model {name!r}: {what}", is_local(name))
+
+
 @cache
 def _tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerBase:
-    settings = TextEncoder(model=_place(name), special_tokens="tokenizer")  # it may have no end token
-    with _loadable(name, "its tokenizer"):
-        return text.loader(settings, revision).tokenizer
+    return text.load_tokenizer(TextEncoder(model=_place(name)), revision)
 
 
 def _place(name: str) -> str:
@@ -179,17 +180,7 @@ def _unpacked(folder: str, file: str) -> str:
     """A temporary folder with the configuration and tokenizer of a GGUF file."""
     target = tempfile.TemporaryDirectory(prefix="preflight-")
     atexit.register(target.cleanup)
-    with _loadable(f"{folder}/{file}", "it"):
+    with loading(f"{folder}/{file}", local=True):
         AutoConfig.from_pretrained(folder, gguf_file=file).save_pretrained(target.name)
         AutoTokenizer.from_pretrained(folder, gguf_file=file).save_pretrained(target.name)
     return target.name
-
-
-@contextmanager
-def _loadable(name: str, what: str) -> Iterator[None]:
-    """Convert errors of loading to a `UserError`."""
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(f"model {name!r}: {what} cannot be loaded ({reason}); download the model again") from None

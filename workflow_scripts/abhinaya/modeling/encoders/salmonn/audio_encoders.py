@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from abhinaya.config.system import AudioEncoder, SpeechEncoder
+from abhinaya.config.system import AudioEncoder
 from abhinaya.data.audio import RATE
 from abhinaya.modeling.encoders import speech
 from abhinaya.modeling.encoders.salmonn import beats
@@ -76,8 +76,7 @@ def build(settings: AudioEncoder) -> tuple[AudioLoader, DualAudioEncoder]:
     Raises:
         UserError: a model is missing or of another kind.
     """
-    shared = settings.model_dump(include={"revision", "layer", "window", "max_seconds", "min_seconds"})
-    clips, encoder = speech.build(SpeechEncoder(model=settings.whisper, freeze="all", **shared), SEED)
+    clips, encoder = speech.build(settings.speech_encoder, SEED)
     if not isinstance(clips, speech.MelLoader):
         raise UserError(f"encoder {settings.whisper!r}: not a Whisper model; use one for `audio_encoder.whisper`")
     if clips.window != SECONDS * RATE:
