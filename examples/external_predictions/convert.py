@@ -1,6 +1,6 @@
-"""Predictions of another program become a `preds.csv`, the form in which systems vote.
+"""Convert the scores of another program to a `preds.csv` for vote.py and score.py.
 
-Wanted: a table with `FileName` and a score for each class letter (A, C, …), with every validation and test utterance.
+Input: a CSV table of all validation and test utterances, with `FileName` and a score for each class letter (A, C, …).
 """
 
 import sys

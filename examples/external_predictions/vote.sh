@@ -1,5 +1,5 @@
-# Predictions of another program vote with those of s1 and t2, and the vote is scored. From the repository's root, after
-# `snakemake results/s1/preds.csv results/t2/preds.csv`, with the other program's scores in mine/scores.csv.
+# Compute and score the vote of s1, t2 and another program, whose scores are in mine/scores.csv. Run it in the
+# repository's root after `snakemake results/s1/preds.csv results/t2/preds.csv`.
 set -eu
 export PYTHONPATH=workflow_scripts
 python examples/external_predictions/convert.py mine/scores.csv mine/preds.csv
