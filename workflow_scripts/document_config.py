@@ -1,5 +1,6 @@
 """Write the JSON Schema of the configuration and the tables of docs/configuration.md, from the models."""
 
+import argparse
 from pathlib import Path
 
 from abhinaya import config
@@ -11,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     files.write_json(config.schema(), ROOT / "config/schema/config.schema.json")
     page = ROOT / "docs/configuration.md"
     files.write_text(reference.filled(page.read_text(encoding="utf-8")), page)

@@ -193,8 +193,9 @@ def test_a_killed_job_sends_no_request_twice_and_leaves_no_server(finished: Path
     wait(lambda: list((results / "responses").glob("part-*.parquet")) or job.poll() is not None, 300)
     os.killpg(job.pid, signal.SIGSTOP)  # no further requests until it is killed
     assert job.poll() is None, "the job ended before it could be killed"
-    servers = [one for one in psutil.Process(job.pid).children(recursive=True) if one.name().startswith("VLLM")]
-    assert servers
+    processes = psutil.Process(job.pid).children(recursive=True)
+    servers = [process for process in processes if process.name().startswith("VLLM")]
+    assert servers, processes
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
     wait(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in servers), 60)
