@@ -29,12 +29,14 @@ SKILL = {
     "four": 0.5,
     "vote": 0.6,
     "s1_1": 0.5,
+    "early": 0.45,
 }
 SETTINGS = {
     "components": ["baseline", *FIVE, "vote"],
     "losses": {"systems": ["s1", "t2"], "losses": [{"name": "wce"}, {"name": "vs", "gamma": 0.3}]},
     "loss_runs": {"s1": {"wce": "baseline", "vs": "s1"}, "t2": {"wce": "t1", "vs": "t2"}},
-    "combinations": {"four": {"members": ["st1", "t2", "s2", "s1"], "tie_break": "st1", "tie_rule": "label"}},
+    "combinations": {"four": {"members": ["st1", "t2", "s2", "s1"], "tie_break": "s2", "tie_rule": "label"}},
+    "submitted": {"early": {"members": ["s1", "s2", "t1", "t2", "st1_3_epochs"], "tie_break": "s2"}},
     "ensembles": {"vote": {"members": FIVE, "tie_break": "s2", "tie_rule": "label"}},
     "zero_shot": {"models": ["t1", "t2"], "line": "baseline"},
     "zero_shot_models": {"t1": "package:small", "t2": "meta-llama/Llama-3.1-8B-Instruct"},

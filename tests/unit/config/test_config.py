@@ -95,6 +95,7 @@ CROSS_ERRORS = {  # keys that do not agree with others
     "tables.systems.analysis": (SPEECH, "reserved"),
     "tables.systems.s1": (SPEECH, "'s1'"),
     "tables.combinations.vote": (VOTE, "'vote'"),
+    "tables.submitted.vote": (VOTE, "'vote'"),
     "tables.components": (["s1", "s9"], "'s9'", "baseline, s1, s1_vs, vote"),
     "tables.modalities": (["s1"], "1 systems", "two"),
     "tables.losses": ({"systems": ["s1"]}, "'s1_vs'"),
@@ -112,6 +113,12 @@ NESTED_ERRORS = {  # errors that are reported for another key than the changed o
         "tables.combinations.two.members",
         "'s9'",
         "baseline, s1, s1_vs",
+    ),
+    "tables.submitted.two": (
+        {"members": ["s1"], "tie_break": "s9"},
+        "tables.submitted.two.tie_break",
+        "'s9'",
+        "s1",
     ),
     "tables.zero_shot": ({"models": ["s1"]}, "tables.zero_shot.models", "'s1'", "`family`"),
 }

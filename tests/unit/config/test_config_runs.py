@@ -62,8 +62,11 @@ def test_every_seed_has_its_systems_and_ensembles() -> None:
 
 def test_tables_add_systems_and_ensembles() -> None:
     combination = {"members": ["s1", "t3"], "tie_break": "t3"}
-    found = configured(tables={"systems": {"t3": LLM}, "combinations": {"two": combination}})
-    assert list(runs.systems(found)) == ["s1", "t2", "t1", "t3"] and list(runs.ensembles(found)) == ["vote", "two"]
+    votes = {"combinations": {"two": combination}, "submitted": {"early": combination}}
+    found = configured(tables={"systems": {"t3": LLM}} | votes)
+    assert list(runs.systems(found)) == ["s1", "t2", "t1", "t3"]
+    assert list(runs.ensembles(found)) == ["vote", "two", "early"]
+    assert "two" not in runs.of_all(found) and "early" not in runs.of_all(found)
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,15 @@ from support.paper_parts import SETTINGS, arguments, run_script
 @pytest.mark.parametrize(
     ("table", "settings", "parts"),
     [
-        ("table9", {}, ["--table: ", "'table9'", "table1, table2"]),
+        ("table9", {}, ["--table: ", "'table9'", "table1, table1_submitted"]),
         ("table1", {"components": []}, ["`tables.components`"]),
         ("table3", {"components": []}, ["`tables.components`"]),
         ("table2", {"losses": None}, ["`tables.losses`"]),
         ("table2", {"losses": {"systems": [], "losses": []}}, ["`tables.losses`"]),
         ("table2", {"loss_runs": {"s1": {"wce": "baseline"}}}, ["s1 with vs", "`loss_runs`"]),
         ("table4", {"combinations": {}}, ["`tables.combinations`"]),
+        ("table1_submitted", {"submitted": {}}, ["`tables.submitted`"]),
+        ("table1_submitted", {"submitted": {"late": {"members": ["s1"], "tie_break": "s1"}}}, ["'late'"]),
         ("figure2", {"zero_shot": None}, ["`tables.zero_shot`"]),
         ("figure2", {"zero_shot": {"models": []}}, ["`tables.zero_shot`"]),
         ("section_4_6", {"modalities": []}, ["`tables.modalities`"]),
@@ -39,8 +41,8 @@ def test_missing_settings_are_reported(score_files, tmp_path, monkeypatch, table
 @pytest.mark.parametrize(
     ("further", "parts"),
     [
-        (["--names", "s1"], ["--names: ", "1 names", "1 different", "9 files of --scores"]),
-        (["--names", *["s1"] * 9], ["--names: ", "9 names", "1 different", "9 files of --scores"]),
+        (["--names", "s1"], ["--names: ", "1 names", "1 different", "10 files of --scores"]),
+        (["--names", *["s1"] * 10], ["--names: ", "10 names", "1 different", "10 files of --scores"]),
         (["--votes", "vote"], ["--votes: ", "'vote'", "NAME=MEMBER"]),
         (["--votes", "vote=s1,,s2"], ["--votes: ", "'vote=s1,,s2'", "NAME=MEMBER"]),
         (["--votes", "all=s1,s2", "--table", "table4"], ["`--votes`", "'all'"]),

@@ -58,8 +58,9 @@ class Config(Section):
                 raise WrongKey(key, "name is reserved for a folder of results; choose another name")
         for name, ensemble in self.ensembles.items():
             _check_vote(f"ensembles.{name}", ensemble, self.systems)
-        for name, ensemble in self.tables.combinations.items():
-            _check_vote(f"tables.combinations.{name}", ensemble, runs.configured(self))
+        for key in ("combinations", "submitted"):
+            for name, ensemble in getattr(self.tables, key).items():
+                _check_vote(f"tables.{key}.{name}", ensemble, runs.configured(self))
         self._tables_agree()
         seen: set[str] = set()
         for name, key in (*runs.named(self), *runs.derived(self)):
@@ -74,7 +75,7 @@ class Config(Section):
         def of(*kinds: type) -> list[str]:
             return [name for name, system in systems.items() if isinstance(system, kinds)]
 
-        every = [*systems, *self.ensembles, *tables.combinations]
+        every = [*systems, *self.ensembles, *tables.ensembles]
         _check_names("tables.components", tables.components, every)
         _check_names("tables.modalities", tables.modalities, of(SalmonnSystem))
         _check_names("tables.speech_zero_shot", [tables.speech_zero_shot], of(SalmonnZeroShot))

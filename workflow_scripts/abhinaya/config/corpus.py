@@ -24,7 +24,7 @@ class Validation(Section):
 
     per_class: Literal["smallest", "all"] | Annotated[int, Field(ge=1)] = Field(
         "smallest",
-        description="utterances per class, sampled with the seed: a number (326 in the challenge), "
+        description="utterances per class, sampled with the seed: a number (326 in the paper), "
         "`smallest` (as many as the rarest class has) or `all` (no balancing)",
     )
     files: str | None = Field(

@@ -20,6 +20,8 @@ def tables(config: Config) -> dict[str, list[str]]:
     needed["table2"] = [run for by_loss in runs.by_loss(config).values() for run in by_loss.values()]
     if section.combinations:
         needed["table4"] = [*section.combinations, *config.ensembles]
+    if section.submitted:
+        needed["table1_submitted"] = [*section.submitted, *config.ensembles]
     if section.zero_shot:
         needed["figure2"] = [*section.zero_shot.models, *filter(None, [section.zero_shot.line])]
     needed["section_4_6"] = section.modalities
@@ -31,7 +33,7 @@ def tables(config: Config) -> dict[str, list[str]]:
 def in_report(config: Config) -> list[str]:
     """The tables that need only the runs of the target `all`."""
     available = set(runs.of_all(config))
-    available |= {name for name, vote in config.tables.combinations.items() if available.issuperset(vote.members)}
+    available |= {name for name, vote in config.tables.ensembles.items() if available.issuperset(vote.members)}
     return [name for name, names in tables(config).items() if available.issuperset(names)]
 
 
@@ -43,6 +45,7 @@ def settings(config: Config) -> str:
         "components": _components(config),
         "losses": section.losses and section.losses.model_dump(mode="json"),
         "combinations": {name: vote.model_dump(mode="json") for name, vote in section.combinations.items()},
+        "submitted": {name: vote.model_dump(mode="json") for name, vote in section.submitted.items()},
         "ensembles": {name: vote.model_dump(mode="json") for name, vote in config.ensembles.items()},
         "zero_shot": section.zero_shot and section.zero_shot.model_dump(mode="json"),
         "zero_shot_models": {name: _model(systems[name]) for name in zero_shot},

@@ -55,6 +55,9 @@ class Tables(Section):
     combinations: dict[Name, Ensemble] = Field(
         {}, description="Table 4: additional ensembles", json_schema_extra=NAMES_ONLY
     )
+    submitted: dict[Name, Ensemble] = Field(
+        {}, description="Table 1: additional ensembles, as submitted before the deadline", json_schema_extra=NAMES_ONLY
+    )
     zero_shot: ZeroShotFigure | None = Field(None, description="Figure 2")
     modalities: list[str] = Field(
         [],
@@ -62,6 +65,11 @@ class Tables(Section):
         "the transcript",
     )
     speech_zero_shot: str | None = Field(None, description="§ 4.5: the zero-shot speech LLM")
+
+    @property
+    def ensembles(self) -> dict[str, Ensemble]:
+        """All additional ensembles."""
+        return self.combinations | self.submitted
 
     @model_validator(mode="after")
     def _keys_agree(self) -> "Tables":

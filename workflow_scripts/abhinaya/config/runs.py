@@ -70,8 +70,8 @@ def seeds(config: Config) -> dict[str, int]:
 
 
 def ensembles(config: Config) -> dict[str, Ensemble]:
-    """All ensembles by run: as configured, Table 4's combinations, and those with other seeds."""
-    by_run = config.ensembles | config.tables.combinations
+    """All ensembles by run: as configured, those of the tables, and those with other seeds."""
+    by_run = config.ensembles | config.tables.ensembles
     replicas = by_seed(config)
     for name, vote in config.ensembles.items():
         for seed, run in replicas.get(name, {}).items():
@@ -100,6 +100,7 @@ def named(config: Config) -> list[tuple[str, str]]:
     tables = config.tables
     sections = {"systems": config.systems, "tables.systems": tables.systems}
     sections |= {"ensembles": config.ensembles, "tables.combinations": tables.combinations}
+    sections |= {"tables.submitted": tables.submitted}
     return [(name, f"{section}.{name}") for section, names in sections.items() for name in names]
 
 

@@ -95,7 +95,7 @@ class SpeechEncoder(SingleModelEncoder):
 
 
 class Lora(Section):
-    """Low-rank adapters of a frozen language model (Hu et al. 2022; the paper's values)."""
+    """Low-rank adapters of a frozen language model (Hu et al. 2022; the paper's rank, scaling factor and dropout)."""
 
     r: int = Field(8, ge=1, description="rank")
     alpha: int = Field(32, ge=1, description="scaling factor; divided by the rank")
@@ -104,7 +104,7 @@ class Lora(Section):
         None,
         min_length=1,
         description="names of the layers with adapters; null: peft's default for the architecture (query and value "
-        "projections, as in the paper)",
+        "projections, as in the authors' code)",
     )
 
 
@@ -166,19 +166,19 @@ class AudioEncoder(Section):
     )
     beats: str = Field(
         min_length=1,
-        description="BEATs checkpoint file (paper: BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt), or "
+        description="BEATs checkpoint file (SALMONN's: BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt), or "
         "`random:beats` (fixed random weights, for tests)",
     )
     beats_config: dict[str, Any] = Field({}, description="architecture of `random:beats`, in the keys of BEATs' `cfg`")
     window: Literal["full", "clip"] = Field(
         "full",
         description="Whisper's input: `full` pads the clip to 30 s, `clip` only slightly beyond its length (differs "
-        "from the paper)",
+        "from SALMONN)",
     )
     speech_window: Literal["full", "clip"] = Field(
         "full",
         description="`full`: 88 speech tokens for Whisper's 30 s, including silence; `clip`: only the tokens of the "
-        "clip (much cheaper, differs from the paper)",
+        "clip (much cheaper, differs from SALMONN)",
     )
     max_seconds: float = Field(
         10.0, gt=0, le=30, description="longer clips are cropped: randomly in training, to the middle otherwise"
@@ -337,7 +337,7 @@ AnyLoss = Annotated[Wce | Wfl | Vs, Field(discriminator="name")]
 
 
 class Training(Section):
-    """Optimisation (paper: AdamW, constant lr 1e-5, 20 epochs, effective batch 32)."""
+    """Optimisation (paper: AdamW, lr 1e-5, 20 epochs, effective batch 32; the authors' code: a constant lr)."""
 
     epochs: int = Field(20, ge=1, description="number of epochs")
     learning_rate: float = Field(1e-5, gt=0, description="constant learning rate")

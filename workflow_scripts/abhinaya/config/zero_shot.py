@@ -46,7 +46,7 @@ class Prompt(Section):
 
 
 class WordPrompt(Prompt):
-    """The paper's prompt: the response is the name of an emotion."""
+    """The prompt of the authors' code: the response is the name of an emotion."""
 
     mode: Literal["word"]
     version: str = Field("paper", min_length=1, description="name of this prompt, recorded with the responses")

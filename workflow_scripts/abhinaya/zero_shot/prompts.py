@@ -63,7 +63,7 @@ def orders(classes: Sequence[str], count: int) -> list[tuple[str, ...]]:
 
 
 def words(classes: Sequence[str]) -> list[str]:
-    """The names of the emotions in the paper's order."""
+    """The names of the emotions in the order of the authors' prompt."""
     return [EMOTIONS[letter] for letter in PAPER_ORDER if letter in classes]
 
 

@@ -1,6 +1,7 @@
 """The validation set: an equal number of development utterances of each class, or the files of a list.
 
-The challenge's baseline and the paper select the checkpoint on 8 x 326 development utterances.
+The paper selects the checkpoint on 8 x 326 development utterances, the authors' own draw. `sample` draws another set of
+this size; `listed` uses theirs if the user has the list.
 """
 
 import hashlib

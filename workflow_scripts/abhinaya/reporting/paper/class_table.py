@@ -79,11 +79,9 @@ def _values(inputs: Inputs, name: str, scores: dict, split: str) -> dict[str, Va
 
 
 def _paper_name(inputs: Inputs, name: str) -> str | None:
-    """The paper's name of a system or of the ensemble of all members; None for ensembles without published F1."""
+    """The paper's name of a system or ensemble; None for an ensemble that it does not have."""
     members = inputs.members(name)
-    if members is None:
-        return name
-    return "abhinaya" if frozenset(members) == published.MEMBERS else None
+    return published.vote_name(members, inputs.tie_break(name)) if members else name
 
 
 def _has_classes(columns: dict[str, Value]) -> bool:
@@ -115,11 +113,17 @@ def _check_mean(name: str, split: str, of_split: dict) -> None:
 
 
 def _published_mean(name: str, split: str, columns: dict[str, Value]) -> str | None:
-    """A note whether the paper's macro-F1 is the mean of its eight F1; None if one of them is missing."""
+    """A note whether the paper's macro-F1 is the mean of its eight F1; None if one of them is missing.
+
+    The mean has a third decimal, since with two it could contradict the published value and still agree with it.
+    """
     paper = [columns[letter].paper for letter in CLASSES]
     total = columns[MEAN].paper
     if total is None or None in paper:
         return None
     mean = sum(paper) / len(paper)
-    verdict = "as published" if abs(mean - total) <= PRINTED_TOLERANCE else f"but {percent(total)} is published"
-    return f"The mean of the paper's F1 of {name} on {split} is {percent(mean)}, {verdict}."
+    verdict = "equal within" if abs(mean - total) <= PRINTED_TOLERANCE else "different by more than"
+    return (
+        f"{name} on {split}: the mean of the paper's eight F1 is {100 * mean:.3f}, its macro-F1 {percent(total)}: "
+        f"{verdict} rounding."
+    )

@@ -14,7 +14,8 @@ COMPARED = ["ours", "paper", "paper in our interval"]
 VALUES = ["value", "low", "high", "paper", "paper_in_interval"]  # columns of `Value.record`
 MSP_PODCAST, CSV = "msp_podcast", "csv"  # kinds of corpus: the paper's, and one that may be any corpus
 MATCHING_NOTE = (
-    "A system is compared with the paper's system of the same name, an ensemble with the paper's of the same members."
+    "A system is compared with the paper's system of the same name, an ensemble with the paper's of the same members "
+    "and tie-breaker."
 )
 
 

@@ -32,8 +32,10 @@ def section_4_1(inputs: Inputs) -> ComparisonTable:
         Table(["", *["ours", "paper"] * len(SPLITS)], rows, [("", 1), *[(split, 2) for split in SPLITS]]),
         records_frame(records, ["split", "measure", "class", "value", "paper"]),
         [
-            f"The published counts are of {corpus}. The counts of train by emotion are from the authors' code; those "
-            "of test are unpublished.",
+            f"The published counts are of {corpus}: {_files()}. The counts of train by emotion are from the authors' "
+            "code; those of test are unpublished.",
+            "The paper's validation set is the authors' own draw from Development. `corpus.validation.per_class` draws "
+            "another one; `corpus.validation.files` can list theirs.",
             "Imbalance is over the emotions that occur in the split.",
         ],
     )
@@ -52,7 +54,14 @@ def _values(part: dict) -> dict[tuple[str, str | None], float | int | None]:
 
 def _published(split: str) -> dict:
     """The paper's numbers of a split, in the format of a corpus's summary."""
-    return {"utterances": published.FILES.get(FILES.get(split, "")), "classes": published.counts(split)}
+    classes = published.counts(split) or {}
+    utterances = sum(classes.values()) if split == "validation" else published.FILES[FILES[split]]
+    return {"utterances": utterances, "classes": classes}
+
+
+def _files() -> str:
+    """The files of each partition, with any label."""
+    return ", ".join(f"{number(files)} files in {partition}" for partition, files in published.FILES.items())
 
 
 def _name(measure: str, letter: str | None) -> str:

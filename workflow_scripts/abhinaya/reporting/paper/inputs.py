@@ -41,12 +41,13 @@ class Settings(Part):
     """The section `tables` of the configuration, resolved to names of runs.
 
     `loss_runs` and `seed_runs`: by system, the run that trained it with a loss or seed. `zero_shot_models`: by system,
-    the LLM's name on the hub. `ensembles`: those of the configuration.
+    the LLM's name on the hub. `ensembles`: those of the configuration, outside the section `tables`.
     """
 
     components: list[str] = []
     losses: Losses | None = None
     combinations: dict[str, Vote] = {}
+    submitted: dict[str, Vote] = {}
     zero_shot: ZeroShot | None = None
     modalities: list[str] = Field([], max_length=2)
     speech_zero_shot: str | None = None
@@ -56,8 +57,8 @@ class Settings(Part):
     ensembles: dict[str, Vote] = {}
 
     def vote(self, name: str) -> Vote | None:
-        """The combination or ensemble `name`; None if there is none."""
-        return self.combinations.get(name) or self.ensembles.get(name)
+        """The ensemble `name`; None if there is none."""
+        return (self.ensembles | self.combinations | self.submitted).get(name)
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,11 @@ class Inputs:
         """The members of the ensemble `name`; None if there is no such ensemble."""
         vote = self.settings.vote(name)
         return self.votes.get(name) or (vote.members if vote else None)
+
+    def tie_break(self, name: str) -> str | None:
+        """The member that decides ties in the ensemble `name`; None if it is unknown."""
+        vote = self.settings.vote(name)
+        return vote.tie_break if vote else None
 
     def scores_of(self, names: Iterable[str], key: str) -> dict[str, dict]:
         """The scores of `names`, in order.

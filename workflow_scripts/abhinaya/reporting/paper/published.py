@@ -1,15 +1,8 @@
 """The numbers that the paper published (Dutta et al., Interspeech 2025, arXiv 2505.18217).
 
-`paper.csv` has them in per cent, as printed, each with its place in the paper; the functions return fractions (0 to 1),
-None for a number that is unpublished or unknown. If a source is called inferred, a split or a vote's members follow
-from the context. Table 2 is complete. The file only has numbers that a text attributes to the paper, so these are
-incomplete:
-
-- Table 1: the test scores of T1, T2 and ST1, and the baseline's on validation, if the paper prints them.
-- Table 3 (F1 of each class): only fear, of S1, S2, T1 and the vote of all five.
-- Table 4 (combinations I-IV): only one combination of four; members, tie-breakers and scores of the others are missing.
-  A vote of three has 39.74 on the test set, but its members are unknown.
-- Figure 2 (zero-shot LLMs): only the scores of two LLMs in the text.
+`paper.csv` has every macro-F1 and F1 of the paper's tables and text in per cent, as printed, each with its place; the
+functions return fractions (0 to 1), None for a number that the paper does not have. The paper has no test scores of T1,
+T2 and ST1, and no validation score of the baseline. Of Figure 2, an image, only the two scores in the text are here.
 """
 
 import re
@@ -25,6 +18,10 @@ from abhinaya.runtime.errors import UserError
 
 COLUMNS = ["table", "row", "column", "split", "percent", "source"]
 MEMBERS = frozenset({"s1", "s2", "t1", "t2", "st1"})  # of the whole system
+EARLY_ST1 = "st1_3_epochs"  # ST1 after three of its twenty epochs: a member of the vote submitted before the deadline
+WHOLE = {MEMBERS: "abhinaya", MEMBERS - {"st1"} | {EARLY_ST1}: "abhinaya_at_deadline"}
+TIE_BREAK = "s2"  # of votes with this member (§ 4.2)
+OTHER_TIE_BREAKS = {frozenset({"s1", "t2", "st1"}): "st1"}  # combination II (§ 4.8)
 SYSTEMS = ("table1", "section_4_5", "section_4_6")  # places with the macro-F1 of single systems
 TABLES = ("table1", "table2", "table3", "table4", "section_4_5", "section_4_6", "zero_shot")
 LOSSES = ("wce", "wfl", "vs")
@@ -32,7 +29,7 @@ NAMES = MEMBERS | {"baseline", "s2_7b", "salmonn_zero_shot", "abhinaya", "abhina
 LEARNING = NAMES - {"t1", "salmonn_zero_shot", "abhinaya", "abhinaya_at_deadline"}  # trained with a loss
 T1 = "llama-3.3-70b"  # the LLM of T1
 TRAINED = (6728, 2495, 1432, 1120, 16712, 29239, 6303, 2948)  # in class order; from the authors' code
-BALANCED = 326  # utterances of each class in the validation set (§ 4.1)
+BALANCED = 326  # utterances of each class in the validation set (§ 4.1), the authors' own draw
 FILES = {"Train": 84260, "Development": 31961, "Test3": 3200}  # § 4.1, with any label, by partition
 
 
@@ -53,16 +50,33 @@ def loss_f1(system: str, loss: str, split: str = "validation") -> float | None:
 
 
 def class_f1(system: str, letter: str, split: str) -> float | None:
-    """F1 of one class (Table 3) for a system or abhinaya, the vote of five."""
+    """F1 of one class (Table 3) for a system or abhinaya, the vote of all five."""
     return _fraction("table3", system, letter, split)
 
 
-def vote_f1(members: Iterable[str], split: str) -> float | None:
-    """Macro-F1 of the vote of these systems, in any order (Table 4, Table 1)."""
+def vote_f1(members: Iterable[str], split: str, tie_break: str | None = None) -> float | None:
+    """Macro-F1 of a vote (Table 4, Table 1), with arguments as for `vote_name`."""
+    name = vote_name(members, tie_break)
+    if name is None:
+        return None
+    return macro_f1(name, split) if name in WHOLE.values() else _fraction("table4", name, "macro_f1", split)
+
+
+def vote_name(members: Iterable[str], tie_break: str | None = None) -> str | None:
+    """The paper's name of a vote: abhinaya, abhinaya_at_deadline, or its members joined by + (Table 4).
+
+    Args:
+        members: in any order; `EARLY_ST1` is ST1 after three epochs.
+        tie_break: the member that decides ties; None if it is unknown.
+
+    Returns:
+        None if another member decides ties in the paper.
+    """
     voters = frozenset(members)
-    if voters == MEMBERS:
-        return macro_f1("abhinaya", split)
-    return _fraction("table4", "+".join(voters), "macro_f1", split)
+    paper = OTHER_TIE_BREAKS.get(voters, TIE_BREAK if TIE_BREAK in voters else None)
+    if None not in (tie_break, paper) and tie_break != paper:
+        return None
+    return WHOLE.get(voters, "+".join(sorted(voters)))
 
 
 def zero_shot_f1(model: str, split: str) -> float | None:
