@@ -99,13 +99,15 @@ def ways(settings: TrainedSystem) -> dict[str, TrainedSystem]:
     if not isinstance(settings, SalmonnSystem):
         return {"": settings}
     return {
-        f"{window}, {'cached' if cache else 'on the fly'}": _heard(settings, speech_window=window, cache=cache)
+        f"{window}, {'cached' if cache else 'on the fly'}": _with_audio_encoder(
+            settings, speech_window=window, cache=cache
+        )
         for window in ("full", "clip")
         for cache in (False, True)
     }
 
 
-def _heard(settings: SalmonnSystem, **changed: object) -> SalmonnSystem:
+def _with_audio_encoder(settings: SalmonnSystem, **changed: object) -> SalmonnSystem:
     window = "full" if changed["speech_window"] == "full" else settings.encoder.audio_encoder.window
     audio_encoder = settings.encoder.audio_encoder.model_copy(update=changed | {"window": window})
     return settings.model_copy(update={"encoder": settings.encoder.model_copy(update={"audio_encoder": audio_encoder})})

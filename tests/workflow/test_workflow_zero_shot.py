@@ -196,8 +196,9 @@ def test_a_killed_job_sends_no_request_twice_and_leaves_no_server(finished: Path
     os.killpg(job.pid, signal.SIGSTOP)  # no further requests until it is killed
     assert job.poll() is None, "the job ended before it could be killed"
     processes = psutil.Process(job.pid).children(recursive=True)
-    servers = [process for process in processes if process.name().startswith("VLLM")]
-    assert servers, processes
+    (guard,) = (process for process in processes if "process_guard.py" in " ".join(process.cmdline()))
+    servers = guard.children(recursive=True)  # vLLM does not always succeed in changing its processes' names
+    assert len(servers) > 1
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
     wait(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in servers), 60)
