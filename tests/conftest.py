@@ -10,6 +10,9 @@ from hypothesis import settings
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+for line in (Path(__file__).parents[1] / "envs" / "settings.env").read_text().splitlines():
+    if line and not line.startswith("#"):
+        os.environ.setdefault(*line.split("=", 1))
 os.environ.setdefault("ABHINAYA_PREFLIGHT", "off")  # for runs on a private cluster; tests of preflight turn it on
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background; jobs that tests interrupt would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,9 +1,12 @@
 """Running the workflow, or only a training, in the folder of a test."""
 
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+
+from support import preloaded
 
 ROOT = Path(__file__).parents[2]
 TRAIN = ROOT / "workflow_scripts" / "train.py"
@@ -24,17 +27,19 @@ train.main()
 
 
 def snakemake(directory: Path, *arguments: str, configfile: Path = TEST_CONFIG) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "snakemake", *arguments, "--cores", "2"]
+    """Run the workflow in `directory`; the jobs' `python` has the slow imports done."""
+    command = [str(preloaded.python()), "-m", "snakemake", *arguments, "--cores", "2"]
     if "--snakefile" not in arguments:
         command += ["--snakefile", str(ROOT / "Snakefile")]
     command += ["--directory", str(directory), "--configfile", str(configfile)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    path = f"{preloaded.python().parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PATH": path})
 
 
-def python(script: Path, *arguments: str, processes: int = 1) -> subprocess.CompletedProcess:
+def python(script: Path, *arguments: str | Path, processes: int = 1) -> subprocess.CompletedProcess:
     """Run `script`, in several processes by torchrun."""
-    several = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command = [sys.executable, *(several if processes > 1 else []), str(script), *arguments]
+    several = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [*(several if processes > 1 else [str(preloaded.python())]), str(script), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True)
 
 

@@ -1,8 +1,6 @@
 """Cached features of frozen speech and text encoders: training and prediction are the same with and without them."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +20,7 @@ from abhinaya.modeling.feature_cache import FeatureCache
 from abhinaya.prediction import predict
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
-from support import speech_corpus, text_corpus
+from support import running, speech_corpus, text_corpus
 from support.cached import CPU, cached, extract, settings_of, trained
 from support.messages import assert_names
 from support.speech_corpus import WHISPER, system
@@ -274,12 +272,12 @@ def test_script_extracts_the_features_of_a_text_encoder(
     schemas.write_manifest(transcribed.drop(columns="text"), tmp_path / "manifest.parquet")
     files.write_parquet(transcribed, schemas.TRANSCRIPTS, tmp_path / "transcripts.parquet")
     settings = settings_of(text_corpus.system(llama, {"freeze": "all", "max_tokens": 8}))
-    command = [sys.executable, SCRIPT, "--manifest", tmp_path / "manifest.parquet", "--cpus", "1"]
+    command = [SCRIPT, "--manifest", tmp_path / "manifest.parquet", "--cpus", "1"]
     command += ["--settings", settings_json(settings), "--output", tmp_path / "0.parquet"]
-    refused = subprocess.run(command, capture_output=True, text=True)
+    refused = running.python(*command)
     assert refused.returncode == 1
     assert_names(refused.stderr.rstrip(), "error: ", "--transcripts")
-    done = subprocess.run([*command, "--transcripts", tmp_path / "transcripts.parquet"], capture_output=True, text=True)
+    done = running.python(*command, "--transcripts", tmp_path / "transcripts.parquet")
     assert done.returncode == 0, done.stderr
     one, other = FeatureCache([tmp_path / "0.parquet"], settings), FeatureCache(t2[1], settings)
     for row in transcribed.to_dict("records"):

@@ -2,8 +2,6 @@
 
 import pickle
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +24,7 @@ from abhinaya.modeling.feature_cache import FeatureCache, index_schema
 from abhinaya.prediction import predict
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
-from support import golden, salmonn_parts
+from support import golden, running, salmonn_parts
 from support.cached import cached, extract, settings_of, trained
 from support.messages import assert_names
 from support.salmonn_parts import system
@@ -263,15 +261,15 @@ def test_script_writes_the_same_shard(parts: Path, manifest: pd.DataFrame, shard
     schemas.write_manifest(manifest, tmp_path / "manifest.parquet")
     settings = settings_json(settings_of(system(parts, audio_encoder=CLIP)))
     arguments = ["--manifest", tmp_path / "manifest.parquet", "--settings", settings, "--shard", "1", "--shards", "2"]
-    command = [sys.executable, SCRIPT, *arguments, "--cpus", "1"]
-    done = subprocess.run([*command, "--output", tmp_path / "1.parquet"], capture_output=True, text=True)
+    command = [SCRIPT, *arguments, "--cpus", "1"]
+    done = running.python(*command, "--output", tmp_path / "1.parquet")
     assert done.returncode == 0, done.stderr
     assert schemas.read_parquet(tmp_path / "1.parquet", INDEX, tuple(INDEX.names)).equals(
         schemas.read_parquet(shards[1], INDEX, tuple(INDEX.names))
     )
     one, other = (np.fromfile(p.with_suffix(".bin"), np.float32) for p in (tmp_path / "1.parquet", shards[1]))
     np.testing.assert_allclose(one, other, atol=1e-5)
-    refused = subprocess.run([*command, "--shard", "2", "--output", tmp_path / "2"], capture_output=True, text=True)
+    refused = running.python(*command, "--shard", "2", "--output", tmp_path / "2")
     assert refused.returncode == 1
     assert_names(refused.stderr.rstrip(), "error: --shard: 2")
 

@@ -4,8 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -34,7 +32,7 @@ from abhinaya.runtime.errors import UserError
 from abhinaya.zero_shot import speech
 from abhinaya.zero_shot.predictions import AUDIT, STATUSES
 from abhinaya.zero_shot.response_store import ResponseStore
-from support import salmonn_parts
+from support import running, salmonn_parts
 from support.cached import cached
 from support.messages import assert_names
 from support.salmonn_parts import CLIPS
@@ -465,9 +463,9 @@ def test_script_labels_validation_and_test(parts: Path, tmp_path: Path) -> None:
     files["response-dir"] = "store"
     options = [item for option, name in files.items() for item in (f"--{option}", tmp_path / name)]
     settings = settings_json(system(parts))
-    command = [sys.executable, SCRIPT, "--name", "z", "--settings", settings, "--seed", "7", "--cpus", "1", *options]
+    command = [SCRIPT, "--name", "z", "--settings", settings, "--seed", "7", "--cpus", "1", *options]
     command += ["--manifest", tmp_path / "manifest.parquet", "--classes", *"AHNS"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = running.python(*command)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^\d labelled, 0 empty, \d unparsable, 0 refused; [\d.]+ labels/s$", done.stderr, re.MULTILINE)
     expected = manifest[manifest["split"] != "train"]
@@ -475,7 +473,7 @@ def test_script_labels_validation_and_test(parts: Path, tmp_path: Path) -> None:
     assert len(pd.read_parquet(tmp_path / "responses.parquet")) == len(expected)
     summary = json.loads((tmp_path / "labelling.json").read_text())
     assert summary["name"] == "z" and summary["mode"] == "speech" and summary["notes"]
-    again = subprocess.run(command, capture_output=True, text=True)
+    again = running.python(*command)
     assert again.returncode == 0 and again.stderr.endswith("refused; all from stored responses\n")
-    broken = subprocess.run([*command, "--classes", "A"], capture_output=True, text=True)
+    broken = running.python(*command, "--classes", "A")
     assert broken.stderr == "error: fallback 'N': not a class of the corpus; choose from A\n"
