@@ -101,8 +101,7 @@ def test_missing_package_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_whisperx_on_gpus_needs_cublas_12(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cublas, "_packaged", lambda: None)
-    monkeypatch.setattr(cublas, "LIBRARY", "libnowhere.so.12")
+    monkeypatch.setattr(cublas, "LIBRARIES", {"nowhere-cu12": "nowhere/libnowhere.so.12"})
     assert packages.whisperx(on_gpus=False) == "WhisperX"
     with pytest.raises(UserError, match=r"^WhisperX: .*libnowhere\.so\.12 on GPUs.*make env FLAVOUR=gpu"):
         packages.whisperx(on_gpus=True)
