@@ -13,13 +13,16 @@ from abhinaya.zero_shot import vllm_args
 # vLLM's own reading of its options, and of a chat template that writes today's date unless one is given, as Llama's.
 RENDER = """
 import importlib, json, sys
-from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+import jinja2, uvloop
+from vllm import platforms
+if platforms.current_platform.is_unspecified():  # a GPU build on a machine without a GPU
+    from vllm.platforms.cpu import CpuPlatform
+    platforms.current_platform = CpuPlatform()
 from vllm.renderers.hf import resolve_chat_template_kwargs
-from vllm.utils.argparse_utils import FlexibleArgumentParser
-import jinja2
-importlib.import_module(sys.argv[1]).main
-args = make_arg_parser(FlexibleArgumentParser()).parse_args(sys.argv[2:])
-validate_parsed_serve_args(args)
+module = importlib.import_module(sys.argv.pop(1))
+module.run_server, uvloop.run, read = lambda args: args, lambda args: read.append(args), []
+module.main()
+(args,) = read
 
 class Tokenizer:
     def apply_chat_template(self, conversation, **values): pass
