@@ -90,6 +90,7 @@ from pathlib import Path
 from abhinaya.zero_shot import server as serving
 from abhinaya.config.zero_shot import ZeroShotSystem
 folder = Path(sys.argv[1])
+serving.is_for_gpus = lambda: False
 serving.command = lambda settings, place, commit, port, gpus: [
     sys.executable, str(folder / "server.py"), str(port), str(folder), "well"
 ]
@@ -142,6 +143,7 @@ class Job:
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     job = Job(tmp_path)
     monkeypatch.setattr(server, "command", job.command)
+    monkeypatch.setattr(server, "is_for_gpus", lambda: False)  # unlike the GPU environment's vLLM
     monkeypatch.setattr(server, "POLL_SECONDS", 0.05)
     return job
 
@@ -406,6 +408,7 @@ def test_gpu_build_of_vllm_needs_a_gpu(
         return installed[name]
 
     monkeypatch.setattr(vllm_args.importlib.metadata, "version", version)
+    monkeypatch.setattr(server, "is_for_gpus", vllm_args.is_for_gpus)
     assert vllm_args.version() == next(iter(installed.values()), None)
     if is_for_gpus:
         with pytest.raises(UserError) as caught, job.connect():
