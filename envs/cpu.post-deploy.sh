@@ -695,7 +695,7 @@ last_line() { printf '%s\n' "$1" | grep -v '^ *$' | sed -n '$s/^ *ERROR: //;$p';
 site=$(python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
 pip=$(python -m pip --version | cut -d ' ' -f 2)
 needed=4
-case $lock in *gpu*) needed=12 ;; esac
+case $lock in *gpu*) needed=13 ;; esac
 case $pip in
 [0-9].* | 1[0-9].* | 20.[0-2] | 20.[0-2].*)
     fail "pip $pip is too old for the packages of $lock; python -m pip install --upgrade pip, then run the same command again" ;;

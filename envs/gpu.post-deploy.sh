@@ -355,6 +355,8 @@ numpy==2.3.5 \
     --hash=sha256:8cba086a43d54ca804ce711b2a940b16e452807acebe7852ff327f1ecd49b0d4
 nvidia-cublas==13.1.1.3 \
     --hash=sha256:37936a16db8fe4ac1f065c2139360608a543a09275cb1a1af612e08cfa065436
+nvidia-cublas-cu12==12.8.4.1 \
+    --hash=sha256:8ac4e771d5a348c551b2a426eda6193c19aa630236b418086020df5ba9667142
 nvidia-cuda-cccl==13.3.5.0.6 \
     --hash=sha256:d5230098fa2df5021e1a00c0c4eee41797671a91119d31e892463e5ccf3ee326
 nvidia-cuda-crt==13.5.37 \
@@ -365,6 +367,8 @@ nvidia-cuda-nvcc==13.5.37 \
     --hash=sha256:f5c4f7ead5d964fb4af42bbf1e6d3ec3c1e6e9d83b53749f691d387e7fcaa3a7
 nvidia-cuda-nvrtc==13.0.88 \
     --hash=sha256:ad9b6d2ead2435f11cbb6868809d2adeeee302e9bb94bcf0539c7a40d80e8575
+nvidia-cuda-nvrtc-cu12==12.8.93 \
+    --hash=sha256:a7756528852ef889772a84c6cd89d41dfa74667e24cca16bb31f8f061e3e9994
 nvidia-cuda-runtime==13.0.96 \
     --hash=sha256:7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548
 nvidia-cudnn-cu13==9.24.0.43 \
@@ -834,7 +838,7 @@ last_line() { printf '%s\n' "$1" | grep -v '^ *$' | sed -n '$s/^ *ERROR: //;$p';
 site=$(python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
 pip=$(python -m pip --version | cut -d ' ' -f 2)
 needed=4
-case $lock in *gpu*) needed=12 ;; esac
+case $lock in *gpu*) needed=13 ;; esac
 case $pip in
 [0-9].* | 1[0-9].* | 20.[0-2] | 20.[0-2].*)
     fail "pip $pip is too old for the packages of $lock; python -m pip install --upgrade pip, then run the same command again" ;;

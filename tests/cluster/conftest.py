@@ -10,6 +10,7 @@ import pytest
 import yaml
 from cluster_runs import SCRIPT, Cluster, Run
 
+from support.flavour import require_vllm_on_cpus
 from support.running import ROOT
 
 PARTS = ("Snakefile", "config", "config.yaml", "envs", "profiles", "rules", "slurm", "workflow_scripts")
@@ -34,6 +35,7 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
     """A checkout in which every rule of the test configuration ran through SLURM, and that run."""
+    require_vllm_on_cpus()
     checkout = tmp_path_factory.mktemp("all") / "checkout"
     checkout.mkdir()
     subprocess.run(["cp", "--recursive", "--no-dereference", *PARTS, str(checkout)], cwd=ROOT, check=True)

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from support.flavour import require_vllm_on_cpus
 from support.running import snakemake
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A directory in which the whole test configuration ran; each process of pytest-xdist has its own copy."""
+    require_vllm_on_cpus()
     own = tmp_path_factory.mktemp("finished") / "run"
     if worker_id == "master":
         run_in(own)

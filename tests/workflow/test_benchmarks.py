@@ -15,6 +15,7 @@ from abhinaya.config import load
 from abhinaya.config.features import SalmonnFeatures
 from abhinaya.config.system import AudioEncoder
 from support.chat_server import ChatServer, Reply
+from support.flavour import require_vllm_on_cpus
 from support.running import ROOT, TEST_CONFIG
 from support.small_salmonn import SMALL_SALMONN
 
@@ -65,6 +66,7 @@ def test_a_manifest_needs_its_references(tmp_path: Path) -> None:
 
 
 def test_labelling(tmp_path: Path) -> None:
+    require_vllm_on_cpus()
     output = tmp_path / "found.json"
     done = run("labelling.py", "--transcripts", "6", "--repeats", "1", "--concurrency", "3", "--output", output)
     assert done.returncode == 0, done.stderr

@@ -11,6 +11,7 @@ from abhinaya.config.zero_shot import Endpoint
 from abhinaya.data.corpora import espeak
 from abhinaya.preflight import endpoint, packages
 from abhinaya.runtime.errors import UserError
+from abhinaya.transcription import cublas
 from abhinaya.zero_shot.vllm_args import is_for_gpus
 from support import msp_layout
 from support.preflight_parts import configured, findings, planned, table
@@ -96,7 +97,14 @@ def test_vllm_build_must_fit_the_jobs(build: bool, monkeypatch: pytest.MonkeyPat
 def test_missing_package_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None if name == "whisperx" else name)
     with pytest.raises(UserError, match=r"^whisperx: not installed.*make env"):
-        packages.whisperx()
+        packages.whisperx(on_gpus=False)
+
+
+def test_whisperx_on_gpus_needs_cublas_12(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cublas, "LIBRARIES", {"nowhere-cu12": "nowhere/libnowhere.so.12"})
+    assert packages.whisperx(on_gpus=False) == "WhisperX"
+    with pytest.raises(UserError, match=r"^WhisperX: .*libnowhere\.so\.12 on GPUs.*make env FLAVOUR=gpu"):
+        packages.whisperx(on_gpus=True)
 
 
 def test_endpoint_must_be_reachable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -473,4 +473,9 @@ def test_no_command_of_the_makefile_phones_home(workplace: Path) -> None:
     (workplace / "network").touch()
     (workplace / "Makefile").open("a").write("\nshow:\n\t@env\n")
     shown = run("make", "show", cwd=workplace).stdout.splitlines()
-    assert {"PYANNOTE_METRICS_ENABLED=0", "VLLM_NO_USAGE_STATS=1", "HF_HUB_DISABLE_TELEMETRY=1"} <= set(shown)
+    assert {
+        "PYANNOTE_METRICS_ENABLED=0",
+        "VLLM_NO_USAGE_STATS=1",
+        "HF_HUB_DISABLE_TELEMETRY=1",
+        "DISABLE_SAFETENSORS_CONVERSION=1",
+    } <= set(shown)

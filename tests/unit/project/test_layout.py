@@ -29,7 +29,7 @@ IMPORTS = {
         "transcription",
         "zero_shot",
     },
-    "preflight": {"config", "data", "labels", "modeling", "pretrained", "runtime", "zero_shot"},
+    "preflight": {"config", "data", "labels", "modeling", "pretrained", "runtime", "transcription", "zero_shot"},
 }
 
 

@@ -90,6 +90,7 @@ from pathlib import Path
 from abhinaya.zero_shot import server as serving
 from abhinaya.config.zero_shot import ZeroShotSystem
 folder = Path(sys.argv[1])
+serving.is_for_gpus = lambda: False
 serving.command = lambda settings, place, commit, port, gpus: [
     sys.executable, str(folder / "server.py"), str(port), str(folder), "well"
 ]
@@ -142,6 +143,7 @@ class Job:
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     job = Job(tmp_path)
     monkeypatch.setattr(server, "command", job.command)
+    monkeypatch.setattr(server, "is_for_gpus", lambda: False)  # unlike the GPU environment's vLLM
     monkeypatch.setattr(server, "POLL_SECONDS", 0.05)
     return job
 
@@ -344,39 +346,39 @@ def test_environment_of_the_server(job: Job, monkeypatch: pytest.MonkeyPatch) ->
     assert seen["VLLM_NO_USAGE_STATS"] == seen["HF_HUB_OFFLINE"] == "1"
     assert seen["CUDA_VISIBLE_DEVICES"] == "3"
     assert "TORCHDYNAMO_DISABLE" not in seen
-    eager = system(server={"arguments": {"enforce_eager": True}})
-    assert vllm_args.environment(eager, cpus=1, gpus=0)["TORCHDYNAMO_DISABLE"] == "1"
-    published = vllm_args.environment(system(), cpus=4, gpus=2)
-    assert published == {"VLLM_NO_USAGE_STATS": "1"}
 
 
-def test_command_line_of_vllm() -> None:
-    settings = system(
-        revision="abc",
-        server={
-            "dtype": "bfloat16",
-            "quantization": "fp8",
-            "max_model_len": 512,
-            "gpu_memory_utilization": 0.8,
-            "arguments": {"enforce_eager": True, "enable_prefix_caching": False, "block_size": 32, "seed": 5},
-        },
-    )
-    assert vllm_args.command(settings, "some/model", "abc", port=1234, gpus=2) == [
-        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
-        *("--model=some/model", f"--served-model-name={vllm_args.SERVED}", "--host=127.0.0.1", "--port=1234"),
-        *("--dtype=bfloat16", "--max-model-len=512", "--tensor-parallel-size=2", "--seed=5"),
-        *(
-            "--generation-config=vllm",
-            "--disable-uvicorn-access-log",
-            "--quantization=fp8",
-            "--revision=abc",
-            "--tokenizer-revision=abc",
-        ),
-        *("--gpu-memory-utilization=0.8", "--enforce-eager", "--no-enable-prefix-caching", "--block-size=32"),
-    ]
-    local = vllm_args.command(system(model="./folder"), "/folder", None, port=1, gpus=0)
-    assert "--tensor-parallel-size=1" in local
-    assert not any("revision" in word or "memory" in word or "quantization" in word for word in local)
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_published_model_is_downloaded_before_the_server_starts(
+    is_cached: bool, job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    fetched = []
+
+    def fetch(name: str, revision: str | None) -> None:
+        assert job.starts == 0  # the time of the download does not count
+        fetched.append((name, revision))
+
+    monkeypatch.setattr(hub, "check_access", lambda name, revision: "abc")
+    monkeypatch.setattr(hub, "cached_folder", lambda name, revision: job.model if is_cached else None)
+    monkeypatch.setattr(hub, "fetch", fetch)
+    settings = system(revision="main")
+    with server.connect(settings, job.log, cpus=1, gpus=0, start_minutes=1):
+        assert job.starts == 1
+    assert fetched == ([] if is_cached else [("some/model", "abc")])
+    assert ("downloading some/model\n" in capsys.readouterr().err) == (not is_cached)
+
+
+def test_failed_download_is_reported_and_no_server_starts(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def snapshot(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(hub, "check_access", lambda name, revision: "abc")
+    monkeypatch.setattr(hub, "cached_folder", lambda name, revision: None)
+    monkeypatch.setattr(hub, "files", lambda name, revision: {"config.json": 1})
+    monkeypatch.setattr(hub, "snapshot_download", snapshot)
+    with pytest.raises(UserError, match=r"some/model.*download failed.*No space left"):
+        server.connect(system(), job.log, cpus=1, gpus=0, start_minutes=1).__enter__()
+    assert job.starts == 0
 
 
 def test_missing_requirements_are_reported_before_the_start(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -406,6 +408,7 @@ def test_gpu_build_of_vllm_needs_a_gpu(
         return installed[name]
 
     monkeypatch.setattr(vllm_args.importlib.metadata, "version", version)
+    monkeypatch.setattr(server, "is_for_gpus", vllm_args.is_for_gpus)
     assert vllm_args.version() == next(iter(installed.values()), None)
     if is_for_gpus:
         with pytest.raises(UserError) as caught, job.connect():

@@ -147,7 +147,7 @@ class Labelling(Resources):
 
     concurrency: int = Field(64, ge=1, le=1000, description="concurrent requests")
     request_seconds: int = Field(120, ge=1, description="timeout of a request, after which it is sent again")
-    start_minutes: int = Field(60, ge=1, description="timeout for the server to load its model")
+    start_minutes: int = Field(60, ge=1, description="timeout for the server to load its model, once it is downloaded")
 
 
 class ZeroShotSystem(Section):

@@ -88,7 +88,7 @@ class _Check:
         if {"train", "predict", "extract_features"} & rules or self.speech_llm_zero_shot:
             yield from self._run("packages", packages.torch, self.config.environment, on_gpus)
         if "transcribe" in rules:
-            yield from self._run("packages", packages.whisperx)
+            yield from self._run("packages", packages.whisperx, bool(self.config.transcripts.resources.gpu))
         servers = [system for system in self.systems.values() if isinstance(system, ZeroShotSystem)]
         for gpus in {bool(system.resources.gpu) for system in servers if system.endpoint is None}:
             yield from self._run("packages", packages.vllm, gpus)

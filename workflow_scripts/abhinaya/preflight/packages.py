@@ -3,6 +3,7 @@
 import importlib.util
 
 from abhinaya.runtime.errors import UserError
+from abhinaya.transcription import cublas
 from abhinaya.zero_shot.vllm_args import is_for_gpus
 
 FIX = "run `make env FLAVOUR=gpu` and use .venv-gpu"
@@ -24,9 +25,15 @@ def torch(environment: str, on_gpus: bool) -> str:
     return f"torch {__version__}"
 
 
-def whisperx() -> str:
-    """Raise a `UserError` if WhisperX or CTranslate2 is missing."""
+def whisperx(on_gpus: bool) -> str:
+    """WhisperX and CTranslate2; GPU jobs also need cuBLAS 12, which loads without a driver, too.
+
+    Raises:
+        UserError: one of them is missing.
+    """
     _require("whisperx", "faster_whisper", "ctranslate2")
+    if on_gpus:
+        cublas.load()
     return "WhisperX"
 
 

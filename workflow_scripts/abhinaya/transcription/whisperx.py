@@ -27,6 +27,7 @@ from abhinaya.config.transcripts import Transcripts
 from abhinaya.data import audio
 from abhinaya.pretrained.hub import locate
 from abhinaya.runtime.errors import UserError
+from abhinaya.transcription import cublas
 from abhinaya.transcription.transcripts import SHARD
 
 WHISPER_SECONDS = 30
@@ -40,9 +41,11 @@ class Transcriber:
     def __init__(self, settings: Transcripts, device: str, threads: int) -> None:
         """
         Raises:
-            UserError: the model cannot be loaded, or does not support the language.
+            UserError: the model cannot be loaded, or does not support the language; on a GPU, cuBLAS is missing.
         """
         self.settings = settings
+        if device == "cuda":
+            cublas.load()
         try:
             self.pipeline: FasterWhisperPipeline = load_model(
                 locate(settings.model),

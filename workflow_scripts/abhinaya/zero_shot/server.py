@@ -19,7 +19,7 @@ import httpx2
 import psutil
 
 from abhinaya.config.zero_shot import ZeroShotSystem
-from abhinaya.pretrained.hub import as_folder, check_access
+from abhinaya.pretrained import hub
 from abhinaya.runtime.errors import UserError
 from abhinaya.zero_shot import process_guard
 from abhinaya.zero_shot.vllm_args import HOST, SERVED, command, environment, is_for_gpus, version
@@ -42,17 +42,20 @@ def connect(settings: ZeroShotSystem, log: Path, cpus: int, gpus: int, start_min
         log: file for the output of vLLM.
         cpus: CPU cores of vLLM if it has no GPU.
         gpus: GPUs of vLLM, with one shard of the model each.
-        start_minutes: timeout for loading the model.
+        start_minutes: timeout for loading the model, once it is downloaded.
 
     Raises:
-        UserError: the key, vLLM, GPUs or the model are not available, or the server does not start.
+        UserError: the key, vLLM, GPUs or the model are not available, the download fails, or the server does not start.
     """
     if settings.endpoint is not None:
         yield Remote(settings.endpoint.url, settings.model, key(settings.endpoint.key_variable))
         return
     _check_machine(cpus, gpus)
-    commit = check_access(settings.model, settings.revision)
-    server = Vllm(settings, as_folder(settings.model), commit, log, cpus, gpus, start_minutes)
+    commit = hub.check_access(settings.model, settings.revision)
+    if commit and not hub.cached_folder(settings.model, commit):
+        _log(f"downloading {settings.model}")  # here, because its time is not limited by `start_minutes`
+        hub.fetch(settings.model, commit)
+    server = Vllm(settings, hub.as_folder(settings.model), commit, log, cpus, gpus, start_minutes)
     try:
         server.start()
         yield server

@@ -1,6 +1,7 @@
 """Command line, environment and version of the job's vLLM server."""
 
 import importlib.metadata
+import json
 import sys
 from typing import Any
 
@@ -9,6 +10,11 @@ from abhinaya.pretrained.hub import is_local
 
 HOST = "127.0.0.1"
 SERVED = "model"  # the served model's name
+# `vllm serve` runs this, too, but only in the GPU build: in the CPU build it does not find its own version.
+MODULE = "vllm.entrypoints.launchers.api_server.entry"
+# Some of Llama's chat templates write today's date into the prompt, unless it is given. This is the date that those of
+# LLaMA-3.1 and 3.3 write, so that neither the day nor the template's version changes a prompt.
+TEMPLATE_VALUES = {"date_string": "26 Jul 2024"}
 
 
 def command(settings: ZeroShotSystem, place: str, commit: str | None, port: int, gpus: int) -> list[str]:
@@ -30,6 +36,7 @@ def command(settings: ZeroShotSystem, place: str, commit: str | None, port: int,
         "seed": 0,
         "generation_config": "vllm",  # not the model's own, whose repetition penalty changes greedy decoding
         "disable_uvicorn_access_log": True,
+        "default_chat_template_kwargs": json.dumps(TEMPLATE_VALUES),  # ignored by templates without these names
     }
     if server.quantization:
         options["quantization"] = server.quantization
@@ -38,7 +45,7 @@ def command(settings: ZeroShotSystem, place: str, commit: str | None, port: int,
     if gpus:
         options["gpu_memory_utilization"] = server.gpu_memory_utilization
     return [
-        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
+        *(sys.executable, "-m", MODULE),
         *(_option(name, value) for name, value in (options | server.arguments).items()),
     ]
 
@@ -48,7 +55,12 @@ def environment(settings: ZeroShotSystem, cpus: int, gpus: int) -> dict[str, str
     variables = {"VLLM_NO_USAGE_STATS": "1"}
     if is_local(settings.model):
         variables["HF_HUB_OFFLINE"] = "1"
-    if gpus == 0:
+    if gpus:
+        # FlashInfer's sampler is compiled on the node, with a CUDA toolkit that most nodes do not have; vLLM then ends
+        # after it has loaded the model (https://github.com/vllm-project/vllm/issues/49497). Responses are greedy, so
+        # another sampler gives the same.
+        variables["VLLM_USE_FLASHINFER_SAMPLER"] = "0"
+    else:
         variables |= {
             "VLLM_CPU_KVCACHE_SPACE": str(settings.server.cpu_kv_cache_gb),
             # By default vLLM binds its threads to certain cores and reserves one, half of a small machine.
