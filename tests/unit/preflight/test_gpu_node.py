@@ -63,28 +63,9 @@ def test_which_code_runs_on_which_gpu(capability: tuple[int, int], codes: list[s
     assert node_checks.has_code(capability, codes) is runs
 
 
-def test_compiler_and_headers_compile_an_extension() -> None:
-    assert node_checks.compiler("cpu").endswith("/Python.h")
-
-
-def test_a_missing_compiler_and_missing_headers_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CC", raising=False)
-    with monkeypatch.context() as without:
-        without.setenv("PATH", str(tmp_path))
-        with pytest.raises(UserError, match="no C compiler; install gcc"):
-            node_checks.compiler("cpu")
-    with monkeypatch.context() as without:
-        without.setattr(node_checks.sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
-        with pytest.raises(UserError, match=r"no Python\.h in .*python3-dev"):
-            node_checks.compiler("cpu")
-    monkeypatch.setenv("CC", shutil.which("false"))
-    with pytest.raises(RuntimeError, match="false: "):
-        node_checks.compiler("cpu")
-
-
 @pytest.mark.slow
 def test_the_real_libraries_pass_on_the_cpu() -> None:
-    found = [*gpu_node.machine("cpu"), *gpu_node.work("whisperx", "cpu"), *gpu_node.work("vllm", "cpu")]
+    found = list(gpu_node.check("cpu", ["whisperx", "vllm"]))
     if not node_checks.vllm_args.is_for_gpus():
         assert [finding for finding in found if finding.failed] == []
     assert [finding.check for finding in found] == ["compiler", "all-reduce", "CTranslate2", "vLLM sampler"]
@@ -94,9 +75,7 @@ def test_the_real_libraries_pass_on_the_cpu() -> None:
 @pytest.mark.slow
 @WITHOUT_GPU
 def test_every_check_that_needs_a_gpu_fails_without_one_in_one_line() -> None:
-    names = [*gpu_node.names("cuda", list(gpu_node.WORK))]
-    needing = [name for name in names if name not in ("compiler", "cuBLAS 12")]
-    assert len(needing) == 7
+    needing = [name for name in node_checks.CHECKS if name not in ("compiler", "cuBLAS 12")]
     for finding in (gpu_node.run(name, "cuda") for name in needing):
         assert finding.failed and "\n" not in finding.message
         assert re.search("CPU build|no GPU that torch can use|nvidia-smi", finding.message), finding

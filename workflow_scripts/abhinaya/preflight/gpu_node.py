@@ -4,17 +4,23 @@ A library that does not fit its node may end the whole process. So each check ru
 is one failed line like any other.
 """
 
+import importlib.util
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from json import JSONDecodeError, loads
 from pathlib import Path
+from typing import Any
 
 from abhinaya.preflight import Finding, node_checks
 from abhinaya.runtime.console import printable
+from abhinaya.runtime.versions import versions
+from abhinaya.zero_shot import vllm_args
 
 MACHINE = {"cuda": ("driver", "GPU", "capability", "GPU memory", "compiler", "all-reduce")}
 MACHINE["cpu"] = ("compiler", "all-reduce")
@@ -24,6 +30,7 @@ WORK = {
     "vllm": {"cuda": ("vLLM sampler",), "cpu": ("vLLM sampler",)},
 }
 SECONDS = 120  # for one check; importing its libraries takes most of the time
+PACKAGES = ("torch", "triton", "transformers", "ctranslate2")  # vLLM's name is another in its build for CPUs
 LIBRARY = str(Path(__file__).parents[2])
 
 
@@ -36,16 +43,21 @@ def machine(device: str) -> list[Finding]:
     return [run(name, device) for name in MACHINE[device]]
 
 
-def work(kind: str, device: str) -> list[Finding]:
-    """The results of the checks that one kind of job needs besides `machine`: a key of `WORK`."""
-    return [run(name, device) for name in WORK[kind][device]]
+def check(device: str, work: Iterable[str]) -> Iterator[Finding]:
+    """The results of the checks that every job needs, and of those that kinds of work (keys of `WORK`) need besides."""
+    for names in (MACHINE, *(WORK[kind] for kind in work)):
+        yield from (run(name, device) for name in names[device])
 
 
-def names(device: str, kinds: list[str]) -> Iterator[str]:
-    """The names of the checks of `machine` and of `work` for `kinds`."""
-    yield from MACHINE[device]
-    for kind in kinds:
-        yield from WORK[kind][device]
+def report(device: str, findings: list[Finding]) -> dict[str, Any]:
+    """The results with the machine's name and the versions of the packages, as JSON types."""
+    present = [name for name in PACKAGES if importlib.util.find_spec(name)]
+    return {
+        "host": socket.gethostname(),
+        "device": device,
+        "checks": [asdict(finding) for finding in findings],
+        "versions": versions(present) | {"vllm": vllm_args.version()},
+    }
 
 
 def run(name: str, device: str, seconds: float = SECONDS) -> Finding:

@@ -5,21 +5,17 @@ as JSON.
 """
 
 import ctypes
-import importlib.util
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Callable
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from abhinaya.config.zero_shot import ZeroShotSystem
+from abhinaya.preflight import compiler
 from abhinaya.preflight.packages import FIX
 from abhinaya.runtime.errors import UserError, first_line
 from abhinaya.zero_shot import vllm_args
@@ -28,11 +24,6 @@ from abhinaya.zero_shot import vllm_args
 OLDEST_DRIVER = {12: 525, 13: 580}
 FREE_SHARE = 0.8  # of a GPU's memory; the rest is room for the driver and for this process
 CUBLAS = "libcublas.so.12"  # the name by which CTranslate2 opens it
-EXTENSION = """
-#include <Python.h>
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "probe", NULL, -1, NULL};
-PyMODINIT_FUNC PyInit_probe(void) { return PyModule_Create(&module); }
-"""
 
 
 def driver(device: str) -> str:
@@ -102,32 +93,6 @@ def memory(device: str) -> str:
     if free < FREE_SHARE * total:
         raise UserError(f"{described}: another process uses the GPU (see nvidia-smi); end it, or use another GPU")
     return described
-
-
-def compiler(device: str) -> str:
-    """A C compiler and Python's header files, with which Triton compiles on the node.
-
-    Chooses the compiler as Triton does (triton/runtime/build.py).
-    """
-    chosen = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
-    if chosen is None:
-        raise UserError("no C compiler; install gcc on the node, or load its module in the profile's `setup`")
-    headers = sysconfig.get_paths()["include"]
-    if not Path(headers, "Python.h").is_file():
-        raise UserError(
-            f"no Python.h in {headers}; install python3-dev on the node, or build the environment with a Python that "
-            "has it: make env FLAVOUR=gpu PYTHON=…"
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        source, library = Path(folder, "probe.c"), Path(folder, "probe.so")
-        source.write_text(EXTENSION)
-        command = [chosen, "-shared", "-fPIC", f"-I{headers}", str(source), "-o", str(library)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"{chosen}: {done.stderr.strip()}")
-        spec = importlib.util.spec_from_file_location("probe", library)
-        importlib.util.module_from_spec(spec)
-    return f"{chosen}, {headers}/Python.h"
 
 
 def all_reduce(device: str) -> str:
@@ -248,19 +213,15 @@ CHECKS: dict[str, tuple[Callable[[str], str], str]] = {
     "GPU": (gpu, "check nvidia-smi on the node"),
     "capability": (capability, "use another GPU"),
     "GPU memory": (memory, "check nvidia-smi on the node"),
-    "compiler": (compiler, "install gcc and python3-dev on the node, or load their modules in the profile's `setup`"),
+    "compiler": (
+        lambda device: compiler.check(),
+        "install gcc and python3-dev on the node, or load their modules in the profile's `setup`",
+    ),
     "all-reduce": (all_reduce, "set NCCL_DEBUG=INFO for the reason; NCCL_SOCKET_IFNAME selects the network"),
     "cuBLAS 12": (cublas, f"WhisperX needs it on GPUs; {FIX}"),
     "CTranslate2": (encode, f"WhisperX needs it; {FIX}"),
     "vLLM sampler": (sampler, f"T1's server needs it; {FIX}, and check the compiler"),
 }
-
-
-def installed() -> dict[str, str]:
-    """The versions of the packages that are checked, and of Python."""
-    packages = [name for name in ("torch", "triton", "transformers", "ctranslate2") if importlib.util.find_spec(name)]
-    found = {"python": ".".join(map(str, sys.version_info[:3])), **{name: version(name) for name in packages}}
-    return found | ({"vllm": vllm_args.version()} if vllm_args.version() else {})
 
 
 def main() -> None:
