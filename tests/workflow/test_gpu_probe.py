@@ -104,6 +104,17 @@ def test_finished_results_are_not_made_again(made: Path) -> None:
     assert planned(snakemake(made, "-n", S1, configfile=config)) == {"probe_gpu": 1, "predict": 1, "total": 2}
 
 
+def test_a_node_is_checked_again_only_for_other_work(made: Path) -> None:
+    (made / S1).unlink()
+    (made / PROBE).parent.mkdir()
+    (made / PROBE).touch()
+    config = configured(made, with_gpus)
+    assert snakemake(made, PROBE, "--touch", configfile=config).returncode == 0
+    assert planned(snakemake(made, "-n", S1, configfile=config)) == {"predict": 1, "total": 1}
+    config = configured(made, no_gpu_for_t1)
+    assert planned(snakemake(made, "-n", S1, configfile=config)) == {"probe_gpu": 1, "predict": 1, "total": 2}
+
+
 def test_changed_settings_are_noticed(made: Path) -> None:
     """Snakemake does not compare the settings of a job that waits for a checkpoint."""
 
