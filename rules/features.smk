@@ -6,6 +6,10 @@ rule extract_features:
         manifest=ancient(MANIFEST),
         transcripts=ancient(features_transcripts),
         digests=features_digests,
+        probe=after_gpu_probe(
+            "results/features/{features}/{shard}.parquet",
+            lambda wildcards: FEATURES[wildcards.features].resources,
+        ),
     output:
         index="results/features/{features}/{shard}.parquet",
         numbers="results/features/{features}/{shard}.bin",

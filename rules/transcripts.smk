@@ -5,6 +5,10 @@ rule transcribe:
     input:
         manifest=ancient(MANIFEST),
         digest=digest(TRANSCRIBED),
+        probe=after_gpu_probe(
+            "results/corpus/shards/{shard}.parquet",
+            lambda wildcards: CONFIG.transcripts.resources,
+        ),
     output:
         "results/corpus/shards/{shard}.parquet",
     log:
