@@ -146,19 +146,25 @@ class WhisperSpeechEncoder(SpeechModule):
 
     def __init__(self, model: WhisperEncoder, settings: SpeechEncoder) -> None:
         super().__init__(model, settings)
+        self.full = settings.window == "full"
         _remove_layers(model, settings)
         for module in (model.conv1, model.conv2, model.embed_positions):
             module.requires_grad_(False)
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-mel frames (B, T, mels), zero after each clip's `lengths` -> vectors (B, T / 2, H) and lengths (B,)."""
+        """Log-mel frames (B, T, mels), zero after each clip's `lengths` -> vectors (B, T / 2, H) and lengths (B,).
+
+        With `window: full` all lengths are T: silence is input, and the attention needs no mask.
+        """
         hidden = gelu(self.model.conv2(gelu(self.model.conv1(inputs.transpose(1, 2))))).transpose(1, 2)
         frames = lengths // 2
         hidden = hidden + self.model.embed_positions.weight[: hidden.shape[1]]
-        padding = torch.arange(hidden.shape[1], device=hidden.device) >= frames[:, None]
-        attention = hidden.new_zeros(padding.shape).masked_fill(padding, torch.finfo(hidden.dtype).min)[:, None, None]
+        mask = None
+        if not self.full:
+            padding = torch.arange(hidden.shape[1], device=hidden.device) >= frames[:, None]
+            mask = hidden.new_zeros(padding.shape).masked_fill(padding, torch.finfo(hidden.dtype).min)[:, None, None]
         for layer in self.model.layers:
-            hidden = layer(hidden, attention)
+            hidden = layer(hidden, mask)
         return self.model.layer_norm(hidden), frames
 
 
