@@ -10,8 +10,8 @@ loop is written anew after the published code, see the docstrings in `benchmarks
 Loading is not measured. Before the first turn, both ways must give the same logits for the same utterances.
 
 A turn is a few optimiser steps out of an epoch of `--utterances`, evenly over the lengths; seconds are scaled to an
-utterance of average length. GFLOP are the operations of matrix products and convolutions, the same on any machine: their
-ratio is what a training gains that is limited by arithmetic alone.
+utterance of average length. GFLOP are the operations of matrix products and convolutions, the same on any machine;
+their ratio is what a training gains that is limited by arithmetic alone.
 
 The models are small, with the proportions of the real ones at the default width. With `--hidden 64 --layers 24`, S1 and
 T2 spend most of the time on starting operations, as small batches do on a fast GPU.
