@@ -17,8 +17,7 @@ rule extract_features:
         CONDA
     threads: features_resource("cpus")
     resources:
-        gpu=features_gpu,
-        gpu_jobs=features_gpu,
+        **gpu_resources(resources_of_features, at_most=1),
         mem_mb=features_resource("mem_mb"),
         runtime=features_resource("runtime"),
     params:
@@ -30,4 +29,4 @@ rule extract_features:
     shell:
         'python "$scripts"/extract_features.py --manifest {input.manifest} {params.transcripts}'
         " --settings {params.settings:q} --shard $((10#{wildcards.shard})) --shards {params.shards} --cpus {threads}"
-        " --gpus {resources.gpu} --output {output.index} 2>&1 | tee {log}"
+        " --gpus {resources.devices} --output {output.index} 2>&1 | tee {log}"

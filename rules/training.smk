@@ -21,13 +21,12 @@ rule train:
         CONDA
     threads: system_resource("cpus")
     resources:
-        gpu=all_gpus,
+        **gpu_resources(resources_of_system, nodes=None, options=TRAIN_OPTIONS),
         nodes=system_resource("nodes"),
         # Several nodes: the job itself (train.py) starts a process on each of them.
         mpi=several_nodes("srun"),
         tasks=several_nodes(),
         tasks_per_gpu=several_nodes(0),  # else the SLURM plugin requests tasks per GPU
-        gpu_jobs=one_gpu,
         mem_mb=system_resource("mem_mb"),
         runtime=system_resource("runtime"),
     params:
@@ -44,7 +43,7 @@ rule train:
         "trap '' TERM USR1; "
         'python "$scripts"/train.py --name {wildcards.system} --settings {params.settings:q} --seed {params.seed}'
         " --manifest {input.manifest} {params.transcripts} {params.features} --checkpoints {params.checkpoints} --output $(dirname {output.weights})"
-        " --cpus {threads} --gpus {resources.gpu} --nodes {resources.nodes} 2>&1 | tee --append {log}"
+        " --cpus {threads} --gpus {resources.devices} --nodes {resources.nodes} 2>&1 | tee --append {log}"
 
 
 rule predict:
@@ -67,8 +66,7 @@ rule predict:
         CONDA
     threads: system_resource("cpus")
     resources:
-        gpu=one_gpu,
-        gpu_jobs=one_gpu,
+        **gpu_resources(resources_of_system, at_most=1),
         mem_mb=system_resource("mem_mb"),
         runtime=system_resource("predict_runtime"),
     params:
@@ -78,4 +76,4 @@ rule predict:
         "Predicting with {wildcards.system}"
     shell:
         'python "$scripts"/predict.py --model $(dirname {input.weights}) --manifest {input.manifest} {params.transcripts} {params.features} --output {output}'
-        " --cpus {threads} --gpus {resources.gpu} 2>&1 | tee {log}"
+        " --cpus {threads} --gpus {resources.devices} 2>&1 | tee {log}"

@@ -97,16 +97,28 @@ def test_running_jobs_of_an_earlier_run_are_reported(
         slurm.orphans(tmp_path)
 
 
-@pytest.mark.parametrize(("limit", "refused"), [("20:00", True), ("30:00", False), ("infinite", False)])
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        ("MaxTime=20:00", "20 minutes"),
+        ("MaxTime=00:30:00", None),
+        ("MaxTime=UNLIMITED", None),
+        ("MaxMemPerNode=3999", "3999 MB"),
+        ("MaxMemPerNode=4000", None),
+        ("MaxMemPerNode=0", None),
+        ("MaxCPUsPerNode=2", None),
+        ("MaxNodes=1", "1 nodes"),
+    ],
+)
 def test_partition_limit_that_slurm_does_not_enforce_is_reported(
-    cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, refused: bool
+    cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, message: str | None
 ) -> None:
-    (cluster.parent / "bin" / "sinfo").write_text(f"#!/bin/sh\necho {limit}\n")
+    (cluster.parent / "bin" / "scontrol").write_text(f"#!/bin/sh\necho PartitionName=cpu {limit} State=UP\n")
     monkeypatch.chdir(tmp_path)
-    wrong = findings(configured(table(tmp_path)), planned(("report", {}), slurm=partitions(tmp_path), runtime=30))[1]
-    assert [line.split(" (requested: ")[0] for line in wrong] == [
-        "SLURM: report: exceeds the 20 minutes of its partition"
-    ] * refused
+    plan = planned(("report", {}), slurm=partitions(tmp_path), runtime=30, mem_mb=4000, nodes=2)
+    wrong = findings(configured(table(tmp_path)), plan)[1]
+    expected = [] if message is None else [f"SLURM: report: exceeds the {message} of partition cpu"]
+    assert [line.split(" (requested: ")[0] for line in wrong] == expected
 
 
 def test_slurm_that_is_down_is_reported_once(cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
