@@ -20,7 +20,6 @@ rule train:
         "train.{name}",
     resources:
         gpu=1,
-        gpu_jobs=1,
         # The profile warns a training job two minutes before its end; a job with less time is warned at once, and ends.
         runtime=5,
     shell:
@@ -32,7 +31,6 @@ rule transcribe:
         "transcribe.{shard}",
     resources:
         gpu=1,
-        gpu_jobs=1,
         runtime=1,
     shell:
         NOTE

@@ -176,12 +176,12 @@ def _run(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def _command(job: Job, slurm: Slurm) -> list[str]:
+    from snakemake_executor_plugin_slurm import utils
     from snakemake_executor_plugin_slurm.partitions import (
         get_best_partition,
         get_default_partition,
         read_partition_file,
     )
-    from snakemake_executor_plugin_slurm import utils
     from snakemake_executor_plugin_slurm.submit_string import get_submit_command
     from snakemake_executor_plugin_slurm.validation import validate_slurm_extra
 
