@@ -40,6 +40,7 @@ daemon_of() {
 gone() { ! daemon_of "$1"; }
 responds() { [ "$("$folder/bin/sinfo" -h -N -t idle,mix,alloc -o %N | sort -u | wc -l)" = 4 ]; }
 
+start_nodes() { for node in $nodes; do slurmd -N "$node" || return 1; done; }
 node_daemons() { for node in $nodes; do echo "slurmd.$node"; done; }
 
 all_run() {
@@ -110,6 +111,7 @@ PartitionName=cpu Nodes=cpu Default=YES MaxTime=1-0
 PartitionName=gpu Nodes=gpu MaxTime=1-0
 PartitionName=both Nodes=cpu,gpu MaxTime=1-0
 PartitionName=large Nodes=large1,large2 MaxTime=7-0
+PartitionName=large_cpu Nodes=large1,large2 MaxTime=7-0
 # No job may use --gpus.
 PartitionName=gres Nodes=large1,large2 MaxTime=7-0
 # Every job must name the account \`lab\`.
@@ -161,7 +163,7 @@ up() {
         munged --force --key-file="$folder/etc/munge.key" --socket="$folder/run/munge.socket" \
             --pid-file="$folder/run/munged.pid" --seed-file="$folder/run/munged.seed" \
             --log-file="$folder/log/munged.log" &&
-            slurmctld -c && for node in $nodes; do slurmd -N "$node"; done
+            slurmctld -c && start_nodes
     } </dev/null >"$folder/log/start.log" 2>&1 || fail "SLURM did not start: $(tail -n 1 "$folder/log/start.log")"
     wait_for 30 responds || fail "SLURM's nodes do not answer; see $folder/log"
 }
