@@ -12,7 +12,8 @@ import impatient
 from snakemake.executors import local
 from snakemake_executor_plugin_slurm import Executor
 
-PROBE = 'mkdir -p probes; echo "$CUDA_VISIBLE_DEVICES" >probes/"$SLURM_JOB_ID"'
+# The plugin puts it between double quotes for the shell that submits the job.
+PROBE = r'mkdir -p probes; echo "\$CUDA_VISIBLE_DEVICES" >probes/"\$SLURM_JOB_ID"'
 
 
 def touching(executor: Executor, job: Any) -> str:
@@ -26,7 +27,7 @@ def touching(executor: Executor, job: Any) -> str:
 def touch(*arguments: Any) -> None:
     """A local job; the arguments are those of the function that it replaces."""
     job = inspect.signature(run_wrapper).bind(*arguments).arguments
-    for path in (*job["output"], job["benchmark"]):
+    for path in filter(None, (*job["output"], job["benchmark"])):  # `all` has neither
         Path(path).touch()
 
 
