@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,33 @@ def test_each_kind_of_job_is_submitted_once(cluster: Path, tmp_path: Path, monke
     assert "-p gpu -t 60 --mem 4000" in wrong[1] and "--gpus=a100:2" in wrong[1]
     commands = cluster.read_text().splitlines()
     assert len(commands) == 3 and all("--test-only" in command for command in commands)
+
+
+def test_the_command_has_all_options_of_the_profile(tmp_path: Path, cluster: Path) -> None:
+    profile = replace(partitions(tmp_path), reservation="nightly", requeue=True)
+    resources = {"gpu": 1, "gpu_model": "a100-80gb", "constraint": "big", "slurm_extra": "--nice=10 --signal=TERM@120"}
+    ((_, command),) = slurm.commands(planned(("train", {"system": "s1"}), slurm=profile, **resources).jobs, profile)
+    for option in ("--requeue", "--reservation=nightly", "--gpus=a100-80gb:1", "--nice=10", "--signal=TERM@120"):
+        assert option in command
+    assert command[command.index("-C") + 1] == "big"
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        ({"gpu": 16, "mem_mb": 4000}, "report: its cpus: 1, gpu: 16, mem_mb: 4000 fit no partition of the profile; "),
+        ({"gres": "gpu:9"}, "report: its cpus: 1, gres: gpu:9 fit no partition of the profile; "),
+        ({"slurm_extra": "--mem=9"}, "report: sbatch command failed (The --memory option is not allowed"),
+        ({"gpu": 1, "gpu_model": "a 100"}, "report: sbatch command failed (Invalid GPU model format: a 100"),
+    ],
+)
+def test_a_request_that_the_plugin_would_not_submit_as_it_is(
+    resources: dict, message: str, cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = planned(("report", {}), slurm=partitions(tmp_path), **resources)
+    (line,) = findings(configured(table(tmp_path)), plan)[1]
+    assert line.startswith(f"SLURM: {message}")
 
 
 def test_running_jobs_of_an_earlier_run_are_reported(
