@@ -9,7 +9,7 @@ from abhinaya.config import features, paper_runs, runs
 from abhinaya.config.base import settings_json
 from abhinaya.config.system import TrainedSystem
 from abhinaya.config.zero_shot import SalmonnZeroShot
-from abhinaya.runtime import snakemake_sigterm
+from abhinaya.runtime import gpu_request, slurm_gpu_models, snakemake_sigterm
 from abhinaya.runtime.errors import UserError
 
 
@@ -22,6 +22,11 @@ def call_or_exit(function, *arguments):
 
 
 call_or_exit(snakemake_sigterm.patch)
+SITE, TRAIN_OPTIONS = call_or_exit(
+    gpu_request.read, workflow.resource_settings.default_resources
+)
+if "-" in SITE.gpu_model:
+    slurm_gpu_models.patch()
 CONFIG = call_or_exit(configuration.validate, config)  # as an object
 if CONFIG.transcripts.path and not Path(CONFIG.transcripts.path).is_file():
     sys.exit(
@@ -174,10 +179,6 @@ def features_resource(key):
     )
 
 
-def features_gpu(wildcards):
-    return min(1, FEATURES[wildcards.features].resources.gpu)
-
-
 def transcripts_option(wildcards, input):
     return f"--transcripts {input.transcripts}" if input.transcripts else ""
 
@@ -210,10 +211,40 @@ def request_resource(key):
     return lambda wildcards: getattr(SYSTEMS[wildcards.system].resources, key, 0)
 
 
-def all_gpus(wildcards):
-    """The GPUs of all nodes together, as SLURM counts them."""
-    resources = SYSTEMS[wildcards.system].resources
-    return resources.gpu * resources.nodes
+def gpu_resources(resources_of, nodes=1, at_most=None, options=""):
+    """The resources by which a job gets its GPUs, as functions of its wildcards.
+
+    `{resources.devices}` is the number of GPUs in a command: Snakemake lowers `gpu` to a machine's limit.
+
+    Args:
+        resources_of: the section `resources` of the configuration, by wildcards.
+        nodes: of the job; None for the number in that section.
+        at_most: GPUs that the job can use.
+        options: sbatch options of the job.
+    """
+
+    def resource(key):
+        def value(wildcards):
+            resources = resources_of(wildcards)
+            gpus = resources.gpu if at_most is None else min(at_most, resources.gpu)
+            count = resources.nodes if nodes is None else nodes
+            return SITE.request(gpus, count, options).get(key)
+
+        return value
+
+    return {key: resource(key) for key in gpu_request.KEYS}
+
+
+def resources_of_system(wildcards):
+    return SYSTEMS[wildcards.system].resources
+
+
+def resources_of_features(wildcards):
+    return FEATURES[wildcards.features].resources
+
+
+def resources_of_transcripts(wildcards):
+    return CONFIG.transcripts.resources
 
 
 def several_nodes(value=None):
@@ -226,11 +257,6 @@ def several_nodes(value=None):
         return nodes if value is None else value
 
     return resource
-
-
-def one_gpu(wildcards):
-    """1 for a system that uses GPUs, else 0: for prediction, and for `gpu_jobs`, which limits concurrent GPU jobs."""
-    return min(1, SYSTEMS[wildcards.system].resources.gpu)
 
 
 def stage_resource(stage, key):

@@ -8,7 +8,7 @@ rule extract_features:
         digests=features_digests,
         probe=after_gpu_probe(
             "results/features/{features}/{shard}.parquet",
-            lambda wildcards: FEATURES[wildcards.features].resources,
+            resources_of_features,
         ),
     output:
         index="results/features/{features}/{shard}.parquet",
@@ -21,8 +21,7 @@ rule extract_features:
         CONDA
     threads: features_resource("cpus")
     resources:
-        gpu=features_gpu,
-        gpu_jobs=features_gpu,
+        **gpu_resources(resources_of_features, at_most=1),
         mem_mb=features_resource("mem_mb"),
         runtime=features_resource("runtime"),
     params:
@@ -34,4 +33,4 @@ rule extract_features:
     shell:
         'python "$scripts"/extract_features.py --manifest {input.manifest} {params.transcripts}'
         " --settings {params.settings:q} --shard $((10#{wildcards.shard})) --shards {params.shards} --cpus {threads}"
-        " --gpus {resources.gpu} --output {output.index} 2>&1 | tee {log}"
+        " --gpus {resources.devices} --output {output.index} 2>&1 | tee {log}"

@@ -1,12 +1,16 @@
-# Check all requirements before jobs are submitted to a cluster. Snakemake does not call this in a dry run.
-# Check a node with a GPU before the first GPU job.
+# Checks before a run: on a cluster, all requirements, before jobs are submitted; on one machine, the number of its GPUs.
+# Snakemake does not call this in a dry run. Then a node with a GPU is checked before the first GPU job.
+
+from types import SimpleNamespace
 
 from abhinaya.config.zero_shot import ZeroShotSystem
 from abhinaya.preflight import hook
 
 
 onstart:
-    if not workflow.local_exec:
+    if workflow.local_exec:
+        hook.check_gpus(workflow)
+    else:
         hook.run_or_stop(workflow, config)
 
 
@@ -69,8 +73,7 @@ checkpoint probe_gpu:
         CONDA
     threads: 2
     resources:
-        gpu=1,
-        gpu_jobs=1,
+        **gpu_resources(lambda wildcards: SimpleNamespace(gpu=1, nodes=1)),
         mem_mb=8000,
         runtime=10,
     params:

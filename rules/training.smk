@@ -9,7 +9,7 @@ rule train:
         features=system_features,
         probe=after_gpu_probe(
             "results/{system}/model/model.safetensors",
-            lambda wildcards: SYSTEMS[wildcards.system].resources,
+            resources_of_system,
         ),
     output:
         weights="results/{system}/model/model.safetensors",
@@ -25,13 +25,12 @@ rule train:
         CONDA
     threads: system_resource("cpus")
     resources:
-        gpu=all_gpus,
+        **gpu_resources(resources_of_system, nodes=None, options=TRAIN_OPTIONS),
         nodes=system_resource("nodes"),
         # Several nodes: the job itself (train.py) starts a process on each of them.
         mpi=several_nodes("srun"),
         tasks=several_nodes(),
         tasks_per_gpu=several_nodes(0),  # else the SLURM plugin requests tasks per GPU
-        gpu_jobs=one_gpu,
         mem_mb=system_resource("mem_mb"),
         runtime=system_resource("runtime"),
     params:
@@ -48,7 +47,7 @@ rule train:
         "trap '' TERM USR1; "
         'python "$scripts"/train.py --name {wildcards.system} --settings {params.settings:q} --seed {params.seed}'
         " --manifest {input.manifest} {params.transcripts} {params.features} --checkpoints {params.checkpoints} --output $(dirname {output.weights})"
-        " --cpus {threads} --gpus {resources.gpu} --nodes {resources.nodes} 2>&1 | tee --append {log}"
+        " --cpus {threads} --gpus {resources.devices} --nodes {resources.nodes} 2>&1 | tee --append {log}"
 
 
 rule predict:
@@ -61,7 +60,7 @@ rule predict:
         config="results/{system}/model/config.json",
         probe=after_gpu_probe(
             "results/{system}/preds.csv",
-            lambda wildcards: SYSTEMS[wildcards.system].resources,
+            resources_of_system,
         ),
     output:
         "results/{system}/preds.csv",
@@ -75,8 +74,7 @@ rule predict:
         CONDA
     threads: system_resource("cpus")
     resources:
-        gpu=one_gpu,
-        gpu_jobs=one_gpu,
+        **gpu_resources(resources_of_system, at_most=1),
         mem_mb=system_resource("mem_mb"),
         runtime=system_resource("predict_runtime"),
     params:
@@ -86,4 +84,4 @@ rule predict:
         "Predicting with {wildcards.system}"
     shell:
         'python "$scripts"/predict.py --model $(dirname {input.weights}) --manifest {input.manifest} {params.transcripts} {params.features} --output {output}'
-        " --cpus {threads} --gpus {resources.gpu} 2>&1 | tee {log}"
+        " --cpus {threads} --gpus {resources.devices} 2>&1 | tee {log}"

@@ -7,7 +7,7 @@ rule transcribe:
         digest=digest(TRANSCRIBED),
         probe=after_gpu_probe(
             "results/corpus/shards/{shard}.parquet",
-            lambda wildcards: CONFIG.transcripts.resources,
+            resources_of_transcripts,
         ),
     output:
         "results/corpus/shards/{shard}.parquet",
@@ -19,8 +19,7 @@ rule transcribe:
         CONDA
     threads: CONFIG.transcripts.resources.cpus
     resources:
-        gpu=min(1, CONFIG.transcripts.resources.gpu),
-        gpu_jobs=min(1, CONFIG.transcripts.resources.gpu),
+        **gpu_resources(resources_of_transcripts, at_most=1),
         mem_mb=stage_resource("transcripts", "mem_mb"),
         runtime=stage_resource("transcripts", "runtime"),
     params:
@@ -30,7 +29,7 @@ rule transcribe:
         "Transcribing shard {wildcards.shard} with WhisperX"
     shell:
         'python "$scripts"/transcribe.py --manifest {input.manifest} --settings {params.settings:q}'
-        " --shard $((10#{wildcards.shard})) --seed {params.seed} --cpus {threads} --gpus {resources.gpu}"
+        " --shard $((10#{wildcards.shard})) --seed {params.seed} --cpus {threads} --gpus {resources.devices}"
         " --output {output} 2>&1 | tee {log}"
 
 

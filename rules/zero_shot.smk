@@ -9,7 +9,7 @@ rule label_zero_shot:
         features=zero_shot_features,
         probe=after_gpu_probe(
             "results/{system}/preds.csv",
-            lambda wildcards: SYSTEMS[wildcards.system].resources,
+            resources_of_system,
         ),
     output:
         preds="results/{system}/preds.csv",
@@ -26,9 +26,8 @@ rule label_zero_shot:
         CONDA
     threads: system_resource("cpus")
     resources:
-        gpu=system_resource("gpu"),
+        **gpu_resources(resources_of_system),
         nodes=1,  # a server uses the GPUs of one machine
-        gpu_jobs=one_gpu,
         mem_mb=system_resource("mem_mb"),
         runtime=system_resource("runtime"),
         # Among the resources, because a changed parameter would rerun the job.
@@ -47,6 +46,6 @@ rule label_zero_shot:
         'python "$scripts"/label_zero_shot.py --name {wildcards.system} --settings {params.settings:q}'
         " --classes {params.classes} --manifest {input.manifest} {params.options}"
         " --response-dir {params.response_dir} --output {output.preds} --responses {output.responses}"
-        " --summary {output.summary} --server-log {log.server} --cpus {threads} --gpus {resources.gpu}"
+        " --summary {output.summary} --server-log {log.server} --cpus {threads} --gpus {resources.devices}"
         " --concurrency {resources.concurrency} --request-seconds {resources.request_seconds}"
         " --start-minutes {resources.start_minutes} 2>&1 | tee {log.job}"

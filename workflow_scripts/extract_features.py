@@ -6,7 +6,7 @@ from pathlib import Path
 from abhinaya.config import parse
 from abhinaya.config.features import AnyFeatures
 from abhinaya.data import schemas
-from abhinaya.runtime import errors
+from abhinaya.runtime import errors, gpu_locks
 from abhinaya.transcription import transcripts
 
 
@@ -39,6 +39,7 @@ def main() -> None:
     manifest = schemas.read_manifest(args.manifest)
     if settings.reads_transcripts:
         manifest = transcripts.joined(manifest, args.transcripts)
+    gpu_locks.take(args.gpus)
     from abhinaya.modeling import encoders, feature_cache
     from abhinaya.runtime.devices import claim  # imports torch; not needed for --help or invalid settings
 

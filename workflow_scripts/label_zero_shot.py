@@ -13,7 +13,7 @@ from abhinaya.config.base import result_settings
 from abhinaya.config.zero_shot import SalmonnZeroShot, ZeroShotSystem
 from abhinaya.data import schemas
 from abhinaya.labels import CLASSES
-from abhinaya.runtime import errors, files
+from abhinaya.runtime import errors, files, gpu_locks
 from abhinaya.transcription import transcripts
 
 AnyZeroShot = Annotated[ZeroShotSystem | SalmonnZeroShot, Field(discriminator="family")]
@@ -30,6 +30,7 @@ def main() -> None:
     rows = manifest[manifest["split"].isin(("validation", "test"))].reset_index(drop=True)
     if rows.empty:
         raise errors.UserError(f"{args.manifest}: no validation or test utterances; check the corpus's splits")
+    gpu_locks.take(args.gpus)
     label = label_speech if isinstance(settings, SalmonnZeroShot) else label_text
     predictions, responses, results = label(rows, settings, args)
     from abhinaya.zero_shot.predictions import AUDIT

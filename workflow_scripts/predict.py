@@ -5,7 +5,7 @@ from pathlib import Path
 
 from abhinaya.data import schemas
 from abhinaya.prediction import new_audio, systems
-from abhinaya.runtime import errors, files
+from abhinaya.runtime import errors, files, gpu_locks
 from abhinaya.transcription import transcripts
 
 ONLY_WITH = {
@@ -40,6 +40,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    gpu_locks.take(args.gpus)
     model_files = [args.model / name for name in ("config.json", "model.safetensors", "metrics.json")]
     if args.audio:
         job = new_audio.Job(args)

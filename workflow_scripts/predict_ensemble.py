@@ -7,7 +7,7 @@ from pathlib import Path
 from abhinaya.data import schemas
 from abhinaya.evaluation import voting
 from abhinaya.prediction import new_audio, systems
-from abhinaya.runtime import errors
+from abhinaya.runtime import errors, gpu_locks
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,6 +24,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    gpu_locks.take(args.gpus)
     job = new_audio.Job(args)
     ensemble, members = systems.read_ensemble(args.ensemble)
     vote = partial(voting.vote, tie_break=ensemble.tie_break, tie_rule=ensemble.tie_rule)

@@ -6,7 +6,7 @@ from pathlib import Path
 from abhinaya.config import parse
 from abhinaya.config.transcripts import Transcripts
 from abhinaya.data import schemas
-from abhinaya.runtime import errors, library_logging
+from abhinaya.runtime import errors, gpu_locks, library_logging
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,6 +29,7 @@ def main() -> None:
             f"--shard {args.shard}: must be less than `shards` ({settings.shards}); change one of them"
         )
     manifest = schemas.read_manifest(args.manifest)
+    gpu_locks.take(args.gpus)
     library_logging.whisperx()
     from abhinaya.transcription.shards import transcribe_shard  # slow to import; not needed for --help
 

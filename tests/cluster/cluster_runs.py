@@ -12,6 +12,7 @@ from pathlib import Path
 
 SCRIPT = str(Path(__file__).with_name("slurm.sh"))
 SNAKEMAKE = str(Path(__file__).with_name("impatient.py"))
+PROBES = str(Path(__file__).with_name("probing.py"))
 LATENCY = ("--latency-wait", "5")  # the profile waits longer, for a real cluster's file servers
 
 
@@ -37,6 +38,14 @@ class Job:
         return self.fields["Comment"].removeprefix("rule_").replace("_wildcards_", " ")
 
 
+def site(checkout: Path, old: str, new: str) -> None:
+    """Change the profile."""
+    profile = checkout / "profiles/slurm/config.v9+.yaml"
+    text = profile.read_text()
+    assert text.count(old) == 1
+    profile.write_text(text.replace(old, new))
+
+
 class Cluster:
     """The private SLURM, and Snakemake run on it from the root of a checkout."""
 
@@ -52,16 +61,16 @@ class Cluster:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def start(self, checkout: Path, *arguments: str, **variables: str) -> "Run":
+    def start(self, checkout: Path, *arguments: str, program: str = SNAKEMAKE, **variables: str) -> "Run":
         """`variables` are of the environment."""
-        command = [sys.executable, SNAKEMAKE, "--profile", "slurm", *arguments]
+        command = [sys.executable, program, "--profile", "slurm", *arguments]
         if "--configfile" not in arguments:
             command += ["--configfile", "config/test.yaml"]
         self.runs.append(Run(self, checkout, [*command, *LATENCY], variables))
         return self.runs[-1]
 
-    def snakemake(self, checkout: Path, *arguments: str, **variables: str) -> "Run":
-        run = self.start(checkout, *arguments, **variables)
+    def snakemake(self, checkout: Path, *arguments: str, program: str = SNAKEMAKE, **variables: str) -> "Run":
+        run = self.start(checkout, *arguments, program=program, **variables)
         run.wait()
         return run
 

@@ -18,7 +18,7 @@ PARTS = ("Snakefile", "config", "config.yaml", "envs", "profiles", "rules", "slu
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """A SLURM of the tests' own: partitions `cpu` and `gpu`, one node each, and `both`; one GPU that is none."""
+    """A SLURM of the tests' own; slurm.sh describes its nodes and partitions."""
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # short, for the paths of sockets are limited
     up = subprocess.run(["sh", SCRIPT, "up", str(folder)], capture_output=True, text=True)
     cluster = Cluster(folder)
@@ -32,13 +32,25 @@ def cluster() -> Iterator[Cluster]:
         shutil.rmtree(folder)
 
 
+def copied(folder: Path) -> Path:
+    """A checkout of this project in `folder`."""
+    checkout = folder / "checkout"
+    checkout.mkdir()
+    subprocess.run(["cp", "--recursive", "--no-dereference", *PARTS, str(checkout)], cwd=ROOT, check=True)
+    return checkout
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Path:
+    """A checkout in which nothing ran."""
+    return copied(tmp_path)
+
+
 @pytest.fixture(scope="session")
 def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
     """A checkout in which every rule of the test configuration ran through SLURM, and that run."""
     require_vllm_on_cpus()
-    checkout = tmp_path_factory.mktemp("all") / "checkout"
-    checkout.mkdir()
-    subprocess.run(["cp", "--recursive", "--no-dereference", *PARTS, str(checkout)], cwd=ROOT, check=True)
+    checkout = copied(tmp_path_factory.mktemp("all"))
     config = checkout / "config/test.yaml"
     settings = yaml.safe_load(config.read_text())
     del settings["systems"]["t2"], settings["tables"]["combinations"]  # no rule of their own

@@ -5,10 +5,14 @@
 #     tests/cluster/slurm.sh down [FOLDER]    cancel its jobs and stop it; its logs stay in FOLDER/log
 #
 # Two nodes of four CPUs and 8 GB each, whatever the machine has: `cpu` and `gpu`, each alone in the partition of its
-# name, and together in `both`; `gpu` has one GPU, which is the null device. Needs what install.sh installs.
+# name, and together in `both`; `gpu` has one GPU, which is the null device. Two nodes `large1` and `large2` of the size
+# of a real cluster's, with eight such GPUs each, in partitions with the rules of different sites: see `configure` and
+# site_rules.lua. Needs what install.sh installs.
 set -eu
 
 folder=${2:-${TMPDIR:-/tmp}/abhinaya-slurm-$(id -u)}
+nodes="cpu gpu large1 large2"
+rules=$(cd "$(dirname "$0")" && pwd)/site_rules.lua
 commands="sbatch srun squeue scancel sinfo scontrol sacct sacctmgr sshare slurmd"
 # Where Debian keeps daemons, which a user's PATH often lacks.
 PATH="$PATH:/usr/sbin:/sbin"
@@ -34,10 +38,13 @@ daemon_of() {
     [ -s "$1" ] && pid=$(cat "$1") && name=$(basename "$1") && grep -qs "${name%%.*}" "/proc/$pid/cmdline"
 }
 gone() { ! daemon_of "$1"; }
-responds() { [ "$("$folder/bin/sinfo" -h -N -t idle,mix,alloc -o %N | sort -u | wc -l)" = 2 ]; }
+responds() { [ "$("$folder/bin/sinfo" -h -N -t idle,mix,alloc -o %N | sort -u | wc -l)" = 4 ]; }
+
+start_nodes() { for node in $nodes; do slurmd -N "$node" || return 1; done; }
+node_daemons() { for node in $nodes; do echo "slurmd.$node"; done; }
 
 all_run() {
-    for daemon in munged slurmctld slurmd.cpu slurmd.gpu; do
+    for daemon in munged slurmctld $(node_daemons); do
         daemon_of "$folder/run/$daemon.pid" || return 1
     done
 }
@@ -45,7 +52,7 @@ all_run() {
 free_ports() {
     python3 - <<'PYTHON'
 import socket
-sockets = [socket.socket() for _ in range(3)]
+sockets = [socket.socket() for _ in range(5)]
 for each in sockets:
     each.bind(("127.0.0.1", 0))
 print(*(each.getsockname()[1] for each in sockets))
@@ -57,6 +64,7 @@ configure() {
     set -- $(free_ports)
     host=$(hostname -s)
     user=$(id -un)
+    large="CPUs=64 RealMemory=1000000 Gres=gpu:a100-80gb:8"
     cat >"$folder/etc/slurm.conf" <<CONF
 ClusterName=abhinaya
 SlurmctldHost=$host(127.0.0.1)
@@ -84,6 +92,7 @@ PropagateResourceLimits=NONE
 MailProg=/bin/true
 ReturnToService=2
 GresTypes=gpu
+JobSubmitPlugins=lua
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 SchedulerParameters=bf_interval=1,sched_interval=1
@@ -96,14 +105,27 @@ KillWait=30
 SlurmdParameters=config_overrides
 NodeName=cpu NodeHostname=$host NodeAddr=127.0.0.1 Port=$2 CPUs=4 RealMemory=8000
 NodeName=gpu NodeHostname=$host NodeAddr=127.0.0.1 Port=$3 CPUs=4 RealMemory=8000 Gres=gpu:fake:1
+NodeName=large1 NodeHostname=$host NodeAddr=127.0.0.1 Port=$4 $large Feature=a100,nvlink
+NodeName=large2 NodeHostname=$host NodeAddr=127.0.0.1 Port=$5 $large Feature=a100
 PartitionName=cpu Nodes=cpu Default=YES MaxTime=1-0
 PartitionName=gpu Nodes=gpu MaxTime=1-0
 PartitionName=both Nodes=cpu,gpu MaxTime=1-0
+PartitionName=large Nodes=large1,large2 MaxTime=7-0
+PartitionName=large_cpu Nodes=large1,large2 MaxTime=7-0
+# No job may use --gpus.
+PartitionName=gres Nodes=large1,large2 MaxTime=7-0
+# Every job must name the account \`lab\`.
+PartitionName=account Nodes=large1,large2 MaxTime=7-0
+# Every job must have a constraint.
+PartitionName=constraint Nodes=large1,large2 MaxTime=7-0
+PartitionName=limits Nodes=large1,large2 MaxTime=1-0 MaxMemPerNode=64000 MaxNodes=1
 CONF
     cat >"$folder/etc/gres.conf" <<CONF
 AutoDetect=off
 NodeName=gpu Name=gpu Type=fake File=$folder/dev/gpu0
+NodeName=large[1-2] Name=gpu Type=a100-80gb File=$folder/dev/gpu[0-7]
 CONF
+    cp "$rules" "$folder/etc/job_submit.lua"
     # Without this line slurmd looks for a cgroup of systemd's and dies.
     echo "CgroupPlugin=cgroup/v1" >"$folder/etc/cgroup.conf"
 }
@@ -125,13 +147,14 @@ up() {
         all_run && responds && return
         down
     fi
-    for part in bin dev etc log run spool/cpu spool/gpu state; do
+    for part in bin dev etc log run state; do
         mkdir -p "$folder/$part"
     done
+    for node in $nodes; do mkdir -p "$folder/spool/$node"; done
     folder=$(cd "$folder" && pwd -P)
     wrap_commands
     configure
-    ln -sf /dev/null "$folder/dev/gpu0"
+    for number in 0 1 2 3 4 5 6 7; do ln -sf /dev/null "$folder/dev/gpu$number"; done
     (umask 077 && head -c 128 /dev/urandom >"$folder/etc/munge.key")
     export SLURM_CONF="$folder/etc/slurm.conf"
     # Daemons keep what they are started with: no open pipe of the caller's, no folder that is to be removed.
@@ -140,7 +163,7 @@ up() {
         munged --force --key-file="$folder/etc/munge.key" --socket="$folder/run/munge.socket" \
             --pid-file="$folder/run/munged.pid" --seed-file="$folder/run/munged.seed" \
             --log-file="$folder/log/munged.log" &&
-            slurmctld -c && slurmd -N cpu && slurmd -N gpu
+            slurmctld -c && start_nodes
     } </dev/null >"$folder/log/start.log" 2>&1 || fail "SLURM did not start: $(tail -n 1 "$folder/log/start.log")"
     wait_for 30 responds || fail "SLURM's nodes do not answer; see $folder/log"
 }
@@ -153,7 +176,7 @@ down() {
         wait_for 30 no_jobs || "$folder/bin/scancel" --user="$(id -un)" --quiet --signal=KILL || true
     fi
     # The nodes first, as they sign off at the controller; munged last, as all need it.
-    for daemon in slurmd.cpu slurmd.gpu slurmctld munged; do
+    for daemon in $(node_daemons) slurmctld munged; do
         pidfile=$folder/run/$daemon.pid
         daemon_of "$pidfile" || continue
         kill "$pid" || true

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from cluster_runs import SCRIPT, Cluster, Job, Run, wait_for
+from cluster_runs import SCRIPT, Cluster, Job, Run, site, wait_for
 
 from support.running import ROOT
 
@@ -28,14 +28,6 @@ def configured(checkout: Path, name: str, change: Callable[[dict], None]) -> str
     path = checkout / "config" / f"{name}.yaml"
     path.write_text(yaml.safe_dump(settings))
     return str(path.relative_to(checkout))
-
-
-def site(checkout: Path, old: str, new: str) -> None:
-    """Change the profile."""
-    profile = checkout / "profiles/slurm/config.v9+.yaml"
-    text = profile.read_text()
-    assert text.count(old) == 1
-    profile.write_text(text.replace(old, new))
 
 
 def forget(checkout: Path, *names: str) -> None:
@@ -89,7 +81,7 @@ def test_a_single_target_runs_again_alone(cluster: Cluster, undisturbed: tuple[P
 
 def test_jobs_on_one_gpu_run_one_after_the_other(cluster: Cluster, tmp_path: Path) -> None:
     """Two jobs and three shards, which share one job and run in turn there."""
-    for part in ("config", "profiles"):
+    for part in ("config", "profiles", "workflow_scripts"):
         shutil.copytree(ROOT / part, tmp_path / part)
     (tmp_path / "slurm").symlink_to("profiles/slurm")
     site(tmp_path, 'gpu_model: ""', "gpu_model: fake")
@@ -358,14 +350,14 @@ def processes_of(folder: Path) -> list[int]:
 def test_a_cluster_comes_up_once_and_goes_with_all_its_jobs(folder: Path) -> None:
     slurm("up", folder)
     daemons = processes_of(folder)
-    assert len(daemons) == 4
+    assert len(daemons) == 6
     slurm("up", folder)
     assert processes_of(folder) == daemons
     os.kill(daemons[-1], signal.SIGKILL)
     slurm("up", folder)  # half a cluster is made anew
-    assert len(processes_of(folder)) == 4 and daemons[-1] not in processes_of(folder)
+    assert len(processes_of(folder)) == 6 and daemons[-1] not in processes_of(folder)
     Cluster(folder)("sbatch", "--output=/dev/null", "--wrap=sleep 600")
-    wait_for(lambda: len(processes_of(folder)) > 4)
+    wait_for(lambda: len(processes_of(folder)) > 6)
     slurm("down", folder)
     assert processes_of(folder) == []
     assert [path.name for path in folder.iterdir()] == ["log"]

@@ -11,6 +11,8 @@ import psutil
 import pytest
 from snakemake.cli import parse_args
 
+from abhinaya.runtime import gpu_request
+from abhinaya.runtime.gpu_request import Site
 from support.running import ROOT
 
 PROFILE = "profiles/slurm/config.v9+.yaml"
@@ -18,7 +20,7 @@ USES_GPUS = {
     rule
     for file in (ROOT / "rules").glob("*.smk")
     for rule, body in re.findall(r"^rule (\w+):\n((?:    .*\n|\n)*)", file.read_text(), re.MULTILINE)
-    if re.search(r"^ {8}gpu=", body, re.MULTILINE)
+    if re.search(r"^ {8}\*\*gpu_resources\(", body, re.MULTILINE)
 }
 
 
@@ -35,11 +37,30 @@ def options(monkeypatch: pytest.MonkeyPatch) -> object:
     return parsed
 
 
-def test_one_machine_gives_all_its_cores_and_its_memory_and_gpus_in_turn(options: object) -> None:
+NVIDIA_SMI = """#!/bin/sh
+echo "GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-aaaa)"
+echo "  MIG 1g.10gb     Device  0: (UUID: MIG-cccc)"
+echo "GPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-bbbb)"
+"""
+
+
+@pytest.mark.parametrize(
+    ("driver", "visible", "gpus"), [(True, None, 2), (True, "1", 1), (True, "", 0), (False, None, 0), (False, "0,2", 2)]
+)
+def test_one_machine_gives_all_its_cores_memory_and_gpus(
+    options: object, driver: bool, visible: str | None, gpus: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if driver:
+        (tmp_path / "nvidia-smi").write_text(NVIDIA_SMI)
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     alone = options(ROOT)
     assert alone.cores and alone.executor is None
     assert {name: limit.value for name, limit in alone.resources.items()} == {
-        "gpu_jobs": 1,
+        "gpu": gpus,
         "mem_mb": psutil.virtual_memory().total // 1_000_000,
     }
 
@@ -72,15 +93,30 @@ def test_a_site_is_told_in_one_place(options: object, tmp_path: Path) -> None:
     (tmp_path / "Snakefile").touch()
     (tmp_path / "slurm").mkdir()
     text = (ROOT / PROFILE).read_text()
-    site = {"account": "speech", "qos": "long", "gpu_model": "a100", "setup": "module load CUDA"}
+    site = {
+        "account": "speech",
+        "qos": "long",
+        "gpu_model": "nvidia_a100-sxm4-80gb",
+        "gpu_constraint": "a100|h100",
+        "cpu_constraint": "skylake",
+        "extra": "--exclude=n[1-2] --nice=10",
+        "setup": "module load CUDA",
+    }
     for key, value in site.items():
         assert text.count(f'{key}: ""') == 1
-        text = text.replace(f'{key}: ""', f"{key}: {value}")
+        text = text.replace(f'{key}: ""', f'{key}: "{value}"')
+    text = text.replace("gpu_request: gpus", "gpu_request: gres")
     (tmp_path / "slurm" / Path(PROFILE).name).write_text(text)
     parsed = options(tmp_path, "--profile", "slurm")
-    assert "slurm_account=speech" in parsed.default_resources.args
+    every_job = {"slurm_account=speech", "slurm_extra='--exclude=n[1-2] --nice=10'", "constraint='skylake'"}
+    assert every_job <= {*parsed.default_resources.args}
     assert (parsed.slurm_qos, parsed.precommand) == ("long", "module load CUDA")
-    models = {
-        rule: resources["gpu_model"].raw for rule, resources in parsed.set_resources.items() if "gpu_model" in resources
-    }
-    assert USES_GPUS and models == dict.fromkeys(USES_GPUS, "a100")
+    read, train_options = gpu_request.read(parsed.default_resources)
+    assert read == Site("gres", "nvidia_a100-sxm4-80gb", "a100|h100", "skylake", "--exclude=n[1-2] --nice=10")
+    assert train_options == "--signal=TERM@120"
+
+
+def test_every_rule_that_can_use_gpus_follows_the_site() -> None:
+    assert {"transcribe", "extract_features", "train", "predict", "label_zero_shot"} <= USES_GPUS
+    for file in (ROOT / "rules").glob("*.smk"):
+        assert not re.search(r"^ {8}(gpu|gres|gpu_model)=", file.read_text(), re.MULTILINE), file

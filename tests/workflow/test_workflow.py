@@ -15,7 +15,6 @@ import pandas as pd
 import pytest
 import soundfile
 import yaml
-import yte
 
 from abhinaya.config import features, validate
 from abhinaya.data import schemas
@@ -424,17 +423,22 @@ def test_missing_transcripts_are_reported_in_one_line(own_corpus: tuple[Path, Pa
     assert "Traceback" not in run.stdout + run.stderr
 
 
-def test_gpu_jobs_run_one_at_a_time_on_one_machine_with_all_their_gpus(tmp_path: Path) -> None:
-    """A limit on `gpu` itself would let Snakemake silently give a job fewer GPUs than its configuration says."""
+def gpu_settings(folder: Path) -> Path:
+    """The test configuration with GPUs: four for each system, one for the transcription."""
     settings = yaml.safe_load(TEST_CONFIG.read_text())
     settings["transcripts"]["resources"]["gpu"] = 1
     for system in settings["systems"].values():
         if "training" in system:
             system["training"] |= {"effective_batch": 32, "batch_size": 8}
         system["resources"]["gpu"] = 4
-    config = tmp_path / "gpus.yaml"
+    config = folder / "gpus.yaml"
     config.write_text(yaml.safe_dump(settings))
-    run = snakemake(tmp_path, "-n", "--printshellcmds", configfile=config)
+    return config
+
+
+def test_a_machines_limit_on_gpus_does_not_change_what_a_job_uses(tmp_path: Path) -> None:
+    """Snakemake lowers the resource `gpu` of a job to the limit, so commands use another."""
+    run = snakemake(tmp_path, "-n", "--printshellcmds", "--resources", "gpu=2", configfile=gpu_settings(tmp_path))
     assert run.returncode == 0, run.stderr
     commands = [line for line in (run.stdout + run.stderr).splitlines() if " --gpus " in line]
     requested = {
@@ -442,8 +446,10 @@ def test_gpu_jobs_run_one_at_a_time_on_one_machine_with_all_their_gpus(tmp_path:
     }
     expected = {"transcribe.py": ["1"] * 2, "train.py": ["4"] * 3, "predict.py": ["1"] * 3}
     assert requested == {**expected, "label_zero_shot.py": ["4"]}
-    with (ROOT / "profiles/default/config.v9+.yaml").open() as profile:
-        assert yte.process_yaml(profile, require_use_yte=True)["resources"]["gpu_jobs"] == 1
-    for rules in ("transcripts.smk", "features.smk", "training.smk", "zero_shot.smk"):
-        text = (ROOT / "rules" / rules).read_text()
-        assert text.count(" gpu=") == text.count(" gpu_jobs=") > 0
+
+
+def test_a_job_with_more_gpus_than_the_machine_stops_the_run_at_its_start(tmp_path: Path) -> None:
+    run = snakemake(tmp_path, "--resources", "gpu=2", configfile=gpu_settings(tmp_path))
+    assert run.returncode == 1
+    assert re.search(r"\w+ \w+: resources.gpu: 4 requested, this machine has 2; lower it", run.stdout + run.stderr)
+    assert not (tmp_path / "results").exists()

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,33 @@ def test_each_kind_of_job_is_submitted_once(cluster: Path, tmp_path: Path, monke
     assert len(commands) == 3 and all("--test-only" in command for command in commands)
 
 
+def test_the_command_has_all_options_of_the_profile(tmp_path: Path, cluster: Path) -> None:
+    profile = replace(partitions(tmp_path), reservation="nightly", requeue=True)
+    resources = {"gpu": 1, "gpu_model": "a100-80gb", "constraint": "big", "slurm_extra": "--nice=10 --signal=TERM@120"}
+    ((_, command),) = slurm.commands(planned(("train", {"system": "s1"}), slurm=profile, **resources).jobs, profile)
+    for option in ("--requeue", "--reservation=nightly", "--gpus=a100-80gb:1", "--nice=10", "--signal=TERM@120"):
+        assert option in command
+    assert command[command.index("-C") + 1] == "big"
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        ({"gpu": 16, "mem_mb": 4000}, "report: its cpus: 1, gpu: 16, mem_mb: 4000 fit no partition of the profile; "),
+        ({"gres": "gpu:9"}, "report: its cpus: 1, gres: gpu:9 fit no partition of the profile; "),
+        ({"slurm_extra": "--mem=9"}, "report: sbatch command failed (The --memory option is not allowed"),
+        ({"gpu": 1, "gpu_model": "a 100"}, "report: sbatch command failed (Invalid GPU model format: a 100"),
+    ],
+)
+def test_a_request_that_the_plugin_would_not_submit_as_it_is(
+    resources: dict, message: str, cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = planned(("report", {}), slurm=partitions(tmp_path), **resources)
+    (line,) = findings(configured(table(tmp_path)), plan)[1]
+    assert line.startswith(f"SLURM: {message}")
+
+
 def test_running_jobs_of_an_earlier_run_are_reported(
     cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,16 +125,28 @@ def test_running_jobs_of_an_earlier_run_are_reported(
         slurm.orphans(tmp_path)
 
 
-@pytest.mark.parametrize(("limit", "refused"), [("20:00", True), ("30:00", False), ("infinite", False)])
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        ("MaxTime=20:00", "20 minutes"),
+        ("MaxTime=00:30:00", None),
+        ("MaxTime=UNLIMITED", None),
+        ("MaxMemPerNode=3999", "3999 MB"),
+        ("MaxMemPerNode=4000", None),
+        ("MaxMemPerNode=0", None),
+        ("MaxCPUsPerNode=2", None),
+        ("MaxNodes=1", "1 nodes"),
+    ],
+)
 def test_partition_limit_that_slurm_does_not_enforce_is_reported(
-    cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, refused: bool
+    cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, message: str | None
 ) -> None:
-    (cluster.parent / "bin" / "sinfo").write_text(f"#!/bin/sh\necho {limit}\n")
+    (cluster.parent / "bin" / "scontrol").write_text(f"#!/bin/sh\necho PartitionName=cpu {limit} State=UP\n")
     monkeypatch.chdir(tmp_path)
-    wrong = findings(configured(table(tmp_path)), planned(("report", {}), slurm=partitions(tmp_path), runtime=30))[1]
-    assert [line.split(" (requested: ")[0] for line in wrong] == [
-        "SLURM: report: exceeds the 20 minutes of its partition"
-    ] * refused
+    plan = planned(("report", {}), slurm=partitions(tmp_path), runtime=30, mem_mb=4000, nodes=2)
+    wrong = findings(configured(table(tmp_path)), plan)[1]
+    expected = [] if message is None else [f"SLURM: report: exceeds the {message} of partition cpu"]
+    assert [line.split(" (requested: ")[0] for line in wrong] == expected
 
 
 def test_slurm_that_is_down_is_reported_once(cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

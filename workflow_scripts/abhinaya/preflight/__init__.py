@@ -83,7 +83,7 @@ class _Check:
     def _packages(self) -> Iterator[Finding]:
         from abhinaya.preflight import packages
 
-        on_gpus = any(job.resources.get("gpu") for job in self.plan.jobs)
+        on_gpus = any(job.resources.get("devices") for job in self.plan.jobs)
         rules = self.plan.rules
         if {"train", "predict", "extract_features"} & rules or self.speech_llm_zero_shot:
             yield from self._run("packages", packages.torch, self.config.environment, on_gpus)

@@ -52,6 +52,24 @@ def run_or_stop(workflow: Any, configuration: dict) -> None:
         raise WorkflowError(f"preflight failed, no job was submitted; fix the errors above, or set {VARIABLE}=off")
 
 
+def check_gpus(workflow: Any) -> None:
+    """Check that no job of a run on this machine requests more GPUs than its profile found.
+
+    Raises:
+        WorkflowError: a job does.
+    """
+    limit = workflow.global_resources.get("gpu")
+    if not workflow.is_main_process or limit is None:
+        return
+    for job in plan.of(workflow.dag, None).jobs:
+        requested = job.resources.get("devices", 0)
+        if requested > limit.value:
+            raise WorkflowError(
+                f"{job.name}: resources.gpu: {requested} requested, this machine has {limit.value}; lower it, or use a "
+                "cluster (--profile slurm)"
+            )
+
+
 def _python(workflow: Any) -> str:
     """The Python interpreter of the jobs."""
     if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:

@@ -18,6 +18,7 @@ from abhinaya.config.zero_shot import ZeroShotSystem
 from abhinaya.preflight import compiler
 from abhinaya.preflight.packages import FIX
 from abhinaya.runtime.errors import UserError, first_line
+from abhinaya.transcription import cublas as cublas_12
 from abhinaya.zero_shot import vllm_args
 
 # The oldest driver for each major version of CUDA, from NVIDIA's CUDA release notes, section "CUDA Driver".
@@ -113,7 +114,8 @@ def all_reduce(device: str) -> str:
 
 
 def cublas(device: str) -> str:
-    """CTranslate2's library for matrix products is found in the way that CTranslate2 looks for it: by its name."""
+    """CTranslate2's libraries are loaded as for a transcription, then found as CTranslate2 looks for them: by name."""
+    cublas_12.load()
     ctypes.CDLL(CUBLAS)
     return CUBLAS
 
@@ -128,6 +130,7 @@ def encode(device: str) -> str:
 
     if device == "cuda":
         _torch_with_gpu()
+        cublas_12.load()
     precision = "float16" if device == "cuda" else "float32"
     sizes = {f"{part}_{size}": 2 for part in ("encoder", "decoder") for size in ("layers", "attention_heads")}
     tokens = {f"{name}_token_id": 0 for name in ("pad", "bos", "eos", "decoder_start")}

@@ -32,10 +32,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Slurm:
-    """Settings of Snakemake's SLURM plugin for selecting a partition."""
+    """Settings of Snakemake's SLURM plugin that every sbatch command depends on."""
 
     partitions: str | None = None  # the file with the section `partitions`
     qos: str | None = None
+    reservation: str | None = None
+    requeue: bool = False
+    no_requeue: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,13 @@ def of(dag: Any, settings: Any) -> Plan:
 def _slurm(settings: Any) -> Slurm | None:
     if not hasattr(settings, "partition_config"):  # another executor
         return None
-    return Slurm(str(settings.partition_config) if settings.partition_config else None, settings.qos or None)
+    return Slurm(
+        str(settings.partition_config) if settings.partition_config else None,
+        settings.qos or None,
+        settings.reservation or None,
+        settings.requeue,
+        settings.no_requeue,
+    )
 
 
 def dry_run(configuration: Path, directory: Path, profile: str | None, targets: Iterable[str]) -> Plan:

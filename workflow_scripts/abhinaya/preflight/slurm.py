@@ -13,11 +13,19 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from abhinaya.preflight.plan import Job, Slurm
+from abhinaya.runtime import slurm_gpu_models
 from abhinaya.runtime.errors import UserError
 
 TIMEOUT = 60  # seconds for SLURM's commands
 PREFIX = re.compile(r"^(?:sbatch: )?(?:(?:error|fatal|allocation failure|Batch job submission failed): )*")
-LIMIT = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")  # days-hours:minutes:seconds
+DURATION = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")  # days-hours:minutes:seconds
+# Limits of a partition in `scontrol show partition`: the option of sbatch, the unit, the key in the configuration.
+LIMITS = {
+    "MaxTime": ("-t", "minutes", "runtime"),
+    "MaxMemPerNode": ("--mem", "MB", "mem_mb"),
+    "MaxCPUsPerNode": ("--cpus-per-task", "CPUs", "cpus"),
+    "MaxNodes": ("--nodes", "nodes", "nodes"),
+}
 COMMENT = re.compile("(rule|group)_")  # the comment that the plugin gives to jobs
 LOG = logging.getLogger(__name__)
 
@@ -48,14 +56,28 @@ def commands(jobs: list[Job], slurm: Slurm) -> Iterator[tuple[str, list[str]]]:
 
 
 def accounting(job: Job) -> None:
-    """Check for the command that Snakemake's plugin needs to find or check a job's account.
+    """Check for the command that Snakemake's plugin needs to find or check a job's account, and the account.
 
     Raises:
-        UserError: the command is missing.
+        UserError: the command is missing, or the account is not one of the user's.
     """
-    command = "sacctmgr" if job.resources.get("slurm_account") else "sacct"
+    from snakemake_executor_plugin_slurm.accounts import validate_account
+    from snakemake_interface_common.exceptions import WorkflowError
+
+    accounts = _accounts(job)
+    command = "sacctmgr" if accounts else "sacct"
     if not shutil.which(command):
         raise UserError(f"{command} not found, which Snakemake's SLURM plugin needs; install SLURM's clients")
+    for account in accounts:
+        try:
+            validate_account(account, LOG)
+        except (WorkflowError, OSError) as error:
+            raise UserError(f"account {account}: {' '.join(str(error).split())}; correct the profile") from None
+
+
+def _accounts(job: Job) -> list[str]:
+    """The accounts in a job's resources; the plugin uses the first."""
+    return re.findall(r"[^,\s]+", str(job.resources.get("slurm_account") or ""))
 
 
 def test_only(command: list[str]) -> str:
@@ -70,14 +92,9 @@ def test_only(command: list[str]) -> str:
         reason = "; ".join(PREFIX.sub("", line) for line in output) or f"exit status {done.returncode}"
         raise UserError(
             f"rejected: {reason} (requested: {_requested(command)}); lower its `resources`, or correct the "
-            "profile's partitions, account or gpu_model"
+            "profile's settings of your site"
         )
-    limit = max_minutes(command)  # on clusters that do not enforce it, the job would wait forever
-    if limit and int(command[command.index("-t") + 1]) > limit:
-        raise UserError(
-            f"exceeds the {limit} minutes of its partition (requested: {_requested(command)}); lower `runtime`, or "
-            "use a partition for longer jobs"
-        )
+    _check_limits(command)
     return _requested(command)
 
 
@@ -96,12 +113,41 @@ def orphans(folder: Path) -> None:
         )
 
 
-def max_minutes(command: list[str]) -> int | None:
-    """The time limit in minutes of an sbatch command's partition; None: no limit or no partition."""
-    if "-p" not in command:
-        return None
-    (limit,) = run("sinfo", "--noheader", "--format=%l", "--partition", command[command.index("-p") + 1])[:1] or [""]
-    match = LIMIT.fullmatch(limit.strip())
+def _check_limits(command: list[str]) -> None:
+    """Compare an sbatch command with the limits of its partition; where SLURM does not enforce them, jobs wait forever.
+
+    Raises:
+        UserError: it requests more.
+    """
+    partition = _option(command, "-p")
+    if partition is None or "," in partition:  # SLURM takes the first of several that accepts the job
+        return
+    shown = " ".join(run("scontrol", "--oneliner", "show", "partition", partition))
+    limits = dict(word.split("=", 1) for word in shown.split() if "=" in word)
+    for name, (option, unit, key) in LIMITS.items():
+        limit, requested = _number(limits.get(name, "")), _option(command, option)
+        if limit and requested and int(requested) > limit:  # 0: unlimited
+            raise UserError(
+                f"exceeds the {limit} {unit} of partition {partition} (requested: {_requested(command)}); lower "
+                f"`{key}`, or add a partition with a higher limit to the profile"
+            )
+
+
+def _option(command: list[str], name: str) -> str | None:
+    """The value of an option, which is the next word or follows an equals sign."""
+    for word, following in zip(command, [*command[1:], ""], strict=True):
+        if word == name:
+            return following
+        if word.startswith(f"{name}="):
+            return word.partition("=")[2]
+    return None
+
+
+def _number(limit: str) -> int | None:
+    """A limit as a number, a duration in minutes; None: unlimited."""
+    if limit.isdecimal():
+        return int(limit)
+    match = DURATION.fullmatch(limit)
     if not match:
         return None
     days, hours, minutes, _ = (int(part or 0) for part in match.groups())
@@ -130,21 +176,30 @@ def _run(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def _command(job: Job, slurm: Slurm) -> list[str]:
+    from snakemake_executor_plugin_slurm import utils
     from snakemake_executor_plugin_slurm.partitions import (
         get_best_partition,
         get_default_partition,
         read_partition_file,
     )
     from snakemake_executor_plugin_slurm.submit_string import get_submit_command
-    from snakemake_executor_plugin_slurm.utils import set_gres_string
+    from snakemake_executor_plugin_slurm.validation import validate_slurm_extra
 
+    slurm_gpu_models.patch()
     request = SimpleNamespace(name=job.name, threads=job.threads, resources=Resources(job.resources))
+    if "slurm_extra" in job.resources:
+        validate_slurm_extra(request)
     partition = job.resources.get("slurm_partition")
     if not partition and slurm.partitions:
         partition = get_best_partition(read_partition_file(Path(slurm.partitions)), request, LOG)
+        if not partition:  # the plugin would submit it to SLURM's default partition
+            raise UserError(
+                f"{job.name}: its {_size(job)} fit no partition of the profile; correct `partitions`, or lower its "
+                "`resources`"
+            )
     if not partition and shutil.which("sinfo"):
         partition = get_default_partition(request, LOG)
-    account = job.resources.get("slurm_account")
+    account = next(iter(_accounts(job)), None)
     parameters = {
         "run_uuid": "preflight",
         "slurm_logfile": "/dev/null",
@@ -153,8 +208,15 @@ def _command(job: Job, slurm: Slurm) -> list[str]:
         "partition": f"-p {shlex.quote(str(partition))}" if partition else "",
         "workdir": None,
     }
-    settings = SimpleNamespace(requeue=False, no_requeue=False, qos=slurm.qos, reservation=None)
-    return shlex.split(get_submit_command(request, parameters, settings=settings) + set_gres_string(request))
+    command = get_submit_command(request, parameters, settings=slurm)
+    return shlex.split(command + utils.set_gres_string(request))
+
+
+def _size(job: Job) -> str:
+    """What counts for the choice of a partition."""
+    found = {key: job.resources.get(key) for key in ("gpu", "gres", "mem_mb", "runtime", "nodes", "constraint")}
+    wanted = [f"{key}: {value}" for key, value in found.items() if value]
+    return ", ".join([f"cpus: {job.threads}", *wanted])
 
 
 def _requested(command: list[str]) -> str:
