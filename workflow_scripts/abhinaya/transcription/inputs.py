@@ -70,7 +70,7 @@ class Batch:
             write_log_mel(clip, self.mels[index])
 
     def spoken(self) -> tuple[list[int], np.ndarray]:
-        """The numbers of the clips with speech, and their spectrograms, which are moved to the front of `mels`: once."""
+        """The numbers of the clips with speech, and their spectrograms, which this moves to the front of `mels`."""
         numbers = np.flatnonzero(self.speech).tolist()
         for place, number in enumerate(numbers):
             if place != number:
