@@ -1,6 +1,10 @@
 """Cached features of frozen speech and text encoders: training and prediction are the same with and without them."""
 
+import os
 import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.utils.data import DataLoader, Dataset
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
 from abhinaya.config.base import settings_json
@@ -54,6 +59,18 @@ def assert_same_predictions(one: pd.DataFrame, other: pd.DataFrame) -> None:
     np.testing.assert_allclose(one[list(PROBABILITIES)], other[list(PROBABILITIES)], rtol=0, atol=1e-6)
 
 
+@dataclass
+class CachedRows(Dataset):
+    cache: FeatureCache
+    rows: list[dict]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return self.cache.load(self.rows[index])
+
+
 # --- the numbers
 
 
@@ -70,6 +87,41 @@ def test_cached_features_are_the_encoders_own(model: str, manifest: pd.DataFrame
             loaded = cache.load(row)
             assert loaded.keys() == {"vectors"} and loaded["vectors"].shape == (lengths[0], cache.widths["vectors"])
             torch.testing.assert_close(loaded["vectors"], vectors[0, : lengths[0]], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", ["random:wavlm", "random:whisper"])
+def test_features_are_the_bytes_of_the_file(model: str, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    """In one process, in threads and in forked processes, which share the open files."""
+    settings = system({"model": model, **FROZEN})
+    indices = cached(settings, manifest, tmp_path)
+    cache = FeatureCache(indices, settings_of(settings))
+    stored = {}
+    for index in indices:
+        numbers = np.fromfile(index.with_suffix(".bin"), np.float32)
+        for entry in pd.read_parquet(index).to_dict("records"):
+            start, count = entry["vectors_start"], entry["vectors_count"] * cache.widths["vectors"]
+            stored[entry[KEY]] = numbers[start : start + count].tobytes()
+    rows = manifest.to_dict("records") * 3
+    with ThreadPoolExecutor(4) as threads:
+        loaded = [cache.load(rows[0]), *threads.map(cache.load, rows[1:])]
+    forked = DataLoader(CachedRows(cache, rows), None, num_workers=2, multiprocessing_context="fork")
+    for row, one, other in zip(rows, loaded, forked, strict=True):
+        assert one["vectors"].numpy().tobytes() == stored[row[KEY]]
+        assert other["vectors"].numpy().tobytes() == stored[row[KEY]]
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"), [(Path.unlink, "not found"), (lambda path: os.truncate(path, 9), "trunc")]
+)
+def test_damaged_numbers_are_reported(
+    damage: Callable[[Path], None], words: str, manifest: pd.DataFrame, tmp_path: Path
+) -> None:
+    settings = system({"model": "random:wavlm", **FROZEN})
+    (index,) = cached(settings, manifest[:1], tmp_path, shards=1)
+    damage(index.with_suffix(".bin"))
+    with pytest.raises(UserError) as caught:
+        FeatureCache([index], settings_of(settings)).load(manifest.iloc[0])
+    assert_names(str(caught.value), f"{index.with_suffix('.bin')}: ", words, SCRIPT.name)
 
 
 def test_cached_features_have_the_precision_of_the_training(manifest: pd.DataFrame, tmp_path: Path) -> None:

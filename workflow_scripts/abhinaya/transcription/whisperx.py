@@ -12,27 +12,21 @@ Poor transcripts (repetitive, or of low probability) are decoded again at the en
 """
 
 import dataclasses
-import math
 from itertools import zip_longest
 
 import ctranslate2
 import numpy as np
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_compression_ratio
-from faster_whisper.vad import VadOptions, get_speech_timestamps
 from whisperx.asr import FasterWhisperPipeline, load_model
-from whisperx.audio import log_mel_spectrogram
+from whisperx.audio import N_FRAMES
 
 from abhinaya.config.transcripts import Transcripts
-from abhinaya.data import audio
 from abhinaya.pretrained.hub import locate
 from abhinaya.runtime.errors import UserError
 from abhinaya.transcription import cublas
+from abhinaya.transcription.inputs import WHISPER_SECONDS, Batch, write_log_mel
 from abhinaya.transcription.transcripts import SHARD
-
-WHISPER_SECONDS = 30
-MARGIN = 0.5  # seconds of silence that are encoded after a clip
-SPEECH = 0.2  # Silero's default of 0.5 misses shouted and whispered speech; noise and tones stay below this
 
 
 class Transcriber:
@@ -68,31 +62,32 @@ class Transcriber:
                 "another transcripts.model"
             )
         self.language = settings.language if self.model.model.is_multilingual else "en"
-        self.mels = self.model.feat_kwargs.get("feature_size", 80)
+        self.bands = self.model.feat_kwargs.get("feature_size", 80)
         self.tokenizers: dict[str, Tokenizer] = {}
-        self.silence = self._encode([np.zeros(0, np.float32)], WHISPER_SECONDS) if settings.window == "clip" else None
+        self.silence: ctranslate2.StorageView | None = None
+        if settings.window == "clip":
+            mels = np.empty((1, self.bands, N_FRAMES), np.float32)
+            write_log_mel(np.zeros(0, np.float32), mels[0])
+            self.silence = self._encode(mels)
 
-    def transcribe(self, names: list[str], clips: list[np.ndarray], seconds: int) -> list[dict]:
-        """Rows of a shard (columns `SHARD`) for `clips`: (samples,) at 16 kHz, all with the window `seconds`.
-
-        Raises:
-            UserError: a clip is longer than its window, since its file has changed after the corpus was prepared.
-        """
-        if seconds > WHISPER_SECONDS:
-            return [self._long(name, clip) for name, clip in zip(names, clips, strict=True)]
-        for name, clip in zip(names, clips, strict=True):
-            if len(clip) > seconds * audio.RATE:
-                raise UserError(f"{name}: longer than the manifest says; prepare the corpus again")
-        speaking = [i for i, clip in enumerate(clips) if not self.settings.speech_detection or _has_speech(clip)]
-        rows = [_row(name) for name in names]
-        if speaking:
-            encoded = self._encode([clips[i] for i in speaking], seconds)
-            for i, row in zip(speaking, self._decode([names[i] for i in speaking], encoded), strict=True):
-                rows[i] = row
+    def transcribe(self, batch: Batch) -> list[dict]:
+        """Rows of a shard (columns `SHARD`) for the clips of a complete `batch`."""
+        if batch.seconds > WHISPER_SECONDS:
+            return [self._long(name, clip) for name, clip in zip(batch.names, batch.recordings, strict=True)]
+        rows = [_row(name) for name in batch.names]
+        spoken, mels = batch.spoken()
+        if spoken:
+            names = [batch.names[number] for number in spoken]
+            for number, row in zip(spoken, self._decode(names, self._encode(mels)), strict=True):
+                rows[number] = row
         return rows
 
-    def decode_again(self, name: str, clip: np.ndarray, seconds: int) -> dict:
-        """The row of one clip by faster-whisper's temperature fallback, which samples; see `shards._decode_again`."""
+    def decode_again(self, batch: Batch) -> dict:
+        """The row of the one clip of `batch` by faster-whisper's temperature fallback; see `shards._decode_again`.
+
+        The clip must have speech.
+        """
+        (name,) = batch.names
         settings = self.settings
         options = dataclasses.replace(
             self.pipeline.options,
@@ -101,23 +96,21 @@ class Transcriber:
             compression_ratio_threshold=settings.max_compression_ratio,
             no_speech_threshold=settings.max_no_speech_prob,
         )
-        encoded = self._encode([clip], seconds)
+        encoded = self._encode(batch.mels)
         (language,) = self._languages(encoded, 1)
         result, logprob, temperature, _ = self.model.generate_with_fallback(
             encoded, self._prompt(language), self._tokenizer(language), options
         )
         return self._row_of_tokens(name, language, result.sequences_ids[0], logprob, result.no_speech_prob, temperature)
 
-    def _encode(self, clips: list[np.ndarray], seconds: int) -> ctranslate2.StorageView:
-        """The output of Whisper's encoder for 30 s: (B, 1500, width)."""
-        samples = seconds * audio.RATE
-        mels = np.stack([log_mel_spectrogram(clip, self.mels, padding=samples - len(clip)).numpy() for clip in clips])
-        features = ctranslate2.StorageView.from_array(np.ascontiguousarray(mels))
-        if self.settings.window == "full" or seconds == WHISPER_SECONDS:
-            return self.model.model.encode(features)
-        encoded = _array(self.model.model.encode(features))
+    def _encode(self, mels: np.ndarray) -> ctranslate2.StorageView:
+        """The output of Whisper's encoder for 30 s, (B, 1500, width), from `mels`: (B, bands, frames)."""
+        encoded = self.model.model.encode(ctranslate2.StorageView.from_array(mels))
+        if mels.shape[2] == N_FRAMES:
+            return encoded
+        encoded = _array(encoded)
         rest = np.repeat(_array(self.silence)[:, encoded.shape[1] :], len(encoded), axis=0)
-        return ctranslate2.StorageView.from_array(np.ascontiguousarray(np.concatenate([encoded, rest], axis=1)))
+        return ctranslate2.StorageView.from_array(np.concatenate([encoded, rest], axis=1))
 
     def _decode(self, names: list[str], encoded: ctranslate2.StorageView) -> list[dict]:
         languages = self._languages(encoded, len(names))
@@ -174,19 +167,9 @@ class Transcriber:
         return self.tokenizers[language]
 
 
-def window(duration: float, kind: str) -> int:
-    """The window in whole seconds of a clip of `duration` seconds; above 30 for a recording that must be cut."""
-    seconds = math.ceil(duration + MARGIN)
-    return WHISPER_SECONDS if duration <= WHISPER_SECONDS and (kind == "full" or seconds > WHISPER_SECONDS) else seconds
-
-
 def _array(encoded: ctranslate2.StorageView) -> np.ndarray:
     """`encoded` as float32 in numpy, which has no bfloat16."""
     return np.array(encoded.to_device(ctranslate2.Device.cpu).to(ctranslate2.DataType.float32))
-
-
-def _has_speech(clip: np.ndarray) -> bool:
-    return bool(get_speech_timestamps(clip, VadOptions(threshold=SPEECH), sampling_rate=audio.RATE))
 
 
 def _row(name: str, text: str = "", *measures: str | float | None) -> dict:
