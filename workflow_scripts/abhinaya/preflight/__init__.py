@@ -18,7 +18,7 @@ from abhinaya.runtime.errors import UserError
 RESULTS = Path("results")
 MANIFEST = RESULTS / "corpus" / "manifest.parquet"
 AUDIO_RULES = {"prepare_corpus", "transcribe", "extract_features", "train", "predict"}  # rules that read audio
-SYSTEM_RULES = ("train", "predict", "label_zero_shot")  # rules that load a system's models
+SYSTEM_RULES = ("train", "convert_checkpoint", "predict", "label_zero_shot")  # rules that load a system's models
 
 
 @dataclass(frozen=True)
@@ -175,6 +175,10 @@ class _Check:
             meta_models.zero_shot(system, cached)
             return "its parts fit together"
         classifier = meta_models.classifier(system, cached)
+        if name in self.plan.wildcards("system", "convert_checkpoint"):
+            from abhinaya.modeling import fine_tuned
+
+            fine_tuned.load(Path(system.fine_tuned), system, classifier)
         if name in self.plan.wildcards("system", "train"):
             self.needs.append(disk.Need(f"{name}'s checkpoints", RESULTS / name, disk.trained(classifier)))
         trained = sum(weight.numel() for weight in classifier.parameters() if weight.requires_grad)

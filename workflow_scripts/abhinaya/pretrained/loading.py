@@ -108,12 +108,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     content = read_checkpoint(path.expanduser())
     state = content.get("model", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        found = (
-            f"a dict of {', '.join(map(str, content))}" if isinstance(content, dict) else f"a {type(content).__name__}"
-        )
-        raise UserError(
-            f"{path}: contains no weights with names, but {found}; use a file with a model's `state_dict()`"
-        )
+        kind = f"dict of {', '.join(map(str, content))}" if isinstance(content, dict) else type(content).__name__
+        raise UserError(f"{path}: contains no weights with names, but a {kind}; use a file of a model's `state_dict()`")
     return unwrapped({str(name): value for name, value in state.items()})
 
 
@@ -131,3 +127,10 @@ def check_weights(path: object, weights: Mapping[str, Tensor], expected: Mapping
     if wrong:
         shapes = f"shape {found.get(wrong[0], 'missing')}, expected {wanted.get(wrong[0], 'none')}"
         raise UserError(f"{path}: {len(wrong)} weights do not fit the model, e.g. {wrong[0]} ({shapes}); {fix}")
+
+
+def check_finite(path: object, weights: Mapping[str, Tensor]) -> None:
+    """Raise a `UserError` if one of the `weights`, read from `path`, is infinite or not a number."""
+    for name, value in weights.items():
+        if not value.isfinite().all():
+            raise UserError(f"{path}: {name} has values that are not finite; get the file again")

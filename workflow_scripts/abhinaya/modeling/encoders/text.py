@@ -36,6 +36,8 @@ from abhinaya.runtime.errors import UserError, first_line
 
 logging.disable_progress_bar()
 
+LITERAL_END = "</s>"  # ordinary characters for LLaMA 3, whose end token is another one
+
 
 class Transcripts:
     """Loads transcripts as token ids; `prepare` tokenizes all of them at once."""
@@ -70,8 +72,10 @@ class Transcripts:
         """
         texts, limit, end = rows["text"].tolist(), self.settings.max_tokens, [self.tokenizer.eos_token_id]
         adds_its_own = self.settings.special_tokens == "tokenizer"
+        if self.settings.special_tokens == "literal":
+            texts = [text + LITERAL_END for text in texts]
         tokens = token_ids(self.tokenizer, texts, add_special_tokens=adds_its_own)
-        if not adds_its_own:
+        if self.settings.special_tokens == "end":
             tokens = [ids + end for ids in tokens]
         truncated = sum(len(ids) > limit for ids in tokens)
         if truncated and adds_its_own:  # keeps the end token; the authors' truncation removes it

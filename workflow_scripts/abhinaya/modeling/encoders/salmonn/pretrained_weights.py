@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from abhinaya.pretrained.loading import check_weights, read_weights
+from abhinaya.pretrained.loading import check_finite, check_weights, read_weights
 from abhinaya.runtime.errors import UserError
 
 Weights = dict[str, Tensor]
@@ -69,9 +69,7 @@ def adopt(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: str
             f"{len(expected[WIDTH])}; use a checkpoint and a language model of the same size (7B: 4096, 13B: 5120)"
         )
     check_weights(path, weights, expected, "use the checkpoint that was made for these models")
-    for name, value in {**weights, **head}.items():
-        if not value.isfinite().all():
-            raise UserError(f"{path}: {name} has values that are not finite; get the file again")
+    check_finite(path, {**weights, **head})
     return weights, head
 
 
