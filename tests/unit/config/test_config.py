@@ -49,7 +49,7 @@ SCHEMA_ERRORS = {  # errors that the JSON Schema finds, too
     "systems.s1.encoder.min_second": (1.0, "unknown key", "`min_seconds`"),
     "systems.s1.loss.gama": (1.0, "unknown key", "`gamma`"),
     "systems.s1.loss.tau": (1.0, "unknown key", "name, gamma, reduction"),
-    "systems.s1.epochs": (
+    "systems.s1.epochs": (3, "unknown key", "description, loss, fine_tuned, training, resources, family", "head"),
         3,
         "unknown key",
         "description, loss, fine_tuned, training, resources, family, encoder, head",

@@ -161,7 +161,7 @@ class _Check:
                 yield from self._run(name, self._meta_model, name, system)
 
     def _meta_model(self, name: str, system: Any) -> str:
-        from abhinaya.preflight import disk, endpoint, meta_models
+        from abhinaya.preflight import disk, endpoint, memory, meta_models
 
         if isinstance(system, ZeroShotSystem):
             if system.endpoint is not None:
@@ -180,6 +180,7 @@ class _Check:
 
             fine_tuned.load(Path(system.fine_tuned), system, classifier)
         if name in self.plan.wildcards("system", "train"):
+            memory.check(system, classifier)
             self.needs.append(disk.Need(f"{name}'s checkpoints", RESULTS / name, disk.trained(classifier)))
         trained = sum(weight.numel() for weight in classifier.parameters() if weight.requires_grad)
         return f"its parts fit together; {trained / 1e6:.1f} million trainable weights"

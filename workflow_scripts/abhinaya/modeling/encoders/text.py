@@ -141,6 +141,7 @@ def load(
 
     Args:
         seed: of LoRA's weights.
+        device: to load the model to.
         bf16: keep frozen weights in bf16.
         generates: also load the output layer, to generate text (`TextModule.causal`).
 
@@ -154,12 +155,11 @@ def load(
         config = architecture(settings, place, revision)
         if generates and type(config) in MODEL_FOR_MASKED_LM_MAPPING:  # transformers would only warn
             raise UserError(f"{where}: a {config.model_type} cannot generate text; use a LLaMA")
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"device_map": {"": device}}  # weight by weight: no copy of the model in host memory
         if settings.quantization:
             options["quantization_config"] = BitsAndBytesConfig(
                 load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
             )
-            options["device_map"] = {"": device}
         loaded, report = (AutoModelForCausalLM if generates else AutoModel).from_pretrained(
             place,
             config=config,
