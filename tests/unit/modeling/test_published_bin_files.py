@@ -121,5 +121,5 @@ def test_a_broken_file_is_reported_and_never_runs(
     with pytest.raises(UserError) as caught:
         load_wavlm(tmp_path / "bin")
     assert not Path("created").exists()
-    words = {"missing": "encoder.layer_norm.weight", "shape": "encoder.layer_norm.weight", "code": "exec"}
+    words = {"missing": "encoder.layer_norm.weight", "shape": "encoder.layer_norm.weight (shape [5]", "code": "exec"}
     assert_names(str(caught.value), f"encoder '{tmp_path / 'bin'}'", words.get(how, "get the complete model"))

@@ -56,6 +56,10 @@ def loading(what: str, local: bool) -> Iterator[None]:
     logging.set_verbosity_error()
     try:
         yield
+    except pickle.UnpicklingError as error:
+        found = CLASS.search(str(error))
+        why = f"a file contains an object of {found[1]}, whose loading could run code" if found else first_line(error)
+        raise UserError(f"{what} cannot be loaded ({why}); use a copy of the model in safetensors") from None
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         fix = "check the name, the network and, for a gated model, the token, or give a local folder"
         if local:
@@ -65,10 +69,20 @@ def loading(what: str, local: bool) -> Iterator[None]:
         logging.set_verbosity(verbosity)
 
 
-def check_complete(what: str, missing: Iterable[str]) -> None:
-    """Raise a `UserError` if weights are missing; transformers initialises them randomly and only warns."""
+def check_complete(what: str, missing: Iterable[str], mismatched: Iterable[tuple[str, Any, Any]] = ()) -> None:
+    """Raise a `UserError` if weights are missing or of another shape; transformers would draw them at random.
+
+    Args:
+        mismatched: name, shape in the file and shape in the model of each weight of another shape.
+    """
     if names := sorted(missing):
         raise UserError(f"{what}: {len(names)} weights are missing, e.g. {names[0]}; get the complete model")
+    if wrong := sorted(mismatched):
+        name, found, expected = wrong[0]
+        raise UserError(
+            f"{what}: {len(wrong)} weights do not fit its configuration, e.g. {name} (shape {list(found)}, expected "
+            f"{list(expected)}); get weights and configuration of the same model"
+        )
 
 
 def read_checkpoint(path: Path) -> Any:

@@ -166,10 +166,12 @@ def load(
             revision=revision,
             dtype=torch.bfloat16 if bf16 and not trains_all else torch.float32,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below
             **options,
         )
         commit = extract_commit_hash(cached_file(place, "config.json", revision=revision), None)
-    check_complete(where, (name for name in report["missing_keys"] if not name.startswith("pooler.")))  # BERT's, unused
+    missing = (name for name in report["missing_keys"] if not name.startswith("pooler."))  # BERT's, unused
+    check_complete(where, missing, report["mismatched_keys"])
     model = loaded.base_model if generates else loaded
     if model.main_input_name != "input_ids":
         raise UserError(f"{where}: a {config.model_type} does not read text; use LLaMA, RoBERTa, …")
