@@ -54,6 +54,8 @@ FIGURES = ("figure2",)
 TRAINED = [
     name for name, system in SYSTEMS.items() if isinstance(system, TrainedSystem)
 ]
+# Converted from a checkpoint of the authors instead of trained.
+CONVERTED = [name for name in TRAINED if SYSTEMS[name].fine_tuned]
 # The caches of features by key, and of each run with a frozen encoder what its cache is made from.
 FEATURES = features.extractions(CONFIG)
 RUN_FEATURES = features.by_run(CONFIG)

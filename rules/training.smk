@@ -20,7 +20,7 @@ rule train:
     benchmark:
         "logs/benchmarks/train/{system}.tsv"
     wildcard_constraints:
-        system=alternatives(TRAINED),
+        system=alternatives([name for name in TRAINED if name not in CONVERTED]),
     conda:
         CONDA
     threads: system_resource("cpus")
@@ -48,6 +48,33 @@ rule train:
         'python "$scripts"/train.py --name {wildcards.system} --settings {params.settings:q} --seed {params.seed}'
         " --manifest {input.manifest} {params.transcripts} {params.features} --checkpoints {params.checkpoints} --output $(dirname {output.weights})"
         " --cpus {threads} --gpus {resources.devices} --nodes {resources.nodes} 2>&1 | tee --append {log}"
+
+
+rule convert_checkpoint:
+    input:
+        lambda wildcards: SYSTEMS[wildcards.system].fine_tuned,
+    output:
+        weights="results/{system}/model/model.safetensors",
+        config="results/{system}/model/config.json",
+        metrics="results/{system}/model/metrics.json",
+    log:
+        "logs/convert_checkpoint/{system}.log",
+    wildcard_constraints:
+        system=alternatives(CONVERTED),
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt=1: 4000 * attempt,
+        runtime=30,
+    params:
+        settings=system_settings,
+        seed=lambda wildcards: SEEDS[wildcards.system],
+    message:
+        "Converting the checkpoint of {wildcards.system}"
+    shell:
+        'python "$scripts"/convert_checkpoint.py --name {wildcards.system} --settings {params.settings:q}'
+        " --checkpoint {input:q} --seed {params.seed} --output $(dirname {output.weights}) 2>&1 | tee {log}"
 
 
 rule predict:

@@ -49,7 +49,7 @@ SCHEMA_ERRORS = {  # errors that the JSON Schema finds, too
     "systems.s1.encoder.min_second": (1.0, "unknown key", "`min_seconds`"),
     "systems.s1.loss.gama": (1.0, "unknown key", "`gamma`"),
     "systems.s1.loss.tau": (1.0, "unknown key", "name, gamma, reduction"),
-    "systems.s1.epochs": (3, "unknown key", "description, loss, training, resources, family, encoder, head"),
+    "systems.s1.epochs": (3, "unknown key", "description, loss, fine_tuned, training", "family, encoder, head"),
     "ensembles.vote.tiebreak": ("s1", "unknown key", "`tie_break`"),
     "corpus.train.Z": (3, "unknown key", *LETTERS_NAMED),
     # wrong types

@@ -55,6 +55,23 @@ def test_loss_with_other_parameters_is_a_separate_run() -> None:
     assert runs.systems(found)["s1_wfl"].loss.gamma == 1.0
 
 
+def test_a_converted_system_has_one_run_and_is_trained_only_with_other_losses() -> None:
+    plain = configured()
+    converted = plain.systems["s1"].model_dump() | {"fine_tuned": "s1.pth", "resources": {}}
+    found = configured(
+        systems={"s1": converted, "t2": plain.systems["t2"].model_dump(), "t1": LLM},
+        seeds=[1, 2],
+        tables={"losses": {"systems": ["s1"]}},
+    )
+    assert runs.by_seed(found).keys() == {"t2", "vote"}
+    assert runs.ensembles(found)["vote_seed2"].members == ["s1", "t1", "t2_seed2"]
+    assert {name: system.fine_tuned for name, system in runs.systems(found).items() if name.startswith("s1")} == {
+        "s1": "s1.pth",
+        "s1_wce": None,
+        "s1_vs": None,
+    }
+
+
 def test_every_seed_has_its_systems_and_ensembles() -> None:
     """Zero-shot systems have no seed; the run with the configured seed is not repeated."""
     found = configured(seeds=[0, 1])

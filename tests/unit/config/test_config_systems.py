@@ -143,6 +143,11 @@ def test_shared_features_need_equal_shards() -> None:
     assert_names(error_of(changed(("systems.s1", trained))), "`systems.s1.encoder.feature_shards`: ", "convolutions")
 
 
+def test_a_fine_tuned_checkpoint_needs_a_trained_encoder() -> None:
+    message = error_of(changed(("systems.s1", frozen() | {"fine_tuned": "s1.pth"})))
+    assert_names(message, "`systems.s1.fine_tuned`: ", "freeze: all")
+
+
 def test_systems_that_share_a_cache_need_equal_settings() -> None:
     def speech_llm(**audio_encoder: Any) -> dict:
         features = {"whisper": "w", "beats": "b.pt", "cache": True} | audio_encoder

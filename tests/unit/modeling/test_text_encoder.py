@@ -144,6 +144,17 @@ def test_an_empty_transcript_is_an_end_token(llama: Path, bert: Path, tmp_path: 
     assert batch(build(bert, special_tokens="tokenizer", max_tokens=9)[0], [""])["inputs"].tolist() == [[2, 3]]
 
 
+def test_a_literal_end_is_text(llama: Path) -> None:
+    """As in the authors' T2: the characters `</s>` are tokenized with the transcript, and truncated with it."""
+    loader, _ = build(llama, special_tokens="literal", max_tokens=9)
+    tokenizer = loader.tokenizer
+    for words in ("no", ""):
+        ids = batch(loader, [words])["inputs"][0].tolist()
+        assert tokenizer.decode(ids) == words + "</s>" and tokenizer.eos_token_id not in ids
+    long = tokenizer(TEXTS[2] + "</s>", add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    assert batch(loader, [TEXTS[2]])["inputs"][0].tolist() == long[:9]
+
+
 def test_long_transcripts_are_truncated_and_counted(llama: Path) -> None:
     loader, _ = build(llama, max_tokens=5)
     rows, remarks = loader.prepare(pd.DataFrame({"text": TEXTS}))

@@ -26,6 +26,7 @@ from abhinaya.labels import CLASSES
 from abhinaya.modeling.encoders.salmonn import pretrained_weights, speech_llm
 from abhinaya.modeling.encoders.salmonn.prompt import PROMPTS, padded_left
 from abhinaya.modeling.feature_cache import index_schema
+from abhinaya.pretrained.loading import read_weights
 from abhinaya.reporting import table as report
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
@@ -385,7 +386,7 @@ def test_models_that_cannot_generate_text_are_reported(parts: Path, tmp_path: Pa
     RobertaForCausalLM(RobertaConfig(vocab_size=512, **small)).save_pretrained(tmp_path / "roberta")
     with pytest.raises(UserError, match=r"a roberta cannot generate text; use a LLaMA$"):
         build(system(parts, {"language_model": str(tmp_path / "roberta")}))
-    state = pretrained_weights.read(parts / "salmonn.pth")
+    state = read_weights(parts / "salmonn.pth")
     head = {name: torch.zeros(1) for name in pretrained_weights.HEAD}
     path = tmp_path / "tuned.pth"
     torch.save({pretrained_weights.FINE_TUNED + name: value for name, value in state.items()} | head, path)

@@ -37,7 +37,8 @@ def by_loss(config: Config) -> dict[str, dict[str, str]]:
 
 def by_seed(config: Config) -> dict[str, dict[int, str]]:
     """The run of each seed of each trained system, and of each ensemble with one: {name: {seed: run}}."""
-    trained = [name for name, system in config.systems.items() if isinstance(system, TrainedSystem)]
+    systems = config.systems.items()
+    trained = [name for name, system in systems if isinstance(system, TrainedSystem) and not system.fine_tuned]
     votes = [name for name, vote in config.ensembles.items() if set(vote.members) & set(trained)]
     return {
         name: {seed: name if seed == config.seed else f"{name}_seed{seed}" for seed in config.seeds}
@@ -53,7 +54,7 @@ def systems(config: Config) -> dict[str, System]:
         losses = {loss.name: loss for loss in config.tables.losses.losses}
         for name, runs in by_loss(config).items():
             by_run |= {
-                run: configured(config)[name].model_copy(update={"loss": losses[loss]})
+                run: configured(config)[name].model_copy(update={"loss": losses[loss], "fine_tuned": None})
                 for loss, run in runs.items()
                 if run != name
             }

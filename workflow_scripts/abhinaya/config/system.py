@@ -129,10 +129,10 @@ class TextEncoder(SingleModelEncoder):
         None, ge=1, description="use only the transformer layers up to this one (1 is the first); null: use all"
     )
     max_tokens: int = Field(128, ge=2, description="longer transcripts are truncated and counted")
-    special_tokens: Literal["end", "tokenizer"] = Field(
+    special_tokens: Literal["end", "tokenizer", "literal"] = Field(
         "end",
-        description="`end`: only an end token after the text, as in the authors' T2; `tokenizer`: the tokenizer's "
-        "default (for BERT-like models)",
+        description="`end`: only an end token after the text; `tokenizer`: the tokenizer's default (for BERT-like "
+        "models); `literal`: the characters `</s>` after the text, as in the authors' T2 (docs/fidelity.md, 17)",
     )
     quantization: Literal["4bit"] | None = Field(
         None, description="`4bit`: load the frozen weights as 4-bit NormalFloat (bitsandbytes); null: no quantization"
@@ -381,6 +381,13 @@ class TrainedSystem(Section):
 
     description: Description = ""
     loss: AnyLoss = Field(description="training loss, selected by `name`")
+    fine_tuned: str | None = Field(
+        None,
+        min_length=1,
+        exclude=True,
+        description="checkpoint file of the authors' fine-tuned system (docs/fidelity.md): it is converted, nothing is "
+        "trained; null: train",
+    )
     training: Training = Training()
     resources: TrainingResources = TrainingResources()
 
@@ -392,6 +399,8 @@ class TrainedSystem(Section):
         if batch % per_step:
             text = f"{batch} is not a multiple of batch_size x gpu x nodes = {per_step}; change one of them"
             raise WrongKey("training.effective_batch", text)
+        if self.fine_tuned and self.encoder.frozen:
+            raise WrongKey("fine_tuned", "contains a trained encoder; remove it or `freeze: all`")
         if self.training.fsdp and not self.encoder.has_adapters:
             raise WrongKey("training.fsdp", "only a frozen language model with LoRA can be sharded; remove it")
         if self.training.fsdp and self.encoder.quantization:

@@ -18,7 +18,7 @@ from abhinaya.runtime.errors import UserError
 RESULTS = Path("results")
 MANIFEST = RESULTS / "corpus" / "manifest.parquet"
 AUDIO_RULES = {"prepare_corpus", "transcribe", "extract_features", "train", "predict"}  # rules that read audio
-SYSTEM_RULES = ("train", "predict", "label_zero_shot")  # rules that load a system's models
+SYSTEM_RULES = ("train", "convert_checkpoint", "predict", "label_zero_shot")  # rules that load a system's models
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class _Check:
                 yield from self._run(name, self._meta_model, name, system)
 
     def _meta_model(self, name: str, system: Any) -> str:
-        from abhinaya.preflight import disk, endpoint, meta_models
+        from abhinaya.preflight import disk, endpoint, memory, meta_models
 
         if isinstance(system, ZeroShotSystem):
             if system.endpoint is not None:
@@ -177,7 +177,12 @@ class _Check:
             meta_models.zero_shot(system, cached)
             return "its parts fit together"
         classifier = meta_models.classifier(system, cached)
+        if name in self.plan.wildcards("system", "convert_checkpoint"):
+            from abhinaya.modeling import fine_tuned
+
+            fine_tuned.load(Path(system.fine_tuned), system, classifier)
         if name in self.plan.wildcards("system", "train"):
+            memory.check(system, classifier)
             self.needs.append(disk.Need(f"{name}'s checkpoints", RESULTS / name, disk.trained(classifier)))
         trained = sum(weight.numel() for weight in classifier.parameters() if weight.requires_grad)
         return f"its parts fit together; {trained / 1e6:.1f} million trainable weights"

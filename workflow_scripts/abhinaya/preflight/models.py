@@ -73,9 +73,10 @@ def file(path: str, kind: str) -> str:
     Raises:
         UserError: it is missing, truncated or of another format.
     """
-    from abhinaya.modeling.encoders.salmonn import beats, pretrained_weights
+    from abhinaya.modeling.encoders.salmonn import beats
+    from abhinaya.pretrained.loading import read_weights
 
-    weights = beats.load(path).state_dict() if kind == "BEATs" else pretrained_weights.read(path)
+    weights = beats.load(path).state_dict() if kind == "BEATs" else read_weights(Path(path))
     count = sum(weight.numel() for weight in weights.values())
     return f"{path}: checkpoint of {kind}, {count / 1e6:.1f} million weights"
 

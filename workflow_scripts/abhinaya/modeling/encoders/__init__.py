@@ -40,6 +40,8 @@ def build(
 
         return speech.build(settings.encoder, seed)
     bf16 = computes_bf16(settings.training.precision, device)
+    if settings.training.fsdp:  # each GPU gets only its share
+        device = torch.device("cpu")
     if isinstance(settings, TextSystem):
         from abhinaya.modeling.encoders import text
 

@@ -182,13 +182,13 @@ def build(settings: SpeechEncoder, seed: int) -> tuple[WaveformLoader, SpeechMod
     revision = settings.revision or "main"
     with loading(f"encoder {settings.model!r}", is_local(settings.model)):
         model, report = AutoModel.from_pretrained(
-            place, revision=revision, dtype=torch.float32, output_loading_info=True
+            place, revision=revision, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
         )
         processor = AutoFeatureExtractor.from_pretrained(place, revision=revision)
         commit = extract_commit_hash(cached_file(place, "config.json", revision=revision), None)
     whisper = model.config.model_type == "whisper"  # its decoder is not used
     missing = (name for name in report["missing_keys"] if name != MASK and (not whisper or name.startswith("encoder.")))
-    check_complete(f"encoder {settings.model!r}", missing)
+    check_complete(f"encoder {settings.model!r}", missing, report["mismatched_keys"])
     loader, encoder = wrap(model, settings, processor.to_dict().get("do_normalize", False))
     encoder.revisions = {"revision": commit}
     return loader, encoder

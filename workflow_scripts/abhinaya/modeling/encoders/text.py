@@ -36,6 +36,8 @@ from abhinaya.runtime.errors import UserError, first_line
 
 logging.disable_progress_bar()
 
+LITERAL_END = "</s>"  # ordinary characters for LLaMA 3, whose end token is another one
+
 
 class Transcripts:
     """Loads transcripts as token ids; `prepare` tokenizes all of them at once."""
@@ -70,8 +72,10 @@ class Transcripts:
         """
         texts, limit, end = rows["text"].tolist(), self.settings.max_tokens, [self.tokenizer.eos_token_id]
         adds_its_own = self.settings.special_tokens == "tokenizer"
+        if self.settings.special_tokens == "literal":
+            texts = [text + LITERAL_END for text in texts]
         tokens = token_ids(self.tokenizer, texts, add_special_tokens=adds_its_own)
-        if not adds_its_own:
+        if self.settings.special_tokens == "end":
             tokens = [ids + end for ids in tokens]
         truncated = sum(len(ids) > limit for ids in tokens)
         if truncated and adds_its_own:  # keeps the end token; the authors' truncation removes it
@@ -157,6 +161,7 @@ def load(
 
     Args:
         seed: of LoRA's weights.
+        device: to load the model to.
         bf16: keep frozen weights in bf16.
         generates: also load the output layer, to generate text (`TextModule.causal`).
 
@@ -170,22 +175,23 @@ def load(
         config = architecture(settings, place, revision)
         if generates and type(config) in MODEL_FOR_MASKED_LM_MAPPING:  # transformers would only warn
             raise UserError(f"{where}: a {config.model_type} cannot generate text; use a LLaMA")
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"device_map": {"": device}}  # weight by weight: no copy of the model in host memory
         if settings.quantization:
             options["quantization_config"] = BitsAndBytesConfig(
                 load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
             )
-            options["device_map"] = {"": device}
         loaded, report = (AutoModelForCausalLM if generates else AutoModel).from_pretrained(
             place,
             config=config,
             revision=revision,
             dtype=torch.bfloat16 if bf16 and not trains_all else torch.float32,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below
             **options,
         )
         commit = extract_commit_hash(cached_file(place, "config.json", revision=revision), None)
-    check_complete(where, (name for name in report["missing_keys"] if not name.startswith("pooler.")))  # BERT's, unused
+    missing = (name for name in report["missing_keys"] if not name.startswith("pooler."))  # BERT's, unused
+    check_complete(where, missing, report["mismatched_keys"])
     model = loaded.base_model if generates else loaded
     if model.main_input_name != "input_ids":
         raise UserError(f"{where}: a {config.model_type} does not read text; use LLaMA, RoBERTa, …")

@@ -4,6 +4,7 @@ It is always frozen here, so it has no dropout and no layer drop. The vectors of
 of its batch. (In a batch, the original shortens its masks inexactly, by some tokens; for a single clip, both agree.)
 """
 
+import argparse
 import math
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from torch.nn.functional import conv1d, gelu, scaled_dot_product_attention
 
 from abhinaya.data.audio import RATE
 from abhinaya.modeling.encoders.salmonn.filterbank import HOP, MELS, WINDOW, filter_bank
-from abhinaya.pretrained.loading import check_weights, read_checkpoint
+from abhinaya.pretrained.loading import check_weights, read_checkpoint, unwrapped
 from abhinaya.runtime.errors import UserError
 
 PATCH = 16  # frames, and mel bands
@@ -227,10 +228,12 @@ def load(path: str | Path) -> Beats:
     path = Path(path).expanduser()
     content = read_checkpoint(path)
     parts = [content.get(part) for part in ("cfg", "model")] if isinstance(content, dict) else []
+    parts = [vars(part) if isinstance(part, argparse.Namespace) else part for part in parts]
     if not parts or not all(isinstance(part, dict) for part in parts):
         raise UserError(f"{path}: not a BEATs checkpoint, which contains `cfg` and `model`; use a checkpoint of BEATs")
     cfg, model = parts
-    weights = {name: value.float() for name, value in model.items() if name not in UNUSED and torch.is_tensor(value)}
+    tensors = unwrapped({str(name): value for name, value in model.items() if torch.is_tensor(value)})
+    weights = {name: value.float() for name, value in tensors.items() if name not in UNUSED}
     try:
         with torch.device("meta"):
             beats = Beats(cfg)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from abhinaya.pretrained.loading import check_weights, read_checkpoint
+from abhinaya.pretrained.loading import check_finite, check_weights, read_weights
 from abhinaya.runtime.errors import UserError
 
 Weights = dict[str, Tensor]
@@ -49,20 +49,7 @@ def load(path: str | Path, expected: Mapping[str, Tensor]) -> tuple[Weights, Wei
         UserError: the file is missing, truncated or not a checkpoint, does not fit the encoder, or has weights that are
             not finite.
     """
-    return adopt(read(path), expected, path)
-
-
-def read(path: str | Path) -> Weights:
-    """The state dict in a file of either layout, memory-mapped.
-
-    Raises:
-        UserError: the file is missing, truncated or not a checkpoint.
-    """
-    content = read_checkpoint(Path(path).expanduser())
-    state = content.get("model", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path}: contains no weights with names; use a checkpoint of SALMONN")
-    return {str(name): value for name, value in state.items()}
+    return adopt(read_weights(Path(path)), expected, path)
 
 
 def adopt(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: str | Path) -> tuple[Weights, Weights]:
@@ -82,9 +69,7 @@ def adopt(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: str
             f"{len(expected[WIDTH])}; use a checkpoint and a language model of the same size (7B: 4096, 13B: 5120)"
         )
     check_weights(path, weights, expected, "use the checkpoint that was made for these models")
-    for name, value in {**weights, **head}.items():
-        if not value.isfinite().all():
-            raise UserError(f"{path}: {name} has values that are not finite; get the file again")
+    check_finite(path, {**weights, **head})
     return weights, head
 
 
