@@ -117,7 +117,7 @@ def test_what_libraries_print_is_not_taken_for_the_result(tmp_path: Path, monkey
     noisy.write_text(f'#!/bin/sh\necho "compiling"\nexec {shutil.which("gcc")} "$@"\n')
     noisy.chmod(0o755)
     monkeypatch.setenv("CC", str(noisy))
-    finding = gpu_node.run("compiler", "cpu")
+    finding = gpu_node.run("compiler", "cpu", seconds=600)
     assert not finding.failed and finding.message.startswith(str(noisy))
 
 

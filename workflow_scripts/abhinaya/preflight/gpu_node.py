@@ -78,7 +78,8 @@ def run(name: str, device: str, seconds: float = SECONDS) -> Finding:
             result = loads(done.stdout)
             return Finding(name, printable(result["message"]), result["failed"])
         except subprocess.TimeoutExpired:
-            reason = f"no result after {seconds:g} s"
+            slow = "the node or its file system is slow or hangs: use another node, or report this one"
+            return Finding(name, f"no result after {seconds:g} s; {slow}", failed=True)
         except JSONDecodeError:
             errors.seek(0)
             reason = _ending(done.returncode, errors.read())
