@@ -341,6 +341,7 @@ def test_environment_of_the_server(job: Job, monkeypatch: pytest.MonkeyPatch) ->
     assert seen["VLLM_CPU_KVCACHE_SPACE"] == "3"
     assert seen["OMP_NUM_THREADS"] == "1"
     assert seen["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+    assert seen["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
     assert seen["VLLM_NO_USAGE_STATS"] == seen["HF_HUB_OFFLINE"] == "1"
     assert seen["CUDA_VISIBLE_DEVICES"] == "3"
     assert "TORCHDYNAMO_DISABLE" not in seen
@@ -362,7 +363,7 @@ def test_command_line_of_vllm() -> None:
         },
     )
     assert vllm_args.command(settings, "some/model", "abc", port=1234, gpus=2) == [
-        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
+        *(sys.executable, "-c", f"from {vllm_args.MODULE} import main; main()"),
         *("--model=some/model", f"--served-model-name={vllm_args.SERVED}", "--host=127.0.0.1", "--port=1234"),
         *("--dtype=bfloat16", "--max-model-len=512", "--tensor-parallel-size=2", "--seed=5"),
         *(
