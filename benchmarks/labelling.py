@@ -4,6 +4,7 @@ One server, the demo's model, alternating turns over transcripts that no turn ha
 them). Both ways are `abhinaya.zero_shot.text` itself, from the transcripts to the stored answers.
 With `--mode scored` a
 label is as many requests as there are orders of the options; those of the prior count into the time.
+The CPU time of a label shows what limits the speed: this process, which sends the requests, or the server.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
+import psutil
 
 from abhinaya.config import load, parse
 from abhinaya.config.zero_shot import ZeroShotSystem
@@ -53,7 +55,8 @@ def main() -> None:
     files.write_json(result, options.output)
     print(f"{result['transcripts']} transcripts a turn, median of {options.repeats}; mode {options.mode}")
     for way, found in result["ways"].items():
-        print(f"{way:12}{found['labels_per_second']:8.2f} labels/s{found['ratio']:8.2f} x")
+        cpu = ", ".join(f"{of} {1000 * seconds:.1f} ms" for of, seconds in found["cpu_seconds_per_label"].items())
+        print(f"{way:12}{found['labels_per_second']:8.2f} labels/s{found['ratio']:8.2f} x; CPU time of a label: {cpu}")
     server, tokens = result["server"], result["generated_tokens_per_label"]
     print(f"{'–' if tokens is None else f'{tokens:.2f}'} tokens generated per label")
     if server["kind"] == "vllm":
@@ -67,6 +70,7 @@ def measure(system: ZeroShotSystem, options: argparse.Namespace) -> dict:
     ways = {"together": options.concurrency, "one by one": 1}
     turns = pools(options.transcripts, options.repeats * len(ways) + 1)
     seconds: dict[str, list[float]] = {way: [] for way in ways}
+    used: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
     with (
         tempfile.TemporaryDirectory() as folder,
         server.connect(system, Path(folder, "log"), options.cpus, options.gpus, start_minutes=30) as server,
@@ -84,9 +88,10 @@ def measure(system: ZeroShotSystem, options: argparse.Namespace) -> dict:
         tokens = []
         for _ in range(options.repeats):
             for way, concurrency in ways.items():
-                started = time.perf_counter()
+                started, before = time.perf_counter(), cpu_seconds()
                 found = label(turns.pop(), concurrency)
                 seconds[way].append(time.perf_counter() - started)
+                used[way].append({of: after - before[of] for of, after in cpu_seconds().items()})
                 tokens.append(found["tokens"]["generated_per_label"])
         described = server.describe()
     medians = {way: statistics.median(values) for way, values in seconds.items()}
@@ -100,10 +105,20 @@ def measure(system: ZeroShotSystem, options: argparse.Namespace) -> dict:
                 "seconds": seconds[way],
                 "labels_per_second": options.transcripts / medians[way],
                 "ratio": medians["one by one"] / medians[way],
+                "cpu_seconds_per_label": {
+                    of: statistics.median(turn[of] for turn in used[way]) / options.transcripts for of in used[way][0]
+                },
             }
             for way in ways
         },
     }
+
+
+def cpu_seconds() -> dict[str, float]:
+    """CPU time so far of this process and, if it started a server, of the server's processes."""
+    processes = psutil.Process().children(recursive=True)
+    server = {"server": sum(sum(process.cpu_times()[:2]) for process in processes)} if processes else {}
+    return {"client": time.process_time(), **server}
 
 
 def pools(size: int, count: int) -> list[list[str]]:

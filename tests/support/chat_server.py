@@ -54,6 +54,7 @@ class ChatServer:
         self.rule = rule
         self.received: list[ReceivedRequest] = []
         self.open = self.most_open = 0
+        self.connections = 0  # made so far
         self.lock = threading.Lock()
 
     def __enter__(self) -> "ChatServer":
@@ -62,6 +63,11 @@ class ChatServer:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             wbufsize = -1  # headers and body in one packet
+
+            def setup(self) -> None:
+                super().setup()
+                with chat.lock:
+                    chat.connections += 1
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))

@@ -74,6 +74,8 @@ def test_labelling(tmp_path: Path) -> None:
     found = json.loads(output.read_text())
     assert list(found["ways"]) == ["together", "one by one"]
     assert found["ways"]["one by one"]["ratio"] == 1
+    for values in found["ways"].values():
+        assert values["cpu_seconds_per_label"]["server"] > values["cpu_seconds_per_label"]["client"] > 0
     assert 1 <= found["generated_tokens_per_label"] <= 16  # a word is a few tokens, and nothing follows it
     assert found["server"]["kind"] == "vllm" and found["server"]["peak_memory_mb"] > 500
 
@@ -94,6 +96,8 @@ def test_labelling_by_an_endpoint(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert {request.body["messages"][0]["content"] for request in server.received} == {"MY OWN"}
     assert "2.00 tokens generated per label" in done.stdout and "server:" not in done.stdout
+    for values in json.loads((tmp_path / "found.json").read_text())["ways"].values():
+        assert list(values["cpu_seconds_per_label"]) == ["client"]
 
 
 def test_an_unknown_zero_shot_system(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ EXTRAS = [Requirement(line) for lines in PROJECT["optional-dependencies"].values
 LOCKS_ONLY = {"whisperx", "faster-whisper", "ctranslate2"}
 # Dependencies that no module imports, and for whom they are.
 BEHIND = {
+    "aiohttp": "openai, for its client with aiohttp",
     "protobuf": "transformers, for SentencePiece models",
     "sentencepiece": "transformers, for SentencePiece models",
 }

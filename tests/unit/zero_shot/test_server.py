@@ -343,6 +343,7 @@ def test_environment_of_the_server(job: Job, monkeypatch: pytest.MonkeyPatch) ->
     assert seen["VLLM_CPU_KVCACHE_SPACE"] == "3"
     assert seen["OMP_NUM_THREADS"] == "1"
     assert seen["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+    assert seen["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
     assert seen["VLLM_NO_USAGE_STATS"] == seen["HF_HUB_OFFLINE"] == "1"
     assert seen["CUDA_VISIBLE_DEVICES"] == "3"
     assert "TORCHDYNAMO_DISABLE" not in seen

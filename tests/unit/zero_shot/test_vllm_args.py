@@ -70,7 +70,7 @@ def test_command_line_of_vllm() -> None:
         },
     )
     assert vllm_args.command(settings, "some/model", "abc", port=1234, gpus=2) == [
-        *(sys.executable, "-m", "vllm.entrypoints.launchers.api_server.entry"),
+        *(sys.executable, "-c", f"from {vllm_args.MODULE} import main; main()"),
         *("--model=some/model", f"--served-model-name={vllm_args.SERVED}", "--host=127.0.0.1", "--port=1234"),
         *("--dtype=bfloat16", "--max-model-len=512", "--tensor-parallel-size=2", "--seed=5"),
         *(

@@ -1,5 +1,6 @@
 """Labels of transcripts by a chat server: requests, calibration, and what does not affect a label."""
 
+import threading
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -323,6 +324,18 @@ class TestReproducibility:
             shuffled = run(server, table.sample(frac=1, random_state=1), concurrency=16, store="mixed", **changes)[0]
         assert alone.equals(many)
         assert shuffled.sort_values("FileName", ignore_index=True).equals(alone)
+
+    def test_connections_are_kept(self, run: Callable) -> None:
+        together = threading.Barrier(150)  # a round of 150 answers at once, as from a GPU
+
+        def rule(request: ReceivedRequest) -> Reply:
+            if len(server.received) > 1:  # all but the first, which is sent alone
+                together.wait(20)
+            return Reply("happy")
+
+        with ChatServer(rule) as server:
+            run(server, [f"sentence {number}" for number in range(1 + 4 * 150)], concurrency=150)
+            assert server.connections <= 1 + 150
 
     def test_only_result_settings_repeat_requests(self, run: Callable) -> None:
         with ChatServer(by_keyword) as server:

@@ -45,7 +45,8 @@ def command(settings: ZeroShotSystem, place: str, commit: str | None, port: int,
     if gpus:
         options["gpu_memory_utilization"] = server.gpu_memory_utilization
     return [
-        *(sys.executable, "-m", MODULE),
+        # Not `-m`: the engine's process would import the started module, with the web server, again.
+        *(sys.executable, "-c", f"from {MODULE} import main; main()"),
         *(_option(name, value) for name, value in (options | server.arguments).items()),
     ]
 
@@ -66,6 +67,9 @@ def environment(settings: ZeroShotSystem, cpus: int, gpus: int) -> dict[str, str
             # By default vLLM binds its threads to certain cores and reserves one, half of a small machine.
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             "OMP_NUM_THREADS": str(cpus),
+            # The engine computes in its own process. By default it starts another one, to bind threads to cores, which
+            # "nobind" forbids. Despite the name, engine and web server remain two processes.
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         }
         if settings.server.arguments.get("enforce_eager"):
             # vLLM applies `enforce_eager` to the model only and would still compile parts of the sampler, which
