@@ -18,7 +18,7 @@ from abhinaya.config.base import settings_json
 from abhinaya.config.system import TrainedSystem
 from abhinaya.data import schemas
 from abhinaya.training.loop import Loop
-from prove_gpu import parity, systems
+from prove_gpu import parity, speed, systems
 from prove_gpu.arguments import ROOT, Options
 from prove_gpu.checks import Check, at_most, passed
 
@@ -87,23 +87,28 @@ def stop_at_first_checkpoint(command: list[str], checkpoints: Path) -> int:
 
 def checkpointing(name: str, settings: TrainedSystem, rows: pd.DataFrame, device: torch.device) -> Check:
     """Gradient checkpointing changes no gradient, with dropout."""
-    on, off = (training_gradients(settings, rows, device, used) for used in (True, False))
-    difference = parity.worst(parity.difference, on, off)
-    return at_most(f"{name} gradient checkpointing", "gradients with and without it differ by", difference, parity.FP32)
+    (on, flops_on), (off, flops_off) = (training_step(settings, rows, device, used) for used in (True, False))
+    more = flops_on / flops_off - 1
+    label = f"{name} gradient checkpointing"
+    if more <= 0:
+        return Check(label, "failed", "computes nothing again: it has no effect")
+    what = f"{more:.0%} more operations; gradients with and without it differ by"
+    return at_most(label, what, parity.worst(parity.difference, on, off), parity.FP32, more_operations=more)
 
 
-def training_gradients(
+def training_step(
     settings: TrainedSystem, rows: pd.DataFrame, device: torch.device, checkpointing: bool
-) -> parity.Gradients:
-    """The gradients of the first step, in training mode with the same random numbers."""
+) -> tuple[parity.Gradients, int]:
+    """The gradients of the first step, in training mode with the same random numbers, and its operations."""
     settings = systems.with_training(
         settings, precision="fp32", batch_size=8, effective_batch=8, gradient_checkpointing=checkpointing
     )
     loop = systems.loop(settings, rows, device, CPU, torch.float32)
     loop.model.train()
     torch.manual_seed(systems.SEED)
-    loop.train_step(iter([parity.batch_of(loop, range(8))]), 1, 8)
-    return parity.first_moments(loop)
+    batch = parity.batch_of(loop, range(8))
+    flops = speed.operations(lambda: loop.train_step(iter([batch]), 1, 8))
+    return parity.first_moments(loop), flops
 
 
 def workers(settings: TrainedSystem, rows: pd.DataFrame, device: torch.device) -> Check:
