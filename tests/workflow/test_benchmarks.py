@@ -45,17 +45,18 @@ def test_transcription(tmp_path: Path) -> None:
 
 
 def test_training_step(tmp_path: Path) -> None:
+    """All systems compute the same in both ways, with less padding in ours."""
     output = tmp_path / "found.json"
-    small = ("--clips", "16", "--batch-size", "2", "--effective-batch", "4", "--repeats", "1", "--shortest", "0.5")
-    tiny = ("--longest", "1.5", "--hidden", "64", "--layers", "2", "--channels", "16")
-    done = run("training_step.py", *small, *tiny, "--output", output)
+    small = ("--utterances", "400", "--steps", "1", "--repeats", "1", "--hidden", "64", "--layers", "2")
+    done = run("training_step.py", *small, "--output", output)
     assert done.returncode == 0, done.stderr
-    found = json.loads(output.read_text())
-    assert found["logit_difference"] < 1e-4
-    assert found["loss_difference"] < 1e-4
-    ours, plain = found["ways"]["ours"], found["ways"]["plain"]
-    assert found["ratio"] == pytest.approx(plain["seconds_per_clip"] / ours["seconds_per_clip"])
-    assert ours["padding"] < plain["padding"] < 1
+    systems = json.loads(output.read_text())["systems"]
+    assert list(systems) == ["s1", "t2", "st1"]
+    for found in systems.values():
+        assert found["logit_difference"] < 1e-4
+        ours, plain = found["ways"]["ours"], found["ways"]["plain"]
+        assert found["ratio"] == pytest.approx(plain["seconds_per_utterance"] / ours["seconds_per_utterance"])
+        assert ours["padding"] < plain["padding"] < 1
 
 
 def test_a_manifest_needs_its_references(tmp_path: Path) -> None:

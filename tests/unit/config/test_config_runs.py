@@ -1,11 +1,16 @@
 """What follows from a configuration: runs with other losses and seeds, and their votes."""
 
+from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from snakemake.utils import update_config
 
 from abhinaya import config
 from abhinaya.config import Config, runs
+from abhinaya.config.system import TrainedSystem
 from abhinaya.runtime.errors import UserError
 from support.messages import assert_names
 
@@ -101,3 +106,27 @@ def test_ensembles_cannot_use_systems_of_the_tables() -> None:
             tables={"systems": {"t3": LLM}},
             ensembles={"vote": {"members": ["s1", "t3"], "tie_break": "s1"}},
         )
+
+
+def test_the_lines_for_smaller_gpus_fit_the_paper() -> None:
+    """The commented lines of config/paper.yaml, merged as Snakemake does: smaller batches for every trained system
+    that needs them, the same effective batch."""
+    text = (Path(__file__).parents[3] / "config/paper.yaml").read_text()
+    start = text.index("# systems:\n")
+    lines = text[start : text.index("\n\n", start)].splitlines()
+    smaller = yaml.safe_load("\n".join(line.removeprefix("# ") for line in lines))
+    values = yaml.safe_load(text)
+    default = config.validate(deepcopy(values))
+    update_config(values, smaller)
+    merged = config.validate(values)
+    changed = {
+        name: (default.systems[name].training, system.training)
+        for name, system in merged.systems.items()
+        if isinstance(system, TrainedSystem) and system != default.systems[name]
+    }
+    assert set(changed) == {"baseline", "s1", "s2", "s2_7b", "st1"}  # T2 fits as it is
+    for before, after in changed.values():
+        assert after.batch_size < before.batch_size
+        assert after.effective_batch == before.effective_batch == 32
+    three = merged.tables.systems["st1_3_epochs"].training
+    assert (three.batch_size, three.epochs) == (merged.systems["st1"].training.batch_size, 3)

@@ -75,6 +75,7 @@ class Loop:
             lr=training.learning_rate,
             betas=(0.9, training.adam_beta2),
             eps=training.adam_epsilon,
+            fused=True,  # all weights in one pass
         )
         self.model: nn.Module = classifier
         if processes.num_processes > 1:

@@ -5,7 +5,6 @@ it could have an effect.
 """
 
 import math
-import warnings
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,12 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 
 from abhinaya.config.system import CONVOLUTIONAL, RANDOM, SpeechEncoder
 from abhinaya.data import audio
+from abhinaya.modeling.encoders import wavlm_attention
 from abhinaya.modeling.encoders.base import PretrainedEncoder, check_layer, new_model
 from abhinaya.pretrained import ctranslate2
 from abhinaya.pretrained.hub import is_local, locate
 from abhinaya.pretrained.loading import check_complete, loading
 from abhinaya.runtime.errors import UserError
-
-# WavLM's attention in transformers combines a boolean with a float mask, and torch warns about it at every start.
-warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
 
 MASK = "masked_spec_embed"  # used by SpecAugment only; trained if a checkpoint does not contain it
 HOP = 160  # samples between Whisper's mel frames; its second convolution halves the number of frames
@@ -115,6 +112,7 @@ class ConvolutionalEncoder(SpeechModule):
         self.per_clip = model.config.feat_extract_norm == "group"  # the first norm spans the whole time axis
         _remove_layers(model.encoder, settings)
         _check_min_seconds(model.config, settings)
+        wavlm_attention.fuse(model.encoder)
         model.feature_extractor._freeze_parameters()
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -148,19 +146,25 @@ class WhisperSpeechEncoder(SpeechModule):
 
     def __init__(self, model: WhisperEncoder, settings: SpeechEncoder) -> None:
         super().__init__(model, settings)
+        self.full = settings.window == "full"
         _remove_layers(model, settings)
         for module in (model.conv1, model.conv2, model.embed_positions):
             module.requires_grad_(False)
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-mel frames (B, T, mels), zero after each clip's `lengths` -> vectors (B, T / 2, H) and lengths (B,)."""
+        """Log-mel frames (B, T, mels), zero after each clip's `lengths` -> vectors (B, T / 2, H) and lengths (B,).
+
+        With `window: full` all lengths are T: silence is input, and the attention needs no mask.
+        """
         hidden = gelu(self.model.conv2(gelu(self.model.conv1(inputs.transpose(1, 2))))).transpose(1, 2)
         frames = lengths // 2
         hidden = hidden + self.model.embed_positions.weight[: hidden.shape[1]]
-        padding = torch.arange(hidden.shape[1], device=hidden.device) >= frames[:, None]
-        attention = hidden.new_zeros(padding.shape).masked_fill(padding, torch.finfo(hidden.dtype).min)[:, None, None]
+        mask = None
+        if not self.full:
+            padding = torch.arange(hidden.shape[1], device=hidden.device) >= frames[:, None]
+            mask = hidden.new_zeros(padding.shape).masked_fill(padding, torch.finfo(hidden.dtype).min)[:, None, None]
         for layer in self.model.layers:
-            hidden = layer(hidden, attention)
+            hidden = layer(hidden, mask)
         return self.model.layer_norm(hidden), frames
 
 
