@@ -30,7 +30,7 @@ ifneq ($(shell $(PYTHON) --version),$(shell $(VENV)/bin/python --version 2>/dev/
 endif
 endif
 
-.PHONY: help env demo preflight test test-unit test-cluster lint schema lock bench clean
+.PHONY: help env demo preflight doctor test test-unit test-cluster lint schema lock bench clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r target does; do \
@@ -51,6 +51,9 @@ demo: $(BUILT) ## run the embedded default and show its scores (CORES=all)
 
 preflight: $(BUILT) ## look before a long run: corpus, models, disk, SLURM (CONFIG, PROFILE, FETCH=--fetch)
 	@$(IN_ENV) python workflow_scripts/preflight.py --config $(CONFIG) $(if $(PROFILE),--profile $(PROFILE)) $(FETCH)
+
+doctor: $(BUILT) ## on a node with a GPU: check what jobs need of it (FLAVOUR=gpu)
+	@$(IN_ENV) python workflow_scripts/doctor.py
 
 # Jobs on SLURM mostly wait, so one test process more than cores. Each file stays in one process, which shares its fixtures.
 test: $(BUILT) ## run every test; where SLURM is missing and cannot be installed, all but those that need it

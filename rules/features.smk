@@ -6,6 +6,9 @@ rule extract_features:
         manifest=ancient(MANIFEST),
         transcripts=ancient(features_transcripts),
         digests=features_digests,
+        probe=after_gpu_probe(
+            features_gpu, "results/features/{features}/{shard}.parquet"
+        ),
     output:
         index="results/features/{features}/{shard}.parquet",
         numbers="results/features/{features}/{shard}.bin",

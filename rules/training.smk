@@ -7,6 +7,7 @@ rule train:
         transcripts=ancient(system_transcripts),
         digests=system_digests("training"),
         features=system_features,
+        probe=after_gpu_probe(one_gpu, "results/{system}/model/model.safetensors"),
     output:
         weights="results/{system}/model/model.safetensors",
         config="results/{system}/model/config.json",
@@ -55,6 +56,7 @@ rule predict:
         features=system_features,
         weights="results/{system}/model/model.safetensors",
         config="results/{system}/model/config.json",
+        probe=after_gpu_probe(one_gpu, "results/{system}/preds.csv"),
     output:
         "results/{system}/preds.csv",
     log:

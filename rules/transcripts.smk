@@ -5,6 +5,10 @@ rule transcribe:
     input:
         manifest=ancient(MANIFEST),
         digest=digest(TRANSCRIBED),
+        probe=after_gpu_probe(
+            lambda wildcards: CONFIG.transcripts.resources.gpu,
+            "results/corpus/shards/{shard}.parquet",
+        ),
     output:
         "results/corpus/shards/{shard}.parquet",
     log:

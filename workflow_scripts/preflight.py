@@ -5,11 +5,8 @@ import os
 import sys
 from pathlib import Path
 
-from rich.console import Console
-from rich.text import Text
-
 from abhinaya import config, preflight
-from abhinaya.preflight import plan
+from abhinaya.preflight import plan, printing
 from abhinaya.runtime import errors
 
 
@@ -36,15 +33,11 @@ def main() -> None:
     else:
         planned = plan.dry_run(args.config.resolve(), args.directory, args.profile, args.targets)
     os.chdir(args.directory)
-    console = Console(soft_wrap=True, highlight=False)
-    failed = 0
-    for finding in preflight.check(settings, planned, args.fetch):
-        failed += finding.failed
-        mark = Text("error", "bold red") if finding.failed else Text("ok   ", "green")
-        console.print(Text.assemble(mark, "  ", (f"{finding.check}: ", "bold"), finding.message))
+    findings = printing.show(preflight.check(settings, planned, args.fetch))
+    failed = sum(finding.failed for finding in findings)
     if failed:
         sys.exit(f"preflight: {failed} {'error' if failed == 1 else 'errors'}; fix them before the run")
-    console.print("preflight: no errors")
+    print("preflight: no errors")
 
 
 if __name__ == "__main__":

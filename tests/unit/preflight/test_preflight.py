@@ -86,11 +86,18 @@ def test_torch_build_must_fit_the_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("build", [True, False])
 def test_vllm_build_must_fit_the_jobs(build: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert packages.vllm(is_for_gpus()) == "vLLM"
+    assert packages.vllm(is_for_gpus()).startswith("vLLM")
     monkeypatch.setattr(packages, "is_for_gpus", lambda: build)
-    assert packages.vllm(build) == "vLLM"
+    assert packages.vllm(build).startswith("vLLM")
     with pytest.raises(UserError, match="vLLM: the installed version"):
         packages.vllm(not build)
+
+
+def test_a_planned_check_of_the_gpu_node_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = configured(table(tmp_path))
+    plan = planned(("prepare_corpus", {}), ("probe_gpu", {}))
+    assert findings(config, plan)[0][1].startswith("GPU node: checked by the job probe_gpu")
 
 
 def test_missing_package_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:

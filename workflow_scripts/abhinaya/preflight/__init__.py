@@ -92,6 +92,8 @@ class _Check:
         servers = [system for system in self.systems.values() if isinstance(system, ZeroShotSystem)]
         for gpus in {bool(system.resources.gpu) for system in servers if system.endpoint is None}:
             yield from self._run("packages", packages.vllm, gpus)
+        if "probe_gpu" in rules:
+            yield Finding("GPU node", "checked by the job probe_gpu, for which all other GPU jobs wait")
 
     def _corpus(self) -> Iterator[Finding]:
         from abhinaya.preflight.corpus import survey

@@ -21,6 +21,11 @@ SCRIPT = Path(__file__).parents[2] / "preflight.py"
 VARIABLE = "ABHINAYA_PREFLIGHT"  # off: no preflight
 
 
+def is_off() -> bool:
+    """Whether the user has switched off preflight, and with it the check of a GPU node."""
+    return os.environ.get(VARIABLE) == "off"
+
+
 def run_or_stop(workflow: Any, configuration: dict) -> None:
     """Run preflight on the jobs that `workflow` (a `snakemake.workflow.Workflow`) is about to submit.
 
@@ -36,7 +41,7 @@ def run_or_stop(workflow: Any, configuration: dict) -> None:
         slurm.orphans(Path.cwd())
     except UserError as error:
         raise WorkflowError(str(error)) from None
-    if os.environ.get(VARIABLE) == "off":
+    if is_off():
         return
     with tempfile.TemporaryDirectory() as folder:
         jobs, config = Path(folder, "jobs.json"), Path(folder, "config.yaml")

@@ -2,6 +2,7 @@
 
 import importlib.util
 
+from abhinaya.preflight import compiler
 from abhinaya.runtime.errors import UserError
 from abhinaya.zero_shot.vllm_args import is_for_gpus
 
@@ -31,17 +32,19 @@ def whisperx() -> str:
 
 
 def vllm(on_gpus: bool) -> str:
-    """vLLM; GPU jobs need a GPU build.
+    """vLLM; GPU jobs need a GPU build, a C compiler and Python's header files.
 
     Raises:
-        UserError: it is missing or the wrong build.
+        UserError: one of them is missing, or vLLM is the wrong build.
     """
     _require("vllm")
     if on_gpus and not is_for_gpus():
         raise UserError(f"vLLM: the installed version is a CPU build, but jobs request GPUs; {FIX}")
     if is_for_gpus() and not on_gpus:
         raise UserError("vLLM: the installed version needs GPUs; set `resources.gpu` of its system to 1 or more")
-    return "vLLM"
+    if not on_gpus:
+        return "vLLM"
+    return f"vLLM; {compiler.check()}"
 
 
 def _require(*packages: str) -> None:
