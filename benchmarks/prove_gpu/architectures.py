@@ -11,9 +11,15 @@ from pathlib import Path
 from unittest.mock import patch
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedTokenizerFast, WhisperFeatureExtractor
-from transformers.modeling_utils import PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    GPT2Tokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    WhisperFeatureExtractor,
+)
 
 from abhinaya.data.corpora import sentences
 from abhinaya.labels import CLASSES
@@ -24,9 +30,7 @@ FILE = Path(__file__).with_name("architectures.json")
 TOKENS = 1000  # of the tokenizer; below the vocabulary of the tiny models
 SEED = 1234
 START, END = "<s>", "</s>"
-CHAT = (
-    "{{ bos_token }}{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}assistant:"
-)
+CHAT = "{{ bos_token }}{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}assistant:"
 
 
 @cache
@@ -54,21 +58,13 @@ def folder_of(name: str, shapes: str, parent: Path) -> Path:
 
 
 @cache
-def tokenizer() -> PreTrainedTokenizerFast:
+def tokenizer() -> PreTrainedTokenizerBase:
     """A byte-pair tokenizer of our own sentences and SALMONN's prompts, with start and end token and chat template."""
     texts = [text for letter in CLASSES for text in sentences.emotional(letter, "train")]
     texts += [prompt.AFTER.format(question) for question in prompt.PROMPTS]
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    made.train_from_iterator(
-        texts,
-        trainers.BpeTrainer(
-            vocab_size=TOKENS, special_tokens=[START, END], initial_alphabet=alphabet, show_progress=False
-        ),
-    )
-    return PreTrainedTokenizerFast(tokenizer_object=made, bos_token=START, eos_token=END, chat_template=CHAT)
+    made = GPT2Tokenizer().train_new_from_iterator(texts, TOKENS, new_special_tokens=[START, END], show_progress=False)
+    made.bos_token, made.eos_token, made.chat_template = START, END, CHAT
+    return made
 
 
 @contextmanager
@@ -80,11 +76,13 @@ def random_weights(device: torch.device, draw_dtype: torch.dtype | None = None) 
             same weights in any type; None: drawn in the type asked for, which needs no more memory than loading.
     """
 
-    def draw(place: str, config: PretrainedConfig | None = None, dtype: torch.dtype = torch.float32, **_: object):
+    def draw(
+        place: str, config: PretrainedConfig | None = None, dtype: torch.dtype = torch.float32, **_: object
+    ) -> tuple[PreTrainedModel, dict]:
         settings = config or AutoConfig.from_pretrained(place)
         torch.manual_seed(SEED)
         with device:
-            model: PreTrainedModel = AutoModel.from_config(settings, dtype=draw_dtype or dtype)
+            model = AutoModel.from_config(settings, dtype=draw_dtype or dtype)
         for parameter in model.parameters():  # not the buffers: tables of positions stay in fp32
             parameter.data = parameter.data.to(dtype)
         return model, {"missing_keys": []}

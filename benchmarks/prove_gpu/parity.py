@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import pandas as pd
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from abhinaya.config.system import AudioEncoder, TrainedSystem
 from abhinaya.data.dataset import collate
+from abhinaya.modeling.encoders import wavlm_attention
 from abhinaya.modeling.encoders.salmonn import audio_encoders
 from abhinaya.training.loop import Batch, Loop
 from prove_gpu import systems
@@ -47,10 +49,21 @@ def run(options: Options) -> Iterator[Check]:
         rows = systems.write_clips(Path(folder, "clips"), SECONDS)
         paper = systems.paper_systems()
         tiny = {name: systems.with_architecture(paper[name], "tiny", Path(folder)) for name in paper}
+        yield from fused_attention(tiny["s1"], rows, device)
         yield from audio_encoder(tiny["s2"].encoder.audio_encoder, rows, device)
         for name, settings in tiny.items():
             yield from compare(name, settings, rows, device)
             yield accumulation(name, settings, rows, device)
+
+
+def fused_attention(settings: TrainedSystem, rows: pd.DataFrame, device: torch.device) -> Iterator[Check]:
+    """WavLM's attention through fused kernels against transformers' own, both on `device`."""
+    found = outcome(settings, rows, device, "fp32")
+    with patch.object(wavlm_attention, "fuse", lambda model: None):
+        expected = outcome(settings, rows, device, "fp32")
+    name, what = "WavLM fused attention", "differ from transformers' by"
+    yield at_most(f"{name}, logits", what, difference(found.logits, expected.logits), FP32)
+    yield at_most(f"{name}, gradients", what, worst(difference, found.gradients, expected.gradients), FP32)
 
 
 def audio_encoder(settings: AudioEncoder, rows: pd.DataFrame, device: torch.device) -> Iterator[Check]:

@@ -1,6 +1,6 @@
 """The process of one part: each check is a line of JSON on standard output, all else goes to standard error.
 
-    python -m prove_gpu.run_part PART OPTIONS_AS_JSON
+python -m prove_gpu.run_part PART OPTIONS_AS_JSON
 """
 
 import importlib
