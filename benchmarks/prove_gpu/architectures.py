@@ -30,7 +30,7 @@ FILE = Path(__file__).with_name("architectures.json")
 TOKENS = 1000  # of the tokenizer; below the vocabulary of the tiny models
 SEED = 1234
 START, END = "<s>", "</s>"
-CHAT = "{{ bos_token }}{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}assistant:"
+CHAT = "{{ bos_token }}{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant:"
 
 
 @cache

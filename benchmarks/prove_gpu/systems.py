@@ -1,4 +1,4 @@
-"""The trained systems of config/paper.yaml with random weights, noise for clips, and everything a training step needs."""
+"""The trained systems of config/paper.yaml with random weights, and clips of noise to train them on."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from prove_gpu.arguments import ROOT
 PAPER = ROOT / "config/paper.yaml"
 NAMES = ("s1", "t2", "s2", "st1")
 COUNTS = [6728, 2495, 1432, 1120, 16712, 29239, 6303, 2948]  # the challenge's training split (docs/fidelity.md)
-WORDS = "the door was open when we came home and nobody knew why it had been left like that all night".split()
+SENTENCE = "the door was open when we came home and nobody knew why it had been left like that all night"
 
 
 def paper_systems() -> dict[str, TrainedSystem]:
@@ -72,7 +72,8 @@ def write_clips(folder: Path, seconds: list[float]) -> pd.DataFrame:
 
 def text_of(seconds: float) -> str:
     """As many words as are spoken in so many seconds, about three a second."""
-    return " ".join(WORDS[index % len(WORDS)] for index in range(round(3 * seconds)))
+    words = SENTENCE.split()
+    return " ".join(words[index % len(words)] for index in range(round(3 * seconds)))
 
 
 def loop(

@@ -170,14 +170,14 @@ def timed(step: Callable[[], None], options: Options, device: torch.device) -> t
 
     As in a training, the CPU does not wait for the GPU between the steps.
     """
-    begin = time.perf_counter()
+    begin, expected = time.perf_counter(), 0.0
     for warmed in range(1, options.warm_up + 1):
         step()
         speed.synchronize(device)
-        if time.perf_counter() - begin > MOST_SECONDS / 2:
+        expected = (time.perf_counter() - begin) / warmed
+        if expected * warmed > MOST_SECONDS / 2:
             break
-    expected = (time.perf_counter() - begin) / warmed
-    steps = max(1, min(options.steps, int(MOST_SECONDS / expected)))
+    steps = min(options.steps, int(MOST_SECONDS / expected) + 1) if expected else options.steps
     begin = time.perf_counter()
     for _ in range(steps):
         step()

@@ -1,4 +1,4 @@
-"""Clips a second of the transcription: our own shards through WhisperX and CTranslate2, with a Whisper of random weights.
+"""Clips a second of the transcription: our shards through WhisperX and CTranslate2, a Whisper with random weights.
 
 The clips are synthetic voices, which the speech detection accepts. The random decoder ends each text after `TOKENS`
 tokens, about as many as a clip of the corpus has, since its position embeddings then point to the end token.
@@ -68,7 +68,7 @@ def measured(settings: Transcripts, folder: Path, options: Options) -> Check:
 
     batches = BATCHES[options.shapes]
     clips = voices(folder, settings.batch_size * (1 + batches))
-    seconds, tokens = [], 0
+    seconds = []
     for number, rows in enumerate((clips.head(settings.batch_size), clips)):
         output = folder / f"{number}.parquet"
         begin = time.perf_counter()

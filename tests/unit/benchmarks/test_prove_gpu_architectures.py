@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from prove_gpu import systems
+from prove_gpu.architectures import TOKENS, architectures, config, folder_of, random_weights, tokenizer
 from transformers import AutoModel
 
 from abhinaya.labels import CLASSES
 from abhinaya.modeling import checkpoint
 from abhinaya.modeling.encoders.salmonn.beats import Beats
-from prove_gpu import systems
-from prove_gpu.architectures import TOKENS, architectures, config, folder_of, random_weights, tokenizer
 
 META = torch.device("meta")
 PARAMETERS = {  # millions, without output layers

@@ -11,12 +11,12 @@ from types import ModuleType
 
 import pytest
 import torch
-
-from abhinaya.runtime.errors import UserError
 from prove_gpu import __main__ as command
 from prove_gpu import parity, run_part
 from prove_gpu.arguments import ROOT, Options
 from prove_gpu.checks import Check, at_least, at_most
+
+from abhinaya.runtime.errors import UserError
 
 TINY = Options("cpu", "tiny", cpus=1, steps=1, warm_up=1)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from prove_gpu import machinery, parity, systems
 
 from abhinaya.config.system import TrainedSystem
 from abhinaya.training.loop import Batch, Loop
-from prove_gpu import machinery, parity, systems
 
 pytestmark = pytest.mark.slow
 CPU = torch.device("cpu")

@@ -4,9 +4,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import LlamaConfig, LlamaModel
-
 from prove_gpu import speed
+from transformers import LlamaConfig, LlamaModel
 
 
 def test_operations_of_a_llama_by_hand() -> None:
