@@ -30,6 +30,7 @@ GRACE_SECONDS = 20  # from SIGTERM to SIGKILL for a part that takes too long
 
 def main() -> None:
     args = parse_args()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # runs the `finally` of a part
     options = Options(args.device, args.shapes, args.cpus, args.steps, args.warm_up)
     gpu = check_device(options)
     print(f"{gpu or 'CPU'}, {options.shapes} shapes; logs: {log_of(args.output, 'PART')}", flush=True)
@@ -93,11 +94,14 @@ def run_part(part: str, options: Options, args: argparse.Namespace) -> list[dict
         )
         timer = threading.Timer(limit, end, [child])
         timer.start()
-        for line in child.stdout:
-            found.append(Check(**json.loads(line)))
-            print(found[-1].line(part), flush=True)
-        status = child.wait()
-        timer.cancel()
+        try:
+            for line in child.stdout:
+                found.append(Check(**json.loads(line)))
+                print(found[-1].line(part), flush=True)
+            status = child.wait()
+        finally:  # also after Ctrl-C or SIGTERM
+            timer.cancel()
+            end(child)
     if problem := reason(status, time.monotonic() - begin, limit, bool(found)):
         found.append(Check("end", "failed", f"{problem}; see {log}"))
         print(found[-1].line(part), flush=True)
@@ -105,13 +109,13 @@ def run_part(part: str, options: Options, args: argparse.Namespace) -> list[dict
 
 
 def end(child: subprocess.Popen) -> None:
-    """End a part and its processes: SIGTERM, and SIGKILL if that does not help."""
+    """End a part that still runs, and its processes: SIGTERM, and SIGKILL if that does not help."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            child.wait(GRACE_SECONDS)
-            return
+        if child.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, number)
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(GRACE_SECONDS)
 
 
 def reason(status: int, seconds: float, limit: float, has_checks: bool) -> str | None:
