@@ -54,6 +54,14 @@ def run(options: Options) -> Iterator[Check]:
             clips = Clips(*(systems.write_clips(folder / f"{s:g}", [s] * count) for s in (mean, longest)))
             for variant in variants(name, settings)[: None if options.real else 1]:
                 yield measured(name, systems.with_training(drawn, **variant), clips, device, peak, options)
+                release(device)
+
+
+def release(device: torch.device) -> None:
+    """Free the memory of the model before."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def longest_clip(settings: TrainedSystem) -> float:
@@ -82,19 +90,15 @@ def measured(
     except torch.cuda.OutOfMemoryError:
         memory = torch.cuda.get_device_properties(device).total_memory / GB
         return Check(label, "does not fit", f"needs more than this GPU's {memory:.0f} GB")
-    finally:
-        gc.collect()
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
     return Check(label, "measured", summary(figures), figures)
 
 
 def measure(settings: TrainedSystem, clips: Clips, device: torch.device, peak: float, options: Options) -> dict:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
     loop = systems.loop(settings, clips.mean, device, draw_on=device)
     batches, longest = batches_of(loop, clips.mean), batches_of(loop, clips.longest)
     flops, tokens = per_clip(loop, batches[0])
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     loop.model.train()
     utterances = settings.training.effective_batch
 

@@ -128,8 +128,9 @@ def end_after(model: WhisperForConditionalGeneration, tokens: int, end: int) -> 
 def voices(folder: Path, count: int) -> pd.DataFrame:
     """Clips of the mean length with a synthetic voice, as rows of a manifest."""
     rows = systems.write_clips(folder, [speed.CLIP_SECONDS] * count)
+    sound = voice(speed.CLIP_SECONDS)
     for path in rows["path"]:
-        soundfile.write(path, voice(speed.CLIP_SECONDS), RATE)
+        soundfile.write(path, sound, RATE)
     return rows
 
 
