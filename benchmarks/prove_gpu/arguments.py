@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import prove_gpu
 from prove_gpu import PARTS
 
 ROOT = Path(__file__).parents[2]
@@ -12,10 +13,12 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Options:
-    """Attributes:
-    device: `cuda` or `cpu`.
-    shapes: `real` (the paper's sizes) or `tiny`.
-    steps, warm_up: optimiser steps of a training that are measured, and those before them.
+    """What to run on.
+
+    Attributes:
+        device: `cuda` or `cpu`.
+        shapes: `real` (the paper's sizes) or `tiny`.
+        steps, warm_up: optimiser steps of a training that are measured, and those before them.
     """
 
     device: str
@@ -34,7 +37,9 @@ class Options:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="prove_gpu", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="prove_gpu", description=prove_gpu.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument(
         "--shapes", choices=("real", "tiny"), default="real", help="sizes of the models: the paper's, or tiny ones"

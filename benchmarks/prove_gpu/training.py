@@ -21,8 +21,10 @@ from prove_gpu import speed, systems
 from prove_gpu.arguments import Options
 from prove_gpu.checks import Check
 
-VARIANTS = ((32, False), (16, False), (8, False), (4, True))  # batch size, gradient checkpointing
-SIZES = {"s1": VARIANTS[:3:2], "t2": VARIANTS[:3:2], "st1": VARIANTS[1::2], "s2": VARIANTS[1::2]}
+# Batch size and gradient checkpointing: for a GPU of 80 GB, and for a small one.
+ONE_MODEL = ((32, False), (8, False))
+SPEECH_LLM = ((16, False), (4, True))
+VARIANTS = {"s1": ONE_MODEL, "t2": ONE_MODEL, "s2": SPEECH_LLM, "st1": SPEECH_LLM}
 TINY_SECONDS = (1.0, 1.5)
 MOST_SECONDS = 40  # for the measured steps of one variant
 PROFILED_STEPS = 2
@@ -74,7 +76,7 @@ def longest_clip(settings: TrainedSystem) -> float:
 def variants(name: str, settings: TrainedSystem) -> list[dict]:
     """Keys of `training`: those of config/paper.yaml, then other batches."""
     configured = (settings.training.batch_size, settings.training.gradient_checkpointing)
-    others = [variant for variant in SIZES[name] if variant != configured]
+    others = [variant for variant in VARIANTS[name] if variant != configured]
     keys = ("batch_size", "gradient_checkpointing")
     return [dict(zip(keys, variant, strict=True)) for variant in (configured, *others)]
 
