@@ -10,9 +10,11 @@ loop is written anew after the published code, see the docstrings in `benchmarks
 Loading is not measured. Before the first turn, both ways must give the same logits for the same utterances.
 
 A turn is a few optimiser steps out of an epoch of `--utterances`, evenly over the lengths; seconds are scaled to an
-utterance of average length. The models are small, with the proportions of the real ones. Two kinds of run say
-something about a GPU's training: with the default width, arithmetic takes most of the time; with `--hidden 64 --layers
-24`, starting the operations does, as with small batches on a fast GPU.
+utterance of average length. GFLOP are the operations of matrix products and convolutions, the same on any machine;
+their ratio is what a training gains that is limited by arithmetic alone.
+
+The models are small, with the proportions of the real ones at the default width. With `--hidden 64 --layers 24`, S1 and
+T2 spend most of the time on starting operations, as small batches do on a fast GPU.
 """
 
 import argparse
@@ -26,6 +28,8 @@ import torch
 from plain import speech, speech_llm, text
 from plain.case import COUNTS, SEED, Case
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from abhinaya.config.system import Vs
 from abhinaya.data.dataset import LengthGrouped, collate
@@ -60,12 +64,12 @@ def main() -> None:
         {"options": {name: str(value) for name, value in vars(options).items()}, "systems": found}, options.output
     )
     print(f"{options.steps} steps of {EFFECTIVE} utterances, median of {options.repeats} turns")
-    print(f"{'':4}{'':7}{'ms/utterance':>13}{'padding':>9}{'plain / ours':>14}")
+    print(f"{'':11}{'ms/utterance':>13}{'GFLOP':>8}{'padding':>9}")
     for name, result in found.items():
         for way, values in result["ways"].items():
-            ratio = f"{result['ratio']:14.2f}" if way == "ours" else ""
-            milliseconds = 1000 * values["seconds_per_utterance"]
-            print(f"{name:4}{way:7}{milliseconds:13.1f}{values['padding']:9.1%}{ratio}")
+            milliseconds, operations = 1e3 * values["seconds_per_utterance"], values["operations_per_utterance"] / 1e9
+            print(f"{name:4}{way:7}{milliseconds:13.1f}{operations:8.2f}{values['padding']:9.1%}")
+        print(f"{name:4}{'ratio':7}{result['ratio']:13.2f}{result['ratio_of_operations']:8.2f}")
 
 
 def measure(case: Case, options: argparse.Namespace) -> dict:
@@ -82,18 +86,22 @@ def measure(case: Case, options: argparse.Namespace) -> dict:
     optimisers = {name: optimiser(way.model, fused=name == "ours") for name, way in ways.items()}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     padding: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(-1, options.repeats):  # the first is a warm-up
+    operations: dict[str, float] = {}
+    for turn in range(-1, options.repeats):  # the first is a warm-up, in which operations are counted
         for name, way in ways.items():
             steps = evenly(order(name, case.sizes, turn), case.sizes, options.steps)
             batches = [[collate([way.item(i) for i in part]) for part in parts(step, way.batch_size)] for step in steps]
+            average = statistics.mean(case.sizes) / sum(case.sizes[i] for step in steps for i in step)
+            if turn < 0:
+                counter = FlopCounterMode(display=False)
+                with counter, sdpa_kernel(SDPBackend.MATH):  # it does not know the CPU's fused kernel
+                    train_steps(way.model, batches, loss, optimisers[name])
+                operations[name] = counter.get_total_flops() * average
+                continue
             started = time.perf_counter()
-            for step in batches:
-                train_step(way.model, step, loss, optimisers[name])
-            elapsed = time.perf_counter() - started
-            if turn >= 0:
-                trained = sum(case.sizes[i] for step in steps for i in step)
-                seconds[name].append(elapsed * statistics.mean(case.sizes) / trained)
-                padding[name].append(padded(batches, case.padded))
+            train_steps(way.model, batches, loss, optimisers[name])
+            seconds[name].append((time.perf_counter() - started) * average)
+            padding[name].append(padded(batches, case.padded))
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     return {
         "logit_difference": difference,
@@ -101,11 +109,13 @@ def measure(case: Case, options: argparse.Namespace) -> dict:
             name: {
                 "seconds_per_utterance": medians[name],
                 "turns": seconds[name],
+                "operations_per_utterance": operations[name],
                 "padding": statistics.mean(padding[name]),
             }
             for name in ways
         },
         "ratio": medians["plain"] / medians["ours"],
+        "ratio_of_operations": operations["plain"] / operations["ours"],
     }
 
 
@@ -148,14 +158,15 @@ def parts(indices: list[int], size: int) -> list[list[int]]:
     return [indices[start : start + size] for start in range(0, len(indices), size)]
 
 
-def train_step(
-    model: nn.Module, batches: list[Batch], loss: losses.ClassLoss, optimizer: torch.optim.Optimizer
+def train_steps(
+    model: nn.Module, steps: list[list[Batch]], loss: losses.ClassLoss, optimizer: torch.optim.Optimizer
 ) -> None:
-    for batch in batches:
-        inputs = {name: value for name, value in batch.items() if name != "labels"}
-        loss(model(**inputs)["logits"], batch["labels"], EFFECTIVE).backward()
-    optimizer.step()
-    optimizer.zero_grad()
+    for step in steps:
+        for batch in step:
+            inputs = {name: value for name, value in batch.items() if name != "labels"}
+            loss(model(**inputs)["logits"], batch["labels"], EFFECTIVE).backward()
+        optimizer.step()
+        optimizer.zero_grad()
 
 
 def padded(steps: list[list[Batch]], lengths: str) -> float:

@@ -116,6 +116,27 @@ def test_vectors_do_not_depend_on_the_batch(kind: str, request: pytest.FixtureRe
         np.testing.assert_allclose(together[row, : lengths[row]], vectors[0], atol=2e-5)
 
 
+@pytest.mark.parametrize(("kind", "causal"), [("llama", True), ("bert", False)])
+def test_a_causal_model_needs_no_mask(kind: str, causal: bool, request: pytest.FixtureRequest) -> None:
+    """Vectors and gradients are those with a mask, although the model is called without one."""
+    keys = {} if causal else {"special_tokens": "tokenizer", "max_tokens": 30}
+    loader, encoder = build(request.getfixturevalue(kind), **keys)
+    assert encoder.is_causal == causal
+    inputs = batch(loader, TEXTS)
+    padding = text.padding_mask(False, **inputs) == 0
+    assert padding.any()
+    assert (text.padding_mask(causal, **inputs) is None) == causal
+    trained = {name: weight for name, weight in encoder.named_parameters() if weight.requires_grad}
+    found = []
+    for is_causal in (causal, False):
+        encoder.is_causal = is_causal
+        vectors = encoder(**inputs)[0].masked_fill(padding[..., None], 0.0)
+        total = (vectors * torch.linspace(-1, 1, vectors.numel()).view_as(vectors)).sum()
+        found.append([vectors, *torch.autograd.grad(total, list(trained.values()))])
+    for ours, expected in zip(*found, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_an_empty_transcript_is_an_end_token(llama: Path, bert: Path, tmp_path: Path) -> None:
     assert batch(build(llama)[0], [""])["inputs"].tolist() == [[2]]
     bare = with_tokenizer(llama, tmp_path / "bare", add_bos_token=False)  # as those of SmolLM2 and GPT-2

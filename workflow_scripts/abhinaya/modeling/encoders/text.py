@@ -1,7 +1,7 @@
 """Language models of transformers that read the transcript: LLaMA, RoBERTa and similar (paper: LLaMA-3.1-8B, LoRA).
 
-The vectors of a transcript do not depend on the other transcripts of its batch: padding is on the right and masked.
-The output layer over the vocabulary is loaded only to generate text.
+The vectors of a transcript do not depend on the other transcripts of its batch: padding is on the right, where a causal
+model cannot see it, and masked for other models. The output layer over the vocabulary is loaded only to generate text.
 """
 
 import math
@@ -114,10 +114,30 @@ class TextModule(PretrainedEncoder):
 
     causal: PreTrainedModel  # `model` with its output layer, if it is loaded to generate text
 
+    def __init__(self, model: nn.Module, width: int, frozen: bool) -> None:
+        super().__init__(model, width, frozen)
+        self.is_causal = is_causal(model)
+
     def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Token ids (B, T) and their lengths -> normalised vectors of the last layer (B, T, H) and lengths (B,)."""
-        mask = torch.arange(inputs.shape[1], device=inputs.device) < lengths[:, None]
-        return self.model(input_ids=inputs, attention_mask=mask.long()).last_hidden_state, lengths
+        mask = padding_mask(self.is_causal, inputs, lengths)
+        return self.model(input_ids=inputs, attention_mask=mask).last_hidden_state, lengths
+
+
+def is_causal(model: nn.Module) -> bool:
+    """Whether all attention of `model` is causal; False if transformers does not tell."""
+    found = [module.is_causal for module in model.modules() if hasattr(module, "is_causal")]
+    return bool(found) and all(found)
+
+
+def padding_mask(is_causal: bool, inputs: Tensor, lengths: Tensor) -> Tensor | None:
+    """The `attention_mask` (B, T) of inputs (B, T, …) that are padded on the right.
+
+    None for a causal model: no vector depends on what follows it, and without a mask torch can use its fastest kernels.
+    """
+    if is_causal:
+        return None
+    return (torch.arange(inputs.shape[1], device=inputs.device) < lengths[:, None]).long()
 
 
 def build(settings: TextEncoder, seed: int, device: torch.device, bf16: bool) -> tuple[Transcripts, TextModule]:

@@ -93,7 +93,7 @@ class SpeechLlm(nn.Module):
         super().__init__()
         self.audio_encoder = audio_encoder
         self.speech = SpeechTokens(widths["speech"], widths["audio"], llama.width, settings.qformer)
-        self.model = llama.model
+        self.model, self.is_causal = llama.model, llama.is_causal
         self.width = llama.width
         self.revisions = llama.revisions
         self.head: dict[str, Tensor] = {}  # of the authors' fine-tuned checkpoints
@@ -102,8 +102,8 @@ class SpeechLlm(nn.Module):
     def forward(self, after: Tensor, after_lengths: Tensor, **audio: Tensor) -> tuple[Tensor, Tensor]:
         """A batch of `PromptLoader` -> LLaMA's last hidden states (B, L, H) and lengths (B,)."""
         inputs, lengths = self.read(after, after_lengths, **audio)
-        mask = torch.arange(inputs.shape[1], device=inputs.device) < lengths[:, None]
-        return self.model(inputs_embeds=inputs, attention_mask=mask.long()).last_hidden_state, lengths
+        mask = text.padding_mask(self.is_causal, inputs, lengths)
+        return self.model(inputs_embeds=inputs, attention_mask=mask).last_hidden_state, lengths
 
     def read(self, after: Tensor, after_lengths: Tensor, **audio: Tensor) -> tuple[Tensor, Tensor]:
         """A batch of `PromptLoader` -> LLaMA's inputs (B, L, H), padded on the right, and lengths (B,)."""
