@@ -7,7 +7,8 @@ rule extract_features:
         transcripts=ancient(features_transcripts),
         digests=features_digests,
         probe=after_gpu_probe(
-            features_gpu, "results/features/{features}/{shard}.parquet"
+            "results/features/{features}/{shard}.parquet",
+            lambda wildcards: FEATURES[wildcards.features].resources,
         ),
     output:
         index="results/features/{features}/{shard}.parquet",

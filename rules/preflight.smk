@@ -1,5 +1,5 @@
-# Checks before a long run: on the login node, all requirements before jobs are submitted to a cluster (Snakemake does not
-# call this in a dry run); on a node with a GPU, what GPU jobs need of it, before the first of them.
+# Check all requirements before jobs are submitted to a cluster. Snakemake does not call this in a dry run.
+# Check a node with a GPU before the first GPU job.
 
 from abhinaya.config.zero_shot import ZeroShotSystem
 from abhinaya.preflight import hook
@@ -31,7 +31,7 @@ def gpu_work():
     ]
 
 
-def after_gpu_probe(gpus, output):
+def after_gpu_probe(output, resources_of):
     """An input function that lets a job wait for `probe_gpu`, and has no files: nothing for a job without a GPU.
 
     The probe is not a real input, because a job runs again when its set of inputs changes, and so would every finished
@@ -40,13 +40,13 @@ def after_gpu_probe(gpus, output):
     for no checkpoint.
 
     Args:
-        gpus: the number of GPUs of the job with these wildcards.
         output: the first output of the rule.
+        resources_of: the section `resources` of the configuration, by wildcards.
     """
 
     def probe(wildcards):
         made = Path(output.format(**dict(wildcards.items())))
-        if gpus(wildcards) and not hook.is_off() and not made.exists():
+        if resources_of(wildcards).gpu and not hook.is_off() and not made.exists():
             checkpoints.probe_gpu.get()
         return []
 

@@ -7,7 +7,10 @@ rule train:
         transcripts=ancient(system_transcripts),
         digests=system_digests("training"),
         features=system_features,
-        probe=after_gpu_probe(one_gpu, "results/{system}/model/model.safetensors"),
+        probe=after_gpu_probe(
+            "results/{system}/model/model.safetensors",
+            lambda wildcards: SYSTEMS[wildcards.system].resources,
+        ),
     output:
         weights="results/{system}/model/model.safetensors",
         config="results/{system}/model/config.json",
@@ -56,7 +59,10 @@ rule predict:
         features=system_features,
         weights="results/{system}/model/model.safetensors",
         config="results/{system}/model/config.json",
-        probe=after_gpu_probe(one_gpu, "results/{system}/preds.csv"),
+        probe=after_gpu_probe(
+            "results/{system}/preds.csv",
+            lambda wildcards: SYSTEMS[wildcards.system].resources,
+        ),
     output:
         "results/{system}/preds.csv",
     log:

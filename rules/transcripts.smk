@@ -6,8 +6,8 @@ rule transcribe:
         manifest=ancient(MANIFEST),
         digest=digest(TRANSCRIBED),
         probe=after_gpu_probe(
-            lambda wildcards: CONFIG.transcripts.resources.gpu,
             "results/corpus/shards/{shard}.parquet",
+            lambda wildcards: CONFIG.transcripts.resources,
         ),
     output:
         "results/corpus/shards/{shard}.parquet",

@@ -7,7 +7,10 @@ rule label_zero_shot:
         transcripts=ancient(system_transcripts),
         digests=system_digests("evaluation"),
         features=zero_shot_features,
-        probe=after_gpu_probe(one_gpu, "results/{system}/preds.csv"),
+        probe=after_gpu_probe(
+            "results/{system}/preds.csv",
+            lambda wildcards: SYSTEMS[wildcards.system].resources,
+        ),
     output:
         preds="results/{system}/preds.csv",
         responses="results/{system}/responses.parquet",

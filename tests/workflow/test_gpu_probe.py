@@ -48,7 +48,7 @@ def arrows(run: subprocess.CompletedProcess) -> dict[str, set[str]]:
 @pytest.mark.parametrize("name", ["config/paper.yaml", "gpus"])
 def test_all_gpu_jobs_wait_for_the_probe(name: str, tmp_path: Path) -> None:
     config = configured(tmp_path, with_gpus) if name == "gpus" else ROOT / name
-    waiting = arrows(snakemake(tmp_path, "--rulegraph", "all", configfile=config))["probe_gpu"]
+    waiting = arrows(snakemake(tmp_path, "all", "--rulegraph", configfile=config))["probe_gpu"]
     assert waiting == (GPU_RULES if name == "gpus" else GPU_RULES - {"extract_features"})
 
 

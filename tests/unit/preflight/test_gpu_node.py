@@ -1,8 +1,11 @@
 """The checks of a GPU node: on the CPU with the real libraries, and without a GPU."""
 
+import json
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -116,3 +119,21 @@ def test_what_libraries_print_is_not_taken_for_the_result(tmp_path: Path, monkey
     monkeypatch.setenv("CC", str(noisy))
     finding = gpu_node.run("compiler", "cpu")
     assert not finding.failed and finding.message.startswith(str(noisy))
+
+
+@pytest.mark.slow
+def test_the_script_prints_lines_and_writes_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [sys.executable, str(ROOT / "workflow_scripts/doctor.py"), "--device", "cpu", "--work", "--output"]
+    done = subprocess.run([*command, str(tmp_path / "a/node.json")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"ok     compiler: .*\nok     all-reduce: .*\ndoctor: no errors\n", done.stdout)
+    report = json.loads((tmp_path / "a/node.json").read_text())
+    assert [(check["check"], check["failed"]) for check in report["checks"]] == [
+        ("compiler", False),
+        ("all-reduce", False),
+    ]
+    assert report["device"] == "cpu" and report["versions"]["torch"] == torch.__version__
+    monkeypatch.setenv("CC", "no-such-compiler")
+    done = subprocess.run([*command, str(tmp_path / "b.json")], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr == "doctor: 1 error; fix them, or use another node\n"
+    assert re.search(r"^error  compiler: C compiler no-such-compiler: ", done.stdout, re.MULTILINE)
