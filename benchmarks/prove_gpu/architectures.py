@@ -91,10 +91,11 @@ def random_weights(device: torch.device, draw_dtype: torch.dtype | None = None) 
         yield
 
 
-def conversation_config(name: str, shapes: str, parent: Path) -> Path:
-    """As `folder_of`, for a server: with the architecture's name, which vLLM reads."""
+def folder_for_server(name: str, shapes: str, parent: Path) -> Path:
+    """As `folder_of`, with what vLLM reads besides: the architecture's name, its data type, and the end token."""
     folder = folder_of(name, shapes, parent)
     settings = files.read_json(folder / "config.json")
     ends = {"bos_token_id": tokenizer().bos_token_id, "eos_token_id": tokenizer().eos_token_id}
-    files.write_json(settings | {"architectures": ["LlamaForCausalLM"], **ends}, folder / "config.json")
+    served = {"architectures": ["LlamaForCausalLM"], "dtype": "bfloat16"}
+    files.write_json(settings | served | ends, folder / "config.json")
     return folder

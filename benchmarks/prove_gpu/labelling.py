@@ -34,11 +34,11 @@ def run(options: Options) -> Iterator[Check]:
     if find_spec("vllm") is None:
         yield Check("packages", "skipped", "vllm is not installed")
         return
-    from prove_gpu.architectures import conversation_config
+    from prove_gpu.architectures import folder_for_server
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        settings = server_settings(str(conversation_config(MODEL, options.shapes, folder)), options)
+        settings = server_settings(str(folder_for_server(MODEL, options.shapes, folder)), options)
         with started(settings, folder, options) as server:
             seconds = server.describe()["start_seconds"]
             yield Check("start", "measured", f"{seconds:.0f} s to the first answer", {"seconds": seconds})
