@@ -1,13 +1,17 @@
 # Set-up and every-day commands; `make` alone lists them. The workflow itself needs only Snakemake: see README.md.
 #
-#   FLAVOUR      cpu or gpu: which locked environment to build and use, .venv or .venv-gpu
+#   FLAVOUR      cpu or gpu: which locked environment to build and use, .venv or .venv-gpu; `make prove-gpu`: gpu
 #   PYTHON       the Python to build it with, 3.11 to 3.13; default: the first one found, else one that uv fetches
 #   CORES        cores for Snakemake
 #   CONFIG       `make preflight`: the configuration; default: the paper's
 #   PROFILE      `make preflight`: the Snakemake profile whose jobs SLURM is asked about; empty: SLURM is not asked
 #   FETCH        --fetch: `make preflight` downloads the models that are not here yet
+#   ARGS         `make prove-gpu`: options, such as --parts training; --help lists them
 #   UPGRADE      --upgrade: `make lock` takes the newest versions that the requirements allow
 
+ifneq ($(filter prove-gpu,$(MAKECMDGOALS)),)
+FLAVOUR ?= gpu
+endif
 FLAVOUR ?= cpu
 ifeq ($(filter cpu gpu,$(FLAVOUR)),)
 $(error FLAVOUR is cpu or gpu, not $(FLAVOUR))
@@ -30,7 +34,7 @@ ifneq ($(shell $(PYTHON) --version),$(shell $(VENV)/bin/python --version 2>/dev/
 endif
 endif
 
-.PHONY: help env demo preflight doctor test test-unit test-cluster lint schema lock bench clean
+.PHONY: help env demo preflight doctor prove-gpu test test-unit test-cluster lint schema lock bench clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r target does; do \
@@ -54,6 +58,10 @@ preflight: $(BUILT) ## look before a long run: corpus, models, disk, SLURM (CONF
 
 doctor: $(BUILT) ## on a node with a GPU: check what jobs need of it (FLAVOUR=gpu)
 	@$(IN_ENV) python workflow_scripts/doctor.py
+
+prove-gpu: export HF_HUB_OFFLINE = 1
+prove-gpu: $(BUILT) ## on a machine with a GPU: prove correctness, speed and memory there (ARGS)
+	@$(IN_ENV) PYTHONPATH=workflow_scripts:benchmarks python -m prove_gpu $(ARGS)
 
 # Jobs on SLURM mostly wait, so one test process more than cores. Each file stays in one process, which shares its fixtures.
 test: $(BUILT) ## run every test; where SLURM is missing and cannot be installed, all but those that need it
