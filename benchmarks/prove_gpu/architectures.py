@@ -85,7 +85,7 @@ def random_weights(device: torch.device, draw_dtype: torch.dtype | None = None) 
             model = AutoModel.from_config(settings, dtype=draw_dtype or dtype)
         for parameter in model.parameters():  # not the buffers: tables of positions stay in fp32
             parameter.data = parameter.data.to(dtype)
-        return model, {"missing_keys": []}
+        return model, {"missing_keys": [], "mismatched_keys": []}
 
     with patch.object(AutoModel, "from_pretrained", draw):
         yield
