@@ -41,6 +41,7 @@ BEHIND = {
 }
 # What modules need beyond the dependencies: an extra, or an environment from a lock.
 NEEDING_MORE = {
+    "abhinaya.transcription.inputs": {"faster-whisper", "whisperx"},
     "abhinaya.transcription.shards": LOCKS_ONLY,
     "abhinaya.transcription.whisperx": LOCKS_ONLY,
     "abhinaya.preflight.hook": {"snakemake"},
@@ -75,7 +76,7 @@ providers = cache(importlib.metadata.packages_distributions)  # top-level module
 def distributions(names: Iterable[str]) -> set[str]:
     """The packages of an index that the modules among the dotted `names` come from."""
     tops = {name.split(".")[0] for name in names} - {"abhinaya"} - set(sys.stdlib_module_names)
-    found = {top: {canonicalize_name(name) for name in providers()[top]} for top in tops}
+    found = {top: {canonicalize_name(name).removesuffix("-cpu") for name in providers()[top]} for top in tops}
     # Where several share a name (namespaces, the two builds of vLLM), the one that is declared.
     known = BASE.keys() | {extra.name for extra in EXTRAS} | LOCKS_ONLY
     return {min(several & known or several) for several in found.values()}
