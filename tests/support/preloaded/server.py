@@ -70,7 +70,7 @@ def handle(connection: socket.socket, started_with: dict[str, str]) -> None:
 def run(request: dict, streams: list[int]) -> None:
     """Become the process that was asked for."""
     import numpy as np
-    import threadpoolctl
+    import torch
 
     for target, stream in enumerate(streams):
         os.dup2(stream, target)
@@ -79,7 +79,7 @@ def run(request: dict, streams: list[int]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     if threads := os.environ.get("OMP_NUM_THREADS"):  # is read when the libraries are loaded
-        threadpoolctl.threadpool_limits(int(threads))
+        torch.set_num_threads(int(threads))
     random.seed()
     np.random.seed()
     sys.argv = request["arguments"]
