@@ -23,3 +23,18 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("parts")
     salmonn_parts.save(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def wavlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small WavLM with its feature extractor."""
+    import torch
+    from transformers import Wav2Vec2FeatureExtractor, WavLMConfig, WavLMModel
+
+    from support.speech_corpus import WAVLM
+
+    folder = tmp_path_factory.mktemp("wavlm")
+    torch.manual_seed(3)
+    WavLMModel(WavLMConfig(**WAVLM)).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(folder)
+    return folder

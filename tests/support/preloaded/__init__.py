@@ -1,9 +1,9 @@
 """A `python` for whole runs in tests: its processes start with the slow imports done.
 
-A job that loads a model needs 8 seconds of CPU time for imports, and the tests run some 150 such jobs. Here a server
-imports the libraries once. Each `python SCRIPT.py …` of a job, and Snakemake itself, is then a fork of the server: a
-process of its own, with its own folder, environment, arguments and standard streams. The server imports none of this
-project's modules. Other uses of Python, and jobs whose environment differs in a variable that is read at import, run in
+A job that loads a model needs seconds of CPU time for imports, and the tests run many such jobs. Here a server imports
+the libraries once. Each `python SCRIPT.py …` of a job, and Snakemake itself, is then a fork of the server: a process of
+its own, with its own folder, environment, arguments and standard streams. The server imports none of this project's
+modules. Other uses of Python, and jobs whose environment differs in a variable that is read at import, run in
 the ordinary interpreter.
 
 What differs from a fresh interpreter: hash seed and order of imports are the server's. Tests of signals and tests on

@@ -9,7 +9,7 @@ import pytest
 import torch
 from peft import LoraConfig, TaskType, get_peft_model
 from torch import Tensor, nn
-from transformers import LlamaForCausalLM, Wav2Vec2FeatureExtractor, WavLMConfig, WavLMModel
+from transformers import LlamaForCausalLM, WavLMModel
 
 from abhinaya.config import parse
 from abhinaya.config.base import settings_json
@@ -25,7 +25,6 @@ from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
 from support import golden, running, salmonn_parts, text_corpus
 from support.messages import assert_names
-from support.speech_corpus import WAVLM
 
 CPU = torch.device("cpu")
 HEAD = salmonn_parts.tensors(golden.listing("head"))
@@ -110,15 +109,6 @@ class EmotionClassifier(nn.Module):
         vectors = self.wavlm_model(waveform).last_hidden_state
         hidden = self.ln(self.fc(self.pool(vectors, torch.tensor([vectors.shape[1]]))))
         return self.out(torch.relu(hidden))
-
-
-@pytest.fixture(scope="module")
-def wavlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wavlm")
-    torch.manual_seed(3)
-    WavLMModel(WavLMConfig(**WAVLM)).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(folder)
-    return folder
 
 
 def s1(wavlm: Path) -> SpeechSystem:

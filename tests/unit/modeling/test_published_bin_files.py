@@ -9,25 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import Wav2Vec2FeatureExtractor, WavLMConfig, WavLMModel
 
 from abhinaya.config.system import SpeechEncoder, TextEncoder
 from abhinaya.modeling.encoders import speech, text
 from abhinaya.runtime.errors import UserError
 from support.messages import assert_names
-from support.speech_corpus import WAVLM
 
 CPU = torch.device("cpu")
 BIN = "pytorch_model.bin"
-
-
-@pytest.fixture(scope="module")
-def wavlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wavlm")
-    torch.manual_seed(3)
-    WavLMModel(WavLMConfig(**WAVLM)).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(folder)
-    return folder
 
 
 def as_bin(model: Path, folder: Path, change: Callable[[dict], dict] = dict, shards: int = 1) -> dict[str, Tensor]:
