@@ -134,7 +134,8 @@ def test_slurm_has_reserved_the_gpus_of_its_jobs(machine: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "visible", "left"), [(0, None, "all"), (3, None, "all"), (1, "", "none"), (2, "0", "0")]
+    ("count", "visible", "left"),
+    [(0, None, "all"), (-1, None, "all"), (3, None, "all"), (1, "", "none"), (2, "0", "0")],
 )
 def test_nothing_is_taken_where_none_or_too_few_are_visible(
     machine: Path, count: int, visible: str | None, left: str

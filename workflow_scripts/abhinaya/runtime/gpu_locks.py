@@ -28,13 +28,13 @@ def take(count: int) -> None:
     """Reserve `count` GPUs for this process and those that it starts; wait until so many are free.
 
     Sets CUDA_VISIBLE_DEVICES. Chooses among the GPUs in its present value, or else among all. Does nothing in a SLURM
-    job that has no choice, because SLURM has reserved its GPUs. Does nothing either if fewer GPUs are visible than
-    requested: `devices.claim` reports that.
+    job that has no choice, because SLURM has reserved its GPUs. Does nothing either if `count` is negative or more than
+    the visible GPUs: `devices.claim` reports that.
 
     Raises:
         UserError: the lock files cannot be written.
     """
-    if not count or _held:
+    if count < 1 or _held:
         return
     names = _listed()
     pool = _visible(names)
