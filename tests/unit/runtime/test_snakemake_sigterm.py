@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from inspect import unwrap
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +16,7 @@ from support.running import ROOT, TEST_CONFIG
 
 
 def test_patched_handler_does_not_block_the_thread_that_holds_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(JobScheduler, "exit_gracefully", JobScheduler.exit_gracefully)
+    monkeypatch.setattr(JobScheduler, "exit_gracefully", unwrap(JobScheduler.exit_gracefully))
     snakemake_sigterm.patch()
     scheduler = SimpleNamespace(_lock=threading.Lock(), _open_jobs=threading.Semaphore(0), _user_kill=None)
     with scheduler._lock:
@@ -27,7 +28,7 @@ def test_patched_handler_does_not_block_the_thread_that_holds_the_lock(monkeypat
 
 
 def test_patching_twice_has_no_further_effect(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(JobScheduler, "exit_gracefully", JobScheduler.exit_gracefully)
+    monkeypatch.setattr(JobScheduler, "exit_gracefully", unwrap(JobScheduler.exit_gracefully))
     snakemake_sigterm.patch()
     patched = JobScheduler.exit_gracefully
     snakemake_sigterm.patch()
@@ -38,7 +39,7 @@ def test_upstream_handler_still_blocks_on_the_lock() -> None:
     """When this fails, abhinaya/runtime/snakemake_sigterm.py can be removed."""
     scheduler = SimpleNamespace(_lock=threading.Lock(), _open_jobs=threading.Semaphore(0), _user_kill=None)
     with scheduler._lock:
-        handler = threading.Thread(target=JobScheduler.exit_gracefully, args=(scheduler, 15, None))
+        handler = threading.Thread(target=unwrap(JobScheduler.exit_gracefully), args=(scheduler, 15, None))
         handler.start()
         handler.join(0.2)
         assert handler.is_alive()
