@@ -61,16 +61,23 @@ class Cluster:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def start(self, checkout: Path, *arguments: str, program: str = SNAKEMAKE, **variables: str) -> "Run":
+    def start(
+        self,
+        checkout: Path,
+        *arguments: str,
+        program: str = SNAKEMAKE,
+        python: str = sys.executable,
+        **variables: str,
+    ) -> "Run":
         """`variables` are of the environment."""
-        command = [sys.executable, program, "--profile", "slurm", *arguments]
+        command = [python, program, "--profile", "slurm", *arguments]
         if "--configfile" not in arguments:
             command += ["--configfile", "config/test.yaml"]
         self.runs.append(Run(self, checkout, [*command, *LATENCY], variables))
         return self.runs[-1]
 
-    def snakemake(self, checkout: Path, *arguments: str, program: str = SNAKEMAKE, **variables: str) -> "Run":
-        run = self.start(checkout, *arguments, program=program, **variables)
+    def snakemake(self, checkout: Path, *arguments: str, **options: str) -> "Run":
+        run = self.start(checkout, *arguments, **options)
         run.wait()
         return run
 

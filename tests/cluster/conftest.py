@@ -1,5 +1,6 @@
 """A private SLURM for the tests of this folder, and one run of everything through it."""
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -10,6 +11,7 @@ import pytest
 import yaml
 from cluster_runs import SCRIPT, Cluster, Run
 
+from support import preloaded
 from support.flavour import require_vllm_on_cpus
 from support.running import ROOT
 
@@ -56,7 +58,8 @@ def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> t
     del settings["systems"]["t2"], settings["tables"]["combinations"]  # no rule of their own
     settings["ensembles"]["vote"]["members"].remove("t2")
     config.write_text(yaml.safe_dump(settings))
-    run = cluster.snakemake(checkout, "all")
+    path = os.pathsep.join([str(preloaded.python().parent), cluster.environment["PATH"]])
+    run = cluster.snakemake(checkout, "all", python=str(preloaded.python()), PATH=path)
     assert run.process.returncode == 0, run.text
     return checkout, run
 

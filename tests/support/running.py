@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 from support import preloaded
@@ -11,19 +10,7 @@ from support import preloaded
 ROOT = Path(__file__).parents[2]
 TRAIN = ROOT / "workflow_scripts" / "train.py"
 TEST_CONFIG = ROOT / "config" / "test.yaml"
-KILLED = """
-import os, signal, sys
-sys.path.insert(0, {scripts!r})
-from abhinaya.training.loop import Loop
-train_epoch = Loop.train_epoch
-def kill(self, epoch):
-    if epoch == {epochs}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    train_epoch(self, epoch)
-Loop.train_epoch = kill
-import train
-train.main()
-"""
+KILLED = Path(__file__).with_name("killed.py")
 
 
 def snakemake(directory: Path, *arguments: str, configfile: Path = TEST_CONFIG) -> subprocess.CompletedProcess:
@@ -32,21 +19,19 @@ def snakemake(directory: Path, *arguments: str, configfile: Path = TEST_CONFIG) 
     if "--snakefile" not in arguments:
         command += ["--snakefile", str(ROOT / "Snakefile")]
     command += ["--directory", str(directory), "--configfile", str(configfile)]
-    path = f"{preloaded.python().parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PATH": path})
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | preloaded.path())
 
 
-def python(script: Path, *arguments: str | Path, processes: int = 1) -> subprocess.CompletedProcess:
+def python(script: Path, *arguments: str | Path | int, processes: int = 1) -> subprocess.CompletedProcess:
     """Run `script`, in several processes by torchrun."""
-    several = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command = [*(several if processes > 1 else [str(preloaded.python())]), str(script), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [preloaded.python(), *(torchrun if processes > 1 else []), script, *arguments]
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True)
 
 
 def train_killed(*arguments: str, epochs: int) -> None:
     """Run train.py, which is killed after so many epochs."""
-    code = KILLED.format(scripts=str(TRAIN.parent), epochs=epochs)
-    killed = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    killed = python(KILLED, epochs, *arguments)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
 
 

@@ -14,6 +14,7 @@ import yaml
 from abhinaya.config import load
 from abhinaya.config.features import SalmonnFeatures
 from abhinaya.config.system import AudioEncoder
+from support import preloaded
 from support.chat_server import ChatServer, Reply
 from support.flavour import require_vllm_on_cpus
 from support.running import ROOT, TEST_CONFIG
@@ -22,7 +23,7 @@ from support.small_salmonn import SMALL_SALMONN
 
 def run(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / name, *arguments],
+        [preloaded.python(), ROOT / "benchmarks" / name, *arguments],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT / "workflow_scripts")},

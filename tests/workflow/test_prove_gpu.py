@@ -3,9 +3,9 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
+from support import preloaded
 from support.running import ROOT
 
 PARTS = ("machine", "parity", "machinery", "training", "transcription")
@@ -16,7 +16,7 @@ def test_all_parts_at_tiny_sizes_on_the_cpu(tmp_path: Path) -> None:
     paths = os.pathsep.join(str(ROOT / folder) for folder in ("workflow_scripts", "benchmarks"))
     options = ("--device", "cpu", "--shapes", "tiny", "--steps", "1", "--warm-up", "1", "--part-seconds", "900")
     done = subprocess.run(
-        [sys.executable, "-m", "prove_gpu", *options, "--parts", *PARTS, "--output", output],
+        [preloaded.python(), "-m", "prove_gpu", *options, "--parts", *PARTS, "--output", output],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"},

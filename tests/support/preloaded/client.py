@@ -7,15 +7,27 @@ import sys
 from pathlib import Path
 
 SERVER = Path(__file__).parents[1] / "socket"
+MODULES = (  # run by `-m`
+    "abhinaya.preflight.node_checks",
+    "prove_gpu",
+    "prove_gpu.run_part",
+    "pytest",
+    "snakemake",
+    "torch.distributed.run",
+)
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 def main() -> None:
-    if sys.argv[1:3] != ["-m", "snakemake"] and not "".join(sys.argv[1:2]).endswith(".py"):
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["-u"]:
+        arguments.pop(0)
+    is_script = "".join(arguments[:1]).endswith(".py")
+    if not is_script and not (arguments[:1] == ["-m"] and "".join(arguments[1:2]) in MODULES):
         ordinary()
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(SERVER))
-        request = {"arguments": sys.argv[1:], "folder": os.getcwd(), "environment": dict(os.environ)}
+        request = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
         socket.send_fds(connection, [json.dumps(request).encode() + b"\n"], [0, 1, 2])
         with connection.makefile() as replies:
             process = int(replies.readline())
@@ -25,7 +37,8 @@ def main() -> None:
                 signal.signal(number, lambda number, _: os.kill(process, number))
             status = int(replies.readline())
     if status < 0:
-        signal.signal(-status, signal.SIG_DFL)
+        if -status != signal.SIGKILL:  # which has no handler
+            signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     sys.exit(status)
 

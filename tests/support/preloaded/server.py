@@ -3,6 +3,7 @@
 import gc
 import importlib
 import json
+import multiprocessing
 import os
 import random
 import runpy
@@ -10,6 +11,7 @@ import select
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 # What the scripts import, and the models of config/test.yaml. Not matplotlib's pyplot, which starts threads.
@@ -20,10 +22,13 @@ LIBRARIES = (
 )
 # Not all of TORCH…: torch and OpenCV set TORCHINDUCTOR_CACHE_DIR and LD_LIBRARY_PATH when the tests import them.
 READ_AT_IMPORT = ("CUDA", "HF_", "NCCL", "PYTHON", "TOKENIZERS_", "TORCH_", "TORCHDYNAMO_", "TRANSFORMERS_", "VLLM_")
+READ_LATER = ("PYTHONPATH", "TORCH_NCCL_ASYNC_ERROR_HANDLING")  # the latter is torchrun's
+CLIENT = Path(sys.argv[1]).parent / "bin" / "python"
 
 
 def main() -> None:
     started_with = read_at_import(os.environ)  # libraries set some, too
+    multiprocessing.set_executable(sys.executable)
     for library in LIBRARIES:
         importlib.import_module(library)
     gc.collect()
@@ -58,12 +63,14 @@ def handle(connection: socket.socket, started_with: dict[str, str]) -> None:
         connection.close()
         run(request, streams)
         return
-    connection.sendall(b"%d\n" % process)
     ended = os.pidfd_open(process)
+    with suppress(BrokenPipeError):  # the client was killed
+        connection.sendall(b"%d\n" % process)
     if ended not in select.select([ended, connection], [], [])[0]:
         os.kill(process, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    connection.sendall(b"%d\n" % status)
+    with suppress(BrokenPipeError):
+        connection.sendall(b"%d\n" % status)
     os._exit(0)
 
 
@@ -82,6 +89,8 @@ def run(request: dict, streams: list[int]) -> None:
         torch.set_num_threads(int(threads))
     random.seed()
     np.random.seed()
+    sys.executable = str(CLIENT)  # for the processes that this one starts; multiprocessing keeps the interpreter
+    sys.path[1:1] = filter(None, request["environment"].get("PYTHONPATH", "").split(os.pathsep))
     sys.argv = request["arguments"]
     if sys.argv[0] == "-m":
         sys.argv.pop(0)
@@ -93,7 +102,9 @@ def run(request: dict, streams: list[int]) -> None:
 
 
 def read_at_import(environment: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name.startswith(READ_AT_IMPORT)}
+    return {
+        name: value for name, value in environment.items() if name.startswith(READ_AT_IMPORT) and name not in READ_LATER
+    }
 
 
 main()

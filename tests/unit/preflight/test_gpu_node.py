@@ -5,7 +5,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import torch
 
 from abhinaya.preflight import gpu_node, node_checks
 from abhinaya.runtime.errors import UserError
+from support import preloaded
 from support.running import ROOT
 
 # The output of `nvidia-smi --query-gpu=driver_version --format=csv,noheader` on three machines.
@@ -123,7 +123,8 @@ def test_what_libraries_print_is_not_taken_for_the_result(tmp_path: Path, monkey
 
 @pytest.mark.slow
 def test_the_script_prints_lines_and_writes_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    command = [sys.executable, str(ROOT / "workflow_scripts/doctor.py"), "--device", "cpu", "--work", "--output"]
+    script = str(ROOT / "workflow_scripts/doctor.py")
+    command = [str(preloaded.python()), script, "--device", "cpu", "--work", "--output"]
     done = subprocess.run([*command, str(tmp_path / "a/node.json")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"ok     compiler: .*\nok     all-reduce: .*\ndoctor: no errors\n", done.stdout)

@@ -20,6 +20,7 @@ from abhinaya.data import corpora, schemas
 from abhinaya.labels import CLASSES
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
+from support import preloaded
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples"
@@ -134,8 +135,7 @@ def test_predictions_of_another_program_vote(tmp_path: Path) -> None:
         rows = truth[8:].assign(**probabilities, Split=truth["split"], EmoClass=label)
         columns = ["FileName", "Split", "EmoClass", *schemas.PROBABILITIES]
         schemas.write_predictions(rows[columns], tmp_path / f"results/{member}/preds.csv")
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = run(tmp_path, "sh", "examples/external_predictions/vote.sh", PATH=path)
+    done = run(tmp_path, "sh", "examples/external_predictions/vote.sh", **preloaded.path())
     assert done.returncode == 0, done.stderr
     mine = schemas.read_predictions(tmp_path / "mine/preds.csv").set_index("FileName")
     assert mine["EmoClass"].to_dict() == best.to_dict()
@@ -187,7 +187,7 @@ def extended(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         shutil.copy(EXAMPLES / name / path, copy / path)
     for command in (
         ("git", "apply", str(EXAMPLES / name / "change.patch")),
-        (sys.executable, "workflow_scripts/document_config.py"),  # make schema
+        (str(preloaded.python()), "workflow_scripts/document_config.py"),  # make schema
     ):
         done = run(copy, *command)
         assert done.returncode == 0, done.stderr
@@ -201,7 +201,7 @@ def test_its_tests_pass_and_reference_and_schema_are_complete(extended: tuple[st
     own = [path for path in new_files(name) if path.startswith("tests/")]
     made = ("schema_file_is_current", "reference_has_the_current_table_of_every_section")
     known = [f"tests/unit/config/test_config.py::test_{test}" for test in made]
-    done = run(copy, sys.executable, "-m", "pytest", "-q", *own, *known)
+    done = run(copy, str(preloaded.python()), "-m", "pytest", "-q", *own, *known)
     assert done.returncode == 0, done.stdout
 
 
@@ -219,6 +219,7 @@ def test_snakemake_plans_its_settings(extended: tuple[str, Path]) -> None:
     name, copy = extended
     files_ = [] if "corpus" in settings(name) else ["config.yaml"]
     files_.append(str(EXAMPLES / name / "config.yaml"))
-    done = run(copy, sys.executable, "-m", "snakemake", "-n", "--directory", "runs/example", "--configfile", *files_)
+    command = ("-m", "snakemake", "-n", "--directory", "runs/example", "--configfile", *files_)
+    done = run(copy, str(preloaded.python()), *command)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{JOBS[name]}\n" in done.stdout
