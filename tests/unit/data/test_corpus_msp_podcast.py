@@ -8,7 +8,7 @@ import pytest
 
 from abhinaya import config
 from abhinaya.config.corpus import AnyCorpus, MspPodcast
-from abhinaya.data.corpora import msp_podcast, prepare
+from abhinaya.data.corpora import fields, msp_podcast, prepare
 from abhinaya.labels import CLASSES
 from abhinaya.runtime.errors import UserError
 from support.msp_layout import DEVELOPMENT, HIDDEN_TESTS, TEST1, TRAIN, write
@@ -65,6 +65,17 @@ def test_all_layout_variants_give_the_same_table(tmp_path: Path, variant: dict) 
     assert angry.to_dict() == dict.fromkeys(votes.columns, 0) | {"votes_A": 3, "votes_H": 1}
     assert labelled["text"].isna().sum() == (len(expected) + 4) // 5
     assert labelled["text"].iloc[1] == "So that’s number 1."
+
+
+def test_only_the_needed_columns_of_a_table_are_kept(tmp_path: Path) -> None:
+    """Errors in the others are still reported."""
+    path = tmp_path / "labels.csv"
+    path.write_text(" FileName ,Workers,EmoDetail\n a.wav , W1 , x ; Sad \n")
+    table = fields.read_table(path, ("FileName",), columns=("FileName", "EmoDetail", "EmoClass_Major"))
+    assert table.to_dict("records") == [{"FileName": " a.wav ", "EmoDetail": "x ; Sad"}]
+    path.write_text("FileName,Workers,Workers\na.wav,W1,W2\n")
+    with pytest.raises(UserError, match="duplicate column 'Workers'"):
+        fields.read_table(path, ("FileName",), columns=("FileName",))
 
 
 def test_without_individual_votes_there_are_no_vote_columns(tmp_path: Path) -> None:

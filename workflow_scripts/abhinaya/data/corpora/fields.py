@@ -44,8 +44,13 @@ def folder(path: str | Path, key: str) -> Path:
     return Path(path)
 
 
-def read_table(path: Path, required: Sequence[str], separator: str = ",") -> pd.DataFrame:
+def read_table(
+    path: Path, required: Sequence[str], separator: str = ",", columns: Sequence[str] | None = None
+) -> pd.DataFrame:
     """A delimited text file as strings, stripped, empty fields as NaN.
+
+    Args:
+        columns: those to return, if present; None: all.
 
     Raises:
         UserError: the file is missing or not a table, a `required` column is missing, a column is duplicated, or a row
@@ -68,6 +73,8 @@ def read_table(path: Path, required: Sequence[str], separator: str = ",") -> pd.
         raise UserError(f"{path}: duplicate column {header[header.duplicated()].iloc[0]!r}; keep one")
     table.columns = table.columns.str.strip()
     check_columns(table.columns, required, path)
+    if columns is not None:  # before the others, perhaps of a million rows, are stripped
+        table = table[[name for name in table if name in columns]]
     return table.apply(lambda column: column if column.name in EXACT else _stripped(column))
 
 

@@ -180,7 +180,8 @@ def _votes(root: Path) -> pd.DataFrame | None:
 
 def _annotations(source: Path) -> pd.Series:
     """The word of the primary emotion, one per annotator, indexed by `FileName`."""
-    table = fields.read_table(source, (KEY,)).dropna(subset=[KEY]).set_index(KEY)
+    table = fields.read_table(source, (KEY,), columns=(KEY, "EmoClass_Major", "EmoDetail"))
+    table = table.dropna(subset=[KEY]).set_index(KEY)
     if "EmoClass_Major" in table:
         return table["EmoClass_Major"].astype(object)
     if "EmoDetail" in table:
