@@ -122,6 +122,7 @@ def test_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     ways = systems.ways
     monkeypatch.setattr(systems, "ways", lambda one: {way: it for way, it in ways(one).items() if way in measured})
     small = ("--clips", "8", "--epochs", "1", "--shortest", "1", "--longest", "2")
+    monkeypatch.setattr(sys, "executable", str(preloaded.python()))
     monkeypatch.setattr(sys, "argv", ["systems.py", "--config", str(config), *small, "--output", str(output)])
     systems.main()
     found, printed = json.loads(output.read_text())["ways"], capsys.readouterr().out

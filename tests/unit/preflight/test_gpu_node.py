@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -67,7 +68,8 @@ def test_which_code_runs_on_which_gpu(capability: tuple[int, int], codes: list[s
 
 
 @pytest.mark.slow
-def test_the_real_libraries_pass_on_the_cpu() -> None:
+def test_the_real_libraries_pass_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(preloaded.python()))
     found = list(gpu_node.check("cpu", ["whisperx", "vllm"]))
     if not node_checks.vllm_args.is_for_gpus():
         assert [finding for finding in found if finding.failed] == []
@@ -77,7 +79,8 @@ def test_the_real_libraries_pass_on_the_cpu() -> None:
 
 @pytest.mark.slow
 @WITHOUT_GPU
-def test_every_check_that_needs_a_gpu_fails_without_one_in_one_line() -> None:
+def test_every_check_that_needs_a_gpu_fails_without_one_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(preloaded.python()))
     needing = [name for name in node_checks.CHECKS if name not in ("compiler", "cuBLAS 12")]
     for finding in (gpu_node.run(name, "cuda") for name in needing):
         assert finding.failed and "\n" not in finding.message
