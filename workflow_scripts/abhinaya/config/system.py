@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from abhinaya.config.base import Description, Precision, Resources, Section
+from abhinaya.config.head import FramesHead, Head, with_defaults_of_frozen
 from abhinaya.config.messages import WrongKey
 
 RANDOM = "random:"
@@ -284,27 +285,6 @@ class SalmonnEncoder(Encoder):
         return [part for part, is_random in parts.items() if is_random]
 
 
-class Head(Section):
-    """Attentive statistics pooling and classification layers."""
-
-    hidden: int = Field(1024, ge=1, description="width of the hidden layer")
-    dropout: float = Field(0.5, ge=0, lt=1, description="dropout before the last layer")
-    norm: Literal["hidden", "frames"] = Field(
-        "hidden", description="layer norm after the hidden layer (S1) or on the encoder's output (S2, T2, ST1)"
-    )
-    attention_init: float = Field(
-        1.0, gt=0, description="standard deviation of the initial attention vector; 1 as in the authors' code"
-    )
-
-
-class FramesHead(Head):
-    """The head of a language model; its layer norm comes first."""
-
-    norm: Literal["hidden", "frames"] = Field(
-        "frames", description="layer norm after the hidden layer (S1) or on the encoder's output (S2, T2, ST1)"
-    )
-
-
 class Wce(Section):
     """Weighted cross-entropy (paper, equation 1)."""
 
@@ -341,7 +321,16 @@ class Training(Section):
 
     epochs: int = Field(20, ge=1, description="number of epochs")
     learning_rate: float = Field(1e-5, gt=0, description="constant learning rate")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
+    weight_decay: float = Field(
+        0.0, ge=0, description="AdamW's weight decay; default with a frozen encoder and plain `head.pooling`: 1.0"
+    )
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of each training label that is divided among all classes; default with a frozen encoder "
+        "and plain `head.pooling`: 0.1",
+    )
     adam_beta2: float = Field(0.999, gt=0, lt=1, description="AdamW's second beta (the authors' T2: 0.99)")
     adam_epsilon: float = Field(1e-8, gt=0, description="AdamW's epsilon (the authors' T2: 1e-6)")
     effective_batch: int = Field(32, ge=1, description="utterances per optimiser step over all GPUs and nodes")
@@ -393,6 +382,11 @@ class TrainedSystem(Section):
 
     reads_transcripts: ClassVar[bool] = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_frozen(cls, values: Any) -> Any:
+        return with_defaults_of_frozen(values)
+
     @model_validator(mode="after")
     def _training_is_possible(self) -> "TrainedSystem":
         batch, per_step = self.training.effective_batch, self.training.batch_size * self.resources.processes
@@ -405,6 +399,8 @@ class TrainedSystem(Section):
             raise WrongKey("training.fsdp", "only a frozen language model with LoRA can be sharded; remove it")
         if self.training.fsdp and self.encoder.quantization:
             raise WrongKey("training.fsdp", "4-bit weights cannot be sharded; remove it or `encoder.quantization`")
+        if self.training.fsdp and self.head.standardise:
+            raise WrongKey("training.fsdp", "not with `head.standardise`; remove one of them")
         return self
 
 

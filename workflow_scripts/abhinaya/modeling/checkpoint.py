@@ -44,10 +44,15 @@ def load_head(classifier: Classifier, head: dict[str, torch.Tensor], settings: T
     """Initialise the head with that of a fine-tuned checkpoint; an empty `head` changes nothing.
 
     Raises:
-        UserError: it has other shapes, or another order of layers.
+        UserError: it has other shapes, another order of layers or another pooling.
     """
     if not head:
         return
+    if settings.head.pooling != "attentive" or settings.head.standardise:
+        raise UserError(
+            f"{settings.encoder.checkpoint}: its head has attentive pooling without standardisation; set "
+            "`head.pooling: attentive` and `head.standardise: false`"
+        )
     if settings.head.norm != "frames":
         raise UserError(f"{settings.encoder.checkpoint}: its head starts with a layer norm; set `head.norm: frames`")
     state, fix = classifier.state_dict(), f"set `head.hidden` to {len(head['fc.weight'])}"

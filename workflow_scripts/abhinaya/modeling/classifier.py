@@ -1,4 +1,4 @@
-"""The classifier that S1, S2, T2 and ST1 share: encoder -> attentive statistics pooling -> head -> eight logits."""
+"""The classifier that S1, S2, T2 and ST1 share: encoder -> pooling -> head -> eight logits."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from abhinaya.config.system import Head
 from abhinaya.labels import CLASSES
-from abhinaya.modeling.pooling import AttentiveStatisticsPooling
+from abhinaya.modeling import pooling
 
 
 class Classifier(nn.Module):
@@ -23,28 +23,49 @@ class Classifier(nn.Module):
         self.encoder = encoder
         self.norm = head.norm
         self.ln = nn.LayerNorm(encoder.width if head.norm == "frames" else head.hidden)
-        self.pool = AttentiveStatisticsPooling(encoder.width, head.attention_init)
-        self.fc = nn.Linear(2 * encoder.width, head.hidden)
+        self.pool = _pooling(head, encoder.width)
+        width = self.pool.statistics * encoder.width
+        self.standardisation = pooling.Standardisation(width) if head.standardise else nn.Identity()
+        self.input_dropout = nn.Dropout(head.input_dropout)
+        self.fc = nn.Linear(width, head.hidden)
         self.dropout = nn.Dropout(head.dropout)
         self.out = nn.Linear(head.hidden, len(CLASSES))
         self.register_buffer("untrained", torch.as_tensor(counts) == 0, persistent=False)
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
-        """The encoder's inputs -> `logits` (B, 8) in class order; minus infinity for a class without training data."""
-        vectors, lengths = self.encoder(**inputs)
-        if self.norm == "frames":
-            vectors = self.ln(vectors)
-        hidden = self.fc(self.pool(vectors, lengths))
+        """The encoder's inputs -> `logits` (B, 8) in class order; minus infinity for a class without training data.
+
+        In evaluation also `frame_coverage` (B,), the share of the vectors that the pooling uses.
+        """
+        pooled, weights, lengths = self.pooled(**inputs)
+        hidden = self.fc(self.input_dropout(self.standardisation(pooled)))
         if self.norm == "hidden":
             hidden = self.ln(hidden)
         logits = self.out(self.dropout(torch.relu(hidden)))
-        return {"logits": logits.float().masked_fill(self.untrained, float("-inf"))}
+        outputs = {"logits": logits.float().masked_fill(self.untrained, float("-inf"))}
+        if not self.training:
+            outputs["frame_coverage"] = pooling.frame_coverage(weights, lengths)
+        return outputs
+
+    def pooled(self, **inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The encoder's inputs -> pooled vectors (B, W), weights of the vectors (B, T) and lengths (B,)."""
+        vectors, lengths = self.encoder(**inputs)
+        if self.norm == "frames":
+            vectors = self.ln(vectors)
+        return *self.pool.pool(vectors, lengths), lengths
 
     def saved(self) -> dict[str, Tensor]:
         """The weights that a checkpoint contains: those that cannot be obtained elsewhere."""
         random_parts = tuple(f"encoder.{prefix}" for prefix in self.encoder.random_parts)
-        return {
+        weights = {
             name: parameter.detach()
             for name, parameter in self.named_parameters()
             if parameter.requires_grad or name.startswith(random_parts)
         }
+        return weights | dict(self.standardisation.named_buffers(prefix="standardisation"))
+
+
+def _pooling(head: Head, width: int) -> pooling.MeanPooling:
+    if head.pooling == "attentive":
+        return pooling.AttentiveStatisticsPooling(width, head.attention_init)
+    return pooling.MeanStdPooling() if head.pooling == "mean_std" else pooling.MeanPooling()

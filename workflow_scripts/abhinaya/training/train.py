@@ -24,7 +24,7 @@ from abhinaya.modeling.checkpoint import build, check_replaceable, parameters, s
 from abhinaya.runtime import signals
 from abhinaya.runtime.devices import claim
 from abhinaya.runtime.errors import UserError, print_line
-from abhinaya.training import metrics, resume
+from abhinaya.training import metrics, resume, standardisation
 from abhinaya.training.agreement import Agreement, Stopped
 from abhinaya.training.fsdp import shard
 from abhinaya.training.loop import Loop, accumulation
@@ -90,9 +90,11 @@ def train(
         shard(classifier, device)
     elif settings.training.fsdp:
         print_line("training.fsdp: no effect with a single process")
+    if settings.head.standardise and not checkpoint:  # a checkpoint has the statistics
+        standardisation.fit(classifier.to(device), data["train"], settings.training, workers)
     loop = Loop(
         classifier,
-        losses.build(settings.loss, counts),
+        losses.build(settings.loss, counts, settings.training.label_smoothing),
         data,
         settings.training,
         seed=seed,
