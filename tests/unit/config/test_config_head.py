@@ -51,6 +51,7 @@ def test_the_papers_systems_keep_its_head_and_optimiser() -> None:
     for each in trained:
         head = each.head.model_dump(exclude={"norm"})
         assert head == {
+            "kind": "mlp",
             "pooling": "attentive",
             "standardise": False,
             "input_dropout": 0.0,
@@ -89,3 +90,30 @@ def test_shards_cannot_be_standardised() -> None:
     }
     with pytest.raises(UserError, match=r"training\.fsdp"):
         config.parse(Trained, values)
+
+
+@pytest.mark.parametrize("kind", ["logistic", "svm"])
+def test_a_probe_needs_neither_loss_nor_training(kind: str) -> None:
+    found = system("all", {"kind": kind}, loss=None)
+    assert (found.is_probe, found.head.pooling, found.head.standardise) == (True, "mean_std", True)
+    assert config.parse(Trained, found.model_dump(mode="json")) == found
+
+
+@pytest.mark.parametrize(
+    ("freeze", "keys", "key"),
+    [
+        ("convolutions", {"head": {"kind": "svm", "pooling": "mean", "standardise": True}}, "head.kind"),
+        ("all", {"head": {"kind": "svm"}, "loss": {"name": "wce"}}, "loss"),
+        ("all", {"head": {"kind": "svm", "hidden": 64}}, "head.hidden"),
+        ("all", {"head": {"kind": "logistic", "pooling": "attentive"}}, "head.pooling"),
+        ("all", {"head": {"kind": "logistic", "standardise": False}}, "head.standardise"),
+        ("all", {"head": {"kind": "logistic"}, "training": {"epochs": 3}}, "training"),
+        ("all", {"head": {"kind": "logistic"}, "resources": {"gpu": 2}}, "resources"),
+        ("all", {"head": {"kind": "forest"}}, "head.kind"),
+        ("all", {"head": {}, "loss": None}, "loss"),
+    ],
+)
+def test_an_invalid_combination_of_a_probe_is_named(freeze: str, keys: dict, key: str) -> None:
+    with pytest.raises(UserError) as caught:
+        system(freeze, **({"loss": None} | keys))
+    assert f"`{key}`" in str(caught.value)

@@ -30,8 +30,7 @@ def plain(manifest: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> P
 def test_statistics_are_those_of_the_training_split(plain: Path, manifest: pd.DataFrame) -> None:
     rows = manifest[manifest["split"] == "train"].reset_index(drop=True)
     classifier, loader = checkpoint.build(SETTINGS, [1] * 8, 7, CPU)
-    batches = standardisation.pooled_batches(classifier, Utterances(rows, loader), SETTINGS.training, 0)
-    pooled = np.concatenate(list(batches))
+    pooled = standardisation.pooled_vectors(classifier, Utterances(rows, loader), SETTINGS.training, 0)
     assert pooled.shape == (12, 32)
     stored = weights(plain)
     np.testing.assert_allclose(stored["standardisation.mean"], pooled.mean(0), rtol=1e-5, atol=1e-6)

@@ -12,10 +12,20 @@ FROZEN = {  # defaults with a frozen encoder, unless `pooling: attentive` is set
     "training": {"weight_decay": 1.0, "label_smoothing": 0.1},
 }
 
+PROBE = {"pooling": "mean_std", "standardise": True}  # defaults of `kind: logistic` and `kind: svm`
+LAYERS = ("input_dropout", "hidden", "dropout", "norm", "attention_init")  # keys of the trained layers
+
 
 class Head(Section):
     """Pooling and classification layers."""
 
+    kind: Literal["mlp", "logistic", "svm"] = Field(
+        "mlp",
+        description="`mlp`: layers trained with `loss` and `training`. With a frozen encoder also a classifier of "
+        "scikit-learn on the standardised vectors, fitted in seconds: `logistic`, logistic regression, or `svm`, "
+        "support vector machines with a radial basis function. Their regularisation is chosen by cross-validation "
+        "within the training split, over its speakers if they are known",
+    )
     pooling: Literal["attentive", "mean_std", "mean"] = Field(
         "attentive",
         description="how the vectors of a clip become one: `attentive`, their attention-weighted mean and standard "
@@ -40,6 +50,24 @@ class Head(Section):
     attention_init: float = Field(
         1.0, gt=0, description="standard deviation of the initial attention vector; 1 as in the authors' code"
     )
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether it is a classifier of scikit-learn."""
+        return self.kind != "mlp"
+
+    @model_validator(mode="after")
+    def _keys_of_a_probe(self) -> "Head":
+        if not self.is_probe:
+            return self
+        for key in LAYERS:
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise WrongKey(key, f"not used with `kind: {self.kind}`; remove it")
+        if self.pooling == "attentive" or not self.standardise:
+            key = "standardise" if self.pooling != "attentive" else "pooling"
+            text = f"`kind: {self.kind}` needs standardised vectors without attention; remove the key"
+            raise WrongKey(key, text)
+        return self
 
     @model_validator(mode="after")
     def _attention_is_used(self) -> "Head":
@@ -66,10 +94,10 @@ def with_defaults_of_frozen(values: Any) -> Any:
     if not (isinstance(values, dict) and isinstance(values.get("encoder"), dict)):
         return values
     head = values.get("head", {})
-    attentive = isinstance(head, dict) and head.get("pooling") == "attentive"
-    if values["encoder"].get("freeze") != "all" or attentive:
+    if values["encoder"].get("freeze") != "all" or not isinstance(head, dict) or head.get("pooling") == "attentive":
         return values
-    sections = {key: values.get(key, {}) for key in FROZEN}
-    return values | {
-        key: FROZEN[key] | section if isinstance(section, dict) else section for key, section in sections.items()
-    }
+    if head.get("kind", "mlp") != "mlp":
+        return values | {"head": PROBE | head}
+    training = values.get("training", {})
+    trained = {"training": FROZEN["training"] | training} if isinstance(training, dict) else {}
+    return values | {"head": FROZEN["head"] | head} | trained

@@ -4,9 +4,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from abhinaya.config.base import Description, Precision, Resources, Section
+from abhinaya.config.base import Description, Resources, Section
 from abhinaya.config.head import FramesHead, Head, with_defaults_of_frozen
 from abhinaya.config.messages import WrongKey
+from abhinaya.config.training import Training, TrainingResources
 
 RANDOM = "random:"
 CONVOLUTIONAL = ("wavlm", "hubert", "wav2vec2")  # raw waveform -> convolutions -> transformer
@@ -316,60 +317,13 @@ class Vs(Section):
 AnyLoss = Annotated[Wce | Wfl | Vs, Field(discriminator="name")]
 
 
-class Training(Section):
-    """Optimisation (paper: AdamW, lr 1e-5, 20 epochs, effective batch 32; the authors' code: a constant lr)."""
-
-    epochs: int = Field(20, ge=1, description="number of epochs")
-    learning_rate: float = Field(1e-5, gt=0, description="constant learning rate")
-    weight_decay: float = Field(
-        0.0, ge=0, description="AdamW's weight decay; default with a frozen encoder and plain `head.pooling`: 1.0"
-    )
-    label_smoothing: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="share of each training label that is divided among all classes; default with a frozen encoder "
-        "and plain `head.pooling`: 0.1",
-    )
-    adam_beta2: float = Field(0.999, gt=0, lt=1, description="AdamW's second beta (the authors' T2: 0.99)")
-    adam_epsilon: float = Field(1e-8, gt=0, description="AdamW's epsilon (the authors' T2: 1e-6)")
-    effective_batch: int = Field(32, ge=1, description="utterances per optimiser step over all GPUs and nodes")
-    batch_size: int = Field(8, ge=1, description="utterances per GPU and forward pass; gradients are accumulated")
-    eval_batch_size: int = Field(16, ge=1, description="utterances per forward pass in evaluation")
-    precision: Precision = "auto"
-    gradient_checkpointing: bool = Field(
-        False, description="recompute activations in the backward pass: less memory, more time"
-    )
-    fsdp: bool = Field(
-        False,
-        description="shard the frozen weights over several GPUs (FSDP): less memory, more communication",
-    )
-    save_steps: int | None = Field(
-        None,
-        ge=1,
-        description="additionally save a checkpoint every this many optimiser steps; null: only after each epoch and "
-        "at SIGTERM",
-    )
-
-
-class TrainingResources(Resources):
-    """Resources of a training job."""
-
-    nodes: int = Field(
-        1, ge=1, description="number of machines, each with `gpu`, `cpus` and `mem_mb`; several need SLURM"
-    )
-
-    @property
-    def processes(self) -> int:
-        """Number of training processes: one per GPU, or one per machine without GPUs."""
-        return max(1, self.gpu) * self.nodes
-
-
 class TrainedSystem(Section):
     """Settings of all trained systems: loss, training, resources."""
 
     description: Description = ""
-    loss: AnyLoss = Field(description="training loss, selected by `name`")
+    loss: AnyLoss | None = Field(
+        None, description="training loss, selected by `name`; required, except with `head.kind: logistic` or `svm`"
+    )
     fine_tuned: str | None = Field(
         None,
         min_length=1,
@@ -386,6 +340,29 @@ class TrainedSystem(Section):
     @classmethod
     def _defaults_of_frozen(cls, values: Any) -> Any:
         return with_defaults_of_frozen(values)
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether its head is a classifier of scikit-learn instead of trained layers."""
+        return self.head.is_probe
+
+    @model_validator(mode="after")
+    def _probe_or_training(self) -> "TrainedSystem":
+        if not self.is_probe:
+            if self.loss is None:
+                raise WrongKey("loss", "missing; add it")
+            return self
+        kind = f"`head.kind: {self.head.kind}`"
+        if not self.encoder.frozen:
+            raise WrongKey("head.kind", f"`{self.head.kind}` needs a frozen encoder; set `encoder.freeze: all`")
+        if self.loss is not None:
+            raise WrongKey("loss", f"not used with {kind}; remove it")
+        used = self.training.model_dump(include={"precision", "eval_batch_size"})
+        if self.training != Training(**used):
+            raise WrongKey("training", f"only `precision` and `eval_batch_size` are used with {kind}; remove the rest")
+        if self.resources.processes > 1:
+            raise WrongKey("resources", f"{kind} is fitted by one process; set `gpu` and `nodes` to at most 1")
+        return self
 
     @model_validator(mode="after")
     def _training_is_possible(self) -> "TrainedSystem":

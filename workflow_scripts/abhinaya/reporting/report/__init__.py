@@ -107,7 +107,7 @@ def score_table(inputs: Inputs) -> table.Table:
 def describe(config: dict, description: str = "") -> str:
     """A one-line description: the configured one, else the encoder or model, and the loss."""
     settings = config.get("settings", {})
-    loss = settings.get("loss", {})
+    loss = settings.get("loss") or {}  # a probe has none
     parameters = [f"{sign} {loss[key]:g}" for key, sign in (("gamma", "γ"), ("tau", "τ")) if key in loss]
     parts = [
         description or settings.get("encoder", settings).get("model", ""),
