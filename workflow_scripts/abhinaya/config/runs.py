@@ -57,24 +57,20 @@ def probes(config: Config) -> dict[str, str]:
     A probe is a logistic regression on the vectors of the same encoder, which shows what the training of layers is
     worth. Systems with the same encoder have the same probe, a configured one if there is one.
     """
-    frozen = {
-        name: system
-        for name, system in config.systems.items()
-        if isinstance(system, TrainedSystem) and system.encoder.frozen
-    }
-    first: list[tuple[tuple, str]] = [
-        (_vectors(system), name) for name, system in frozen.items() if system.head.kind == "logistic"
-    ]
+    known = [(_vectors(config.systems[name]), name) for name in _configured_probes(config)]
     found = {}
-    for name, system in frozen.items():
-        if not _has_layers(system):
+    for name, system in config.systems.items():
+        if not (isinstance(system, TrainedSystem) and system.encoder.frozen and _has_layers(system)):
             continue
-        known = next((run for vectors, run in first if vectors == _vectors(system)), None)
-        if known is None:
-            known = f"{name}_probe"
-            first.append((_vectors(system), known))
-        found[name] = known
+        run = next((run for vectors, run in known if vectors == _vectors(system)), f"{name}_probe")
+        known.append((_vectors(system), run))
+        found[name] = run
     return found
+
+
+def _configured_probes(config: Config) -> list[str]:
+    systems = config.systems.items()
+    return [name for name, system in systems if isinstance(system, TrainedSystem) and system.head.kind == "logistic"]
 
 
 def _vectors(system: TrainedSystem) -> tuple:
@@ -99,11 +95,10 @@ def _probe(system: TrainedSystem) -> TrainedSystem:
 
 def _added_probes(config: Config) -> list[tuple[str, str]]:
     """(system, probe) for each probe that is not a configured system."""
-    by_probe: dict[str, str] = {}
+    first: dict[str, str] = {}
     for name, run in probes(config).items():
-        if run not in config.systems:
-            by_probe.setdefault(run, name)
-    return [(name, run) for run, name in by_probe.items()]
+        first.setdefault(run, name)
+    return [(name, run) for run, name in first.items() if run not in _configured_probes(config)]
 
 
 def reported(config: Config) -> list[str]:

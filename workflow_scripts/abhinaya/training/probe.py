@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -21,6 +19,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from torch.nn.functional import cross_entropy
 
 from abhinaya.config.system import TrainedSystem
 from abhinaya.data.dataset import Utterances
@@ -33,6 +32,7 @@ REGULARISATION = {  # values of C, strongest first
     "svm": (0.1, 1.0, 10.0, 100.0),
 }
 FOLDS = 5
+SLOPES = np.geomspace(0.01, 100, 161)  # factors of the margins that are compared
 Split = tuple[np.ndarray, np.ndarray]  # row numbers: training, held out
 
 
@@ -180,12 +180,9 @@ def slope(regularisation: float, vectors: np.ndarray, labels: np.ndarray, splits
         margins[np.ix_(held_out, columns)] = machines.decision_function(scaler.transform(vectors[held_out]))
     if not splits:
         return 1.0
-    truth = np.searchsorted(classes, labels)
-
-    def loss(exponent: float) -> float:
-        return -log_softmax(np.exp(exponent) * margins, axis=1)[np.arange(len(truth)), truth].mean()
-
-    return float(np.exp(minimize_scalar(loss, bounds=(-5, 5), method="bounded").x))
+    truth = torch.from_numpy(np.searchsorted(classes, labels))
+    losses = [cross_entropy(factor * torch.from_numpy(margins), truth).item() for factor in SLOPES]
+    return float(SLOPES[np.argmin(losses)])
 
 
 def store_logistic(classifier: LogisticProbe, estimator: LogisticRegression) -> None:

@@ -14,6 +14,7 @@ from abhinaya.reporting import table
 from abhinaya.reporting.report import figures, findings, summary
 from abhinaya.reporting.report.ensembles import agreement_maps, ensembles
 from abhinaya.reporting.report.inputs import Inputs, read
+from abhinaya.reporting.report.probes import without_probe
 from abhinaya.reporting.report.transcription import transcription
 from abhinaya.reporting.report.wording import count, percentage
 from abhinaya.reporting.report.worst_errors import links, worst_errors
@@ -83,6 +84,7 @@ def render(inputs: Inputs, audio: dict[str, str] | None = None) -> str:
         bootstrap=next((system["bootstrap"] for system in inputs.scores.values() if "bootstrap" in system), None),
         unlabelled=summary.unlabelled(inputs.scores),
         limitations=summary.limitations(inputs),
+        without_probe=without_probe(inputs),
         playable=bool(audio),
         members_vote=bool(inputs.members()),
         corpus_summary=inputs.summary,
