@@ -36,6 +36,7 @@ if CONFIG.transcripts.path and not Path(CONFIG.transcripts.path).is_file():
 CONDA = f"../envs/{CONFIG.environment}.yaml"
 # By run, which is a folder of results: what the configuration gives, and the same with other losses and seeds.
 SYSTEMS = runs.systems(CONFIG)
+REPORTED = runs.reported(CONFIG)
 VOTES = runs.ensembles(CONFIG)
 SEEDS = runs.seeds(CONFIG)
 ANALYSES = (
@@ -291,8 +292,8 @@ def system_descriptions(wildcards):
     return json.dumps(
         {
             name: system.description
-            for name, system in CONFIG.systems.items()
-            if system.description
+            for name, system in SYSTEMS.items()
+            if name in REPORTED and system.description
         }
     )
 

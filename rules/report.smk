@@ -29,9 +29,7 @@ rule analyse:
         manifest=ancient(MANIFEST),
         transcripts=ancient(TRANSCRIPTS),
         digests=[digest("manifest"), digest("transcripts")],
-        preds=expand(
-            "results/{name}/preds.csv", name=[*CONFIG.systems, *CONFIG.ensembles]
-        ),
+        preds=expand("results/{name}/preds.csv", name=REPORTED),
     output:
         report(
             expand("results/analysis/{table}.csv", table=ANALYSES),
@@ -46,7 +44,7 @@ rule analyse:
         CONDA
     params:
         folder=lambda wildcards, output: str(Path(output[0]).parent),
-        names=[*CONFIG.systems, *CONFIG.ensembles],
+        names=REPORTED,
         votes=list(CONFIG.ensembles),
         tie_breaks=of_ensembles("tie_break"),
         tie_rules=of_ensembles("tie_rule"),
@@ -63,12 +61,10 @@ rule analyse:
 
 rule report:
     input:
-        scores=expand(
-            "results/{name}/scores.json", name=[*CONFIG.systems, *CONFIG.ensembles]
-        ),
+        scores=expand("results/{name}/scores.json", name=REPORTED),
         models=expand(
             "results/{system}/model/{part}.json",
-            system=[name for name in CONFIG.systems if name in TRAINED],
+            system=[name for name in REPORTED if name in TRAINED],
             part=["config", "metrics"],
         ),
         labellings=expand(
@@ -110,7 +106,7 @@ rule report:
     conda:
         CONDA
     params:
-        names=[*CONFIG.systems, *CONFIG.ensembles],
+        names=REPORTED,
         title=lambda wildcards: CONFIG.report.title,
         descriptions=system_descriptions,
         analysis=lambda wildcards, input: str(Path(input.analysis[0]).parent),

@@ -80,7 +80,8 @@ class Config(Section):
         _check_names("tables.modalities", tables.modalities, of(SalmonnSystem))
         _check_names("tables.speech_zero_shot", [tables.speech_zero_shot], of(SalmonnZeroShot))
         if tables.losses:
-            _check_names("tables.losses.systems", tables.losses.systems, of(TrainedSystem))
+            trained = [name for name in of(TrainedSystem) if not systems[name].is_probe]
+            _check_names("tables.losses.systems", tables.losses.systems, trained)
         if tables.zero_shot:
             _check_names("tables.zero_shot.models", tables.zero_shot.models, of(ZeroShotSystem, SalmonnZeroShot))
             _check_names("tables.zero_shot.line", [tables.zero_shot.line], every)

@@ -14,6 +14,7 @@ from abhinaya.reporting import table
 from abhinaya.reporting.report import figures, findings, summary
 from abhinaya.reporting.report.ensembles import agreement_maps, ensembles
 from abhinaya.reporting.report.inputs import Inputs, read
+from abhinaya.reporting.report.probes import without_probe
 from abhinaya.reporting.report.transcription import transcription
 from abhinaya.reporting.report.wording import count, percentage
 from abhinaya.reporting.report.worst_errors import links, worst_errors
@@ -83,6 +84,7 @@ def render(inputs: Inputs, audio: dict[str, str] | None = None) -> str:
         bootstrap=next((system["bootstrap"] for system in inputs.scores.values() if "bootstrap" in system), None),
         unlabelled=summary.unlabelled(inputs.scores),
         limitations=summary.limitations(inputs),
+        without_probe=without_probe(inputs),
         playable=bool(audio),
         members_vote=bool(inputs.members()),
         corpus_summary=inputs.summary,
@@ -107,7 +109,7 @@ def score_table(inputs: Inputs) -> table.Table:
 def describe(config: dict, description: str = "") -> str:
     """A one-line description: the configured one, else the encoder or model, and the loss."""
     settings = config.get("settings", {})
-    loss = settings.get("loss", {})
+    loss = settings.get("loss") or {}  # a probe has none
     parameters = [f"{sign} {loss[key]:g}" for key, sign in (("gamma", "γ"), ("tau", "τ")) if key in loss]
     parts = [
         description or settings.get("encoder", settings).get("model", ""),

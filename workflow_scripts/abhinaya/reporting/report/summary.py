@@ -6,6 +6,7 @@ from markupsafe import Markup
 from abhinaya.evaluation.metrics import LEVEL, SCORED
 from abhinaya.reporting.report import figures
 from abhinaya.reporting.report.inputs import Inputs
+from abhinaya.reporting.report.probes import probes
 from abhinaya.reporting.report.wording import NBSP, between, count, listing, percentage, probability
 from abhinaya.reporting.table import number, scored_splits, scores_on
 
@@ -24,11 +25,11 @@ def best(scores: dict[str, dict], split: str) -> str:
 
 
 def results(inputs: Inputs) -> list[str]:
-    """Sentences on the best system and the gain of the vote; omitted if numbers are missing."""
+    """Sentences on the best system, the gain of the vote and the gain of training; omitted if numbers are missing."""
     split = headline(inputs.scores)
     if split is None:
         return ["No utterance has a label, so there are no scores."]
-    sentences = [_best(inputs, split), *_gain(inputs, split)]
+    sentences = [_best(inputs, split), *_gain(inputs, split), *_gain_of_training(inputs, split)]
     if split == SCORED[0] and inputs.metrics:
         sentences.append("The checkpoints were selected on validation, so the scores of trained systems are too high.")
     return [sentence for sentence in sentences if sentence]
@@ -108,6 +109,24 @@ def _gain(inputs: Inputs, split: str) -> list[str]:
         return []
     second = _highest(others)
     return _compare(inputs, split, first, second, "That is", f"the second, {second}")
+
+
+def _gain_of_training(inputs: Inputs, split: str) -> list[str]:
+    """Each trained system compared with its probe."""
+    scores = scores_on(inputs.scores, split)
+    return [
+        sentence
+        for name, probe in probes(inputs).items()
+        if name in scores and probe in scores
+        for sentence in _compare(
+            inputs,
+            split,
+            name,
+            probe,
+            f"{name} reaches {percentage(scores[name]['macro_f1'])},",
+            f"{probe}, a logistic regression on the same vectors",
+        )
+    ]
 
 
 def _highest(values: dict[str, float]) -> str:
