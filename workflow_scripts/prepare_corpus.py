@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from abhinaya import config
-from abhinaya.config.corpus import AnyCorpus
+from abhinaya.config.corpora import AnyCorpus
 from abhinaya.data import schemas
 from abhinaya.data.corpora import TooManyRejected, digests, prepare, summary
 from abhinaya.runtime import files

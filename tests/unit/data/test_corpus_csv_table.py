@@ -11,9 +11,11 @@ import pytest
 import soundfile
 
 from abhinaya import config
-from abhinaya.config.corpus import AnyCorpus, Csv
+from abhinaya.config.corpora import AnyCorpus
 from abhinaya.data import schemas
-from abhinaya.data.corpora import TooManyRejected, csv_table, prepare
+from abhinaya.data.corpora import TooManyRejected, prepare
+from abhinaya.data.corpora.kinds import csv as csv_table
+from abhinaya.data.corpora.kinds.csv import Csv
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
 from support.messages import assert_names
@@ -173,7 +175,7 @@ def test_absolute_path_inside_the_corpus_folder_is_accepted(root: Path) -> None:
 
 def test_duplicate_name_is_reported_for_any_reader(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = csv_table.read(corpus(root))
-    monkeypatch.setattr("abhinaya.data.corpora.read", lambda *_: pd.concat([rows, rows.head(1)], ignore_index=True))
+    monkeypatch.setattr(Csv, "rows", lambda *_: pd.concat([rows, rows.head(1)], ignore_index=True))
     with pytest.raises(UserError, match=r"^corpus: duplicate FileName 'train/A 0\.wav'"):
         prepare(corpus(root), 1, root)
 

@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from abhinaya.config import features, runs
 from abhinaya.config.base import Section, Seed
-from abhinaya.config.corpus import AnyCorpus
+from abhinaya.config.corpora import AnyCorpus
 from abhinaya.config.ensemble import Ensemble
 from abhinaya.config.messages import WrongKey, check_unique, lines
 from abhinaya.config.paper_tables import NAMES_ONLY, Name, System, Tables

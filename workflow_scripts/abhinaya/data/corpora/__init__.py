@@ -8,20 +8,13 @@ from typing import Any
 import pandas as pd
 from tqdm.contrib.concurrent import thread_map
 
-from abhinaya.config.corpus import AnyCorpus, Csv, MspPodcast, Ravdess, Synthetic
+from abhinaya.config.corpus import Corpus
 from abhinaya.data import audio
-from abhinaya.data.corpora import csv_table, fields, msp_podcast, ravdess, validation_split
+from abhinaya.data.corpora import fields, validation_split
 from abhinaya.data.corpora.summary import summarise
 from abhinaya.data.schemas import KEY, MANIFEST, SPLITS, check_unique
 from abhinaya.labels import EMOTIONS
 from abhinaya.runtime.errors import UserError
-
-ASSIGNED_BY = {
-    "synthetic": "corpus.train",
-    "msp_podcast": "corpus.partitions",
-    "ravdess": "the corpus.*_actors",
-    "csv": "the table's column `split`",
-}
 
 
 class TooManyRejected(UserError):
@@ -42,7 +35,7 @@ class Prepared:
     summary: dict[str, Any]  # `kind`, and the values of summary.summarise
 
 
-def prepare(corpus: AnyCorpus, seed: int, folder: Path, workers: int = 1) -> Prepared:
+def prepare(corpus: Corpus, seed: int, folder: Path, workers: int = 1) -> Prepared:
     """Read `corpus`, decode all audio once, and assign train, validation and test.
 
     Args:
@@ -56,7 +49,7 @@ def prepare(corpus: AnyCorpus, seed: int, folder: Path, workers: int = 1) -> Pre
         UserError: the corpus is invalid; a `FileName` is duplicated; a split is empty; a class of `corpus.classes` is
             missing from training; the validation set cannot be sampled.
     """
-    rows = read(corpus, seed, folder)
+    rows = corpus.rows(seed, folder)
     check_unique(rows, "corpus")
     checked = _check_audio(rows, corpus.min_seconds, workers)
     rejected = checked[checked["problem"].notna()].sort_values(KEY).rename(columns={"problem": "reason"})
@@ -74,27 +67,6 @@ def prepare(corpus: AnyCorpus, seed: int, folder: Path, workers: int = 1) -> Pre
     texts = valid.reindex(columns=[KEY, "text"]).dropna().reset_index(drop=True)
     summary = {"kind": corpus.kind, **summarise(manifest, len(rejected))}
     return Prepared(manifest, rejected, texts, summary)
-
-
-def read(corpus: AnyCorpus, seed: int, folder: Path) -> pd.DataFrame:
-    """Read the rows of a corpus with the reader of its kind.
-
-    Returns:
-        `FileName`, `path`, `role` (`train`, `development`, `test` or null), `EmoClass` and, where known, `Split_Set`,
-        `SpkrID`, `Gender`, `EmoAct`, `EmoVal`, `EmoDom`, `votes_A` … `votes_U`, `text`, `problem` (why a row
-        is rejected before its audio is read).
-    """
-    match corpus:
-        case MspPodcast():
-            return msp_podcast.read(corpus)
-        case Ravdess():
-            return ravdess.read(corpus)
-        case Csv():
-            return csv_table.read(corpus)
-        case Synthetic():
-            from abhinaya.data.corpora import synthetic  # imports the speech synthesiser
-
-            return synthetic.read(corpus, seed, folder)
 
 
 def _check_audio(rows: pd.DataFrame, min_seconds: float, workers: int) -> pd.DataFrame:
@@ -120,7 +92,7 @@ def _probe(path: str, min_seconds: float) -> tuple[float | None, str | None]:
     return duration, None
 
 
-def splits(corpus: AnyCorpus, seed: int, rows: pd.DataFrame, valid: pd.DataFrame) -> pd.Series:
+def splits(corpus: Corpus, seed: int, rows: pd.DataFrame, valid: pd.DataFrame) -> pd.Series:
     """Assign `train`, `validation`, `test` or null to each row of `valid`, the `rows` with valid audio.
 
     Training and validation contain only the emotions of `corpus.classes`; the test split also unlabelled utterances.
@@ -145,7 +117,7 @@ def splits(corpus: AnyCorpus, seed: int, rows: pd.DataFrame, valid: pd.DataFrame
     for split, names in zip(SPLITS, (training[KEY], chosen, testing[KEY]), strict=True):
         selected = valid[KEY].isin(names)
         if not selected.any():
-            fix = f"assign utterances with readable audio to it by {ASSIGNED_BY[corpus.kind]}"
+            fix = f"assign utterances with readable audio to it by {corpus.assigned_by}"
             raise UserError(f"corpus: the {split} split is empty; {fix}")
         assigned[selected] = split
     return assigned

@@ -1,10 +1,12 @@
 """Any corpus, from a table with `path`, `EmoClass`, `split` and optional manifest columns."""
 
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import pandas as pd
+from pydantic import Field
 
-from abhinaya.config.corpus import Csv
+from abhinaya.config.corpus import Corpus, Validation
 from abhinaya.data.corpora import fields
 from abhinaya.data.schemas import KEY, VOTES, check_unique, check_values
 from abhinaya.runtime.errors import UserError
@@ -17,6 +19,24 @@ ROLES = {
 }
 TEXTS = ("Split_Set", "SpkrID", "Gender", "text")
 NUMBERS = ("EmoAct", "EmoVal", "EmoDom", *VOTES)
+
+
+class Csv(Corpus):
+    """Any corpus, from a table with `path`, `EmoClass`, `split` and optional manifest columns."""
+
+    assigned_by: ClassVar[str] = "the table's column `split`"
+
+    kind: Literal["csv"]
+    validation: Validation = Validation(per_class="all")
+    table: str = Field(description="the CSV file")
+    root: str | None = Field(None, description="base folder of relative paths; null: the table's folder")
+
+    @property
+    def label_files(self) -> list[str]:
+        return [*super().label_files, self.table]
+
+    def rows(self, seed: int, folder: Path, texts: bool = True) -> pd.DataFrame:
+        return read(self)
 
 
 def read(corpus: Csv) -> pd.DataFrame:
