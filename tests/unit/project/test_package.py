@@ -32,7 +32,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 BASE = {found.name: found for found in map(Requirement, PROJECT["dependencies"])}
 EXTRAS = [Requirement(line) for lines in PROJECT["optional-dependencies"].values() for line in lines]
 # No extra can have them: see `test_whisperx_fits_no_extra`.
-LOCKS_ONLY = {"whisperx", "faster-whisper", "ctranslate2"}
+LOCKS_ONLY = {"whisperx", "faster-whisper", "ctranslate2", "av"}  # av comes with faster-whisper
 # Dependencies that no module imports, and for whom they are.
 BEHIND = {
     "aiohttp": "openai, for its client with aiohttp",

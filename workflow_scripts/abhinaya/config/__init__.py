@@ -111,7 +111,7 @@ class Config(Section):
             # Checked here, not in the system's model: rules pass systems without resources.
             if isinstance(system, TrainedSystem) and system.training.fsdp and system.resources.processes < 2:
                 raise WrongKey(f"{key}.training.fsdp", "needs several GPUs; increase `resources.gpu`")
-            if isinstance(system, ZeroShotSystem | SalmonnZeroShot):
+            if isinstance(system, ZeroShotSystem | SalmonnZeroShot) and self.corpus.classes:
                 _check_names(f"{key}.fallback", [system.fallback], self.corpus.classes, "a class of the corpus")
         return self
 

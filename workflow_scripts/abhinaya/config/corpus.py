@@ -33,7 +33,7 @@ class Corpus(Section):
 
     assigned_by: ClassVar[str]  # what defines the splits, for messages
 
-    classes: list[Literal[CLASSES]] = Field(
+    classes: list[Literal[CLASSES]] | None = Field(
         list(CLASSES),
         min_length=1,
         description="emotions of the corpus; each must occur in the training split",
@@ -60,8 +60,9 @@ class Corpus(Section):
 
         Returns:
             `FileName`, `path`, `role` (`train`, `development`, `test` or null), `EmoClass` and, where known,
-            `Split_Set`, `SpkrID`, `Gender`, `EmoAct`, `EmoVal`, `EmoDom`, `votes_A` … `votes_U`, `text`, `problem`
-            (why a row is rejected before its audio is read).
+            `Split_Set`, `SpkrID`, `Gender`, `EmoAct`, `EmoVal`, `EmoDom`, `votes_A` … `votes_U`, `text`, `start` and
+            `end` (seconds, of an utterance in a longer file), `left_out` (the corpus's own word for an emotion whose
+            utterances are left out), `problem` (why a row is rejected before its audio is read).
 
         Raises:
             UserError: the corpus is not there or invalid.
@@ -70,5 +71,5 @@ class Corpus(Section):
 
     @model_validator(mode="after")
     def _classes_once(self) -> Corpus:
-        check_unique("classes", self.classes)
+        check_unique("classes", self.classes or [])
         return self

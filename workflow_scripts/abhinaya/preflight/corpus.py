@@ -10,7 +10,7 @@ from abhinaya.config.corpus import Corpus
 from abhinaya.data import corpora, schemas
 from abhinaya.data.corpora import espeak
 from abhinaya.data.corpora.kinds.synthetic import Synthetic
-from abhinaya.data.schemas import KEY, check_unique
+from abhinaya.data.schemas import KEY
 from abhinaya.runtime.errors import UserError
 
 
@@ -44,8 +44,7 @@ def survey(settings: Corpus, seed: int, manifest: Path | None) -> Survey:
             settings.validation_per_class + settings.test_per_class
         )
         return Survey(f"synthetic, {count} utterances to generate", count)
-    rows = settings.rows(seed, Path(), texts=False)  # many small files, not needed here
-    check_unique(rows, "corpus")
+    rows, _ = corpora.read(settings, seed, Path(), texts=False)  # many small files, not needed here
     present = _check(rows, settings.max_rejected, "add them, or increase corpus.max_rejected")
     used = int(corpora.splits(settings, seed, rows, present).notna().sum())
     missing = f", {len(rows) - len(present)} missing" if len(present) < len(rows) else ""

@@ -1,19 +1,21 @@
 """Preparing a corpus: read its labels, check its audio, assign the splits, build the manifest."""
 
+import hashlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from tqdm.contrib.concurrent import thread_map
 
 from abhinaya.config.corpus import Corpus
-from abhinaya.data import audio
+from abhinaya.data import audio, segments
 from abhinaya.data.corpora import fields, validation_split
 from abhinaya.data.corpora.summary import summarise
 from abhinaya.data.schemas import KEY, MANIFEST, SPLITS, check_unique
-from abhinaya.labels import EMOTIONS
+from abhinaya.labels import CLASSES, EMOTIONS
 from abhinaya.runtime.errors import UserError
 
 
@@ -41,7 +43,7 @@ def prepare(corpus: Corpus, seed: int, folder: Path, workers: int = 1) -> Prepar
     Args:
         corpus: its section of the configuration.
         seed: of the validation sample (and of a synthetic corpus).
-        folder: for the audio of a synthetic corpus.
+        folder: for audio that is generated, or extracted from longer files and videos.
         workers: decoding threads.
 
     Raises:
@@ -49,11 +51,11 @@ def prepare(corpus: Corpus, seed: int, folder: Path, workers: int = 1) -> Prepar
         UserError: the corpus is invalid; a `FileName` is duplicated; a split is empty; a class of `corpus.classes` is
             missing from training; the validation set cannot be sampled.
     """
-    rows = corpus.rows(seed, folder)
-    check_unique(rows, "corpus")
-    checked = _check_audio(rows, corpus.min_seconds, workers)
+    rows, left_out = read(corpus, seed, folder)
+    checked = _check_audio(_located(rows, folder), corpus.min_seconds, workers)
     rejected = checked[checked["problem"].notna()].sort_values(KEY).rename(columns={"problem": "reason"})
-    rejected = rejected[[KEY, "path", "reason", "role"]]
+    sources = rejected["source"].map(lambda source: source[0], na_action="ignore")
+    rejected = rejected.assign(path=fields.either(sources, rejected["path"]))[[KEY, "path", "reason", "role"]]
     if len(rejected) > corpus.max_rejected * len(rows):
         first = rejected.iloc[0]
         raise TooManyRejected(
@@ -66,27 +68,68 @@ def prepare(corpus: Corpus, seed: int, folder: Path, workers: int = 1) -> Prepar
     manifest = valid.reindex(columns=MANIFEST.names)
     texts = valid.reindex(columns=[KEY, "text"]).dropna().reset_index(drop=True)
     summary = {"kind": corpus.kind, **summarise(manifest, len(rejected))}
+    if left_out:
+        summary["left_out"] = left_out
     return Prepared(manifest, rejected, texts, summary)
 
 
+def read(corpus: Corpus, seed: int, folder: Path, texts: bool = True) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Read the labels of a corpus.
+
+    Returns:
+        the rows of `Corpus.rows` without those that are left out, and how many those are, by the corpus's own word.
+
+    Raises:
+        UserError: as `Corpus.rows`, or a `FileName` is duplicated.
+    """
+    rows = corpus.rows(seed, folder, texts)
+    check_unique(rows, "corpus")
+    words = rows.reindex(columns=["left_out"])["left_out"]
+    return rows[words.isna()].reset_index(drop=True), words.value_counts().sort_index().to_dict()
+
+
+def _located(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Add the column `source` (path, start, end) for sound inside other files, which is extracted to `folder`."""
+    if "start" not in rows:
+        rows = rows.assign(start=np.nan)
+    if "end" not in rows:
+        rows = rows.assign(end=np.nan)
+    inside = rows["start"].notna() | rows["end"].notna() | rows["path"].map(segments.is_container)
+    sources = list(zip(rows["path"], rows["start"], rows["end"], strict=True))
+    names = [f"{hashlib.sha256(repr(source).encode()).hexdigest()[:20]}.wav" for source in sources]
+    paths = pd.Series([str(folder / name) for name in names], index=rows.index, dtype=object)
+    return rows.assign(
+        source=pd.Series(sources, index=rows.index, dtype=object).where(inside), path=rows["path"].where(~inside, paths)
+    )
+
+
 def _check_audio(rows: pd.DataFrame, min_seconds: float, workers: int) -> pd.DataFrame:
-    """Decode every file without a `problem`; add the column `duration` (seconds), and `problem` where it is invalid."""
+    """Decode every file without a `problem`, after extracting it from its `source` if it has one.
+
+    Adds the column `duration` (seconds), and `problem` where a file is invalid.
+    """
     problems = rows.reindex(columns=["problem"])["problem"].astype(object)
-    paths = rows["path"][problems.isna()]
+    valid = rows.loc[problems.isna(), ["path", "source"]]
     probe = partial(_probe, min_seconds=min_seconds)
-    probed = thread_map(probe, paths, max_workers=workers, desc="decoding", unit="file", mininterval=5)
-    checked = pd.DataFrame(probed, index=paths.index, columns=["duration", "problem"])
+    probed = thread_map(
+        probe, valid["path"], valid["source"], max_workers=workers, desc="decoding", unit="file", mininterval=5
+    )
+    checked = pd.DataFrame(probed, index=valid.index, columns=["duration", "problem"])
     return rows.assign(
         duration=checked["duration"].astype(float),
         problem=fields.either(problems, checked["problem"].reindex(rows.index)),
     )
 
 
-def _probe(path: str, min_seconds: float) -> tuple[float | None, str | None]:
+def _probe(path: str, source: tuple[str, float, float] | float, min_seconds: float) -> tuple[float | None, str | None]:
+    original = path
     try:
+        if isinstance(source, tuple):
+            original, *bounds = source
+            segments.extract(Path(original), Path(path), *(None if np.isnan(bound) else bound for bound in bounds))
         duration = audio.duration(path)
     except UserError as error:
-        return None, str(error).removeprefix(f"{Path(path)}: ")
+        return None, str(error).removeprefix(f"{Path(original)}: ")
     if duration < min_seconds:
         return duration, f"{duration:.3f} s, shorter than corpus.min_seconds {min_seconds:g}"
     return duration, None
@@ -95,24 +138,26 @@ def _probe(path: str, min_seconds: float) -> tuple[float | None, str | None]:
 def splits(corpus: Corpus, seed: int, rows: pd.DataFrame, valid: pd.DataFrame) -> pd.Series:
     """Assign `train`, `validation`, `test` or null to each row of `valid`, the `rows` with valid audio.
 
-    Training and validation contain only the emotions of `corpus.classes`; the test split also unlabelled utterances.
+    Training and validation contain only the emotions of `corpus.classes` (null: those in training); the test split also
+    unlabelled utterances.
 
     Raises:
         UserError: a split is empty; a class is missing from training; the validation set cannot be sampled.
     """
-    known = valid["EmoClass"].isin(corpus.classes)
+    classes = corpus.classes or _occurring(valid)
+    known = valid["EmoClass"].isin(classes)
     training = valid[known & (valid["role"] == "train")]
     testing = valid[(known | valid["EmoClass"].isna()) & (valid["role"] == "test")]
-    for letter in corpus.classes:
+    for letter in classes:
         if len(training) and letter not in set(training["EmoClass"]):
             raise UserError(
                 f"corpus.classes: no training utterance is {letter} ({EMOTIONS[letter]}); add some, or remove "
                 f"{letter} from corpus.classes"
             )
     if corpus.validation.files is not None:
-        chosen = validation_split.listed(rows, corpus.classes, corpus.validation.files)
+        chosen = validation_split.listed(rows, classes, corpus.validation.files)
     else:
-        chosen = validation_split.sample(valid, corpus.classes, corpus.validation.per_class, seed)
+        chosen = validation_split.sample(valid, classes, corpus.validation.per_class, seed)
     assigned = pd.Series(index=valid.index, dtype=object)
     for split, names in zip(SPLITS, (training[KEY], chosen, testing[KEY]), strict=True):
         selected = valid[KEY].isin(names)
@@ -121,3 +166,8 @@ def splits(corpus: Corpus, seed: int, rows: pd.DataFrame, valid: pd.DataFrame) -
             raise UserError(f"corpus: the {split} split is empty; {fix}")
         assigned[selected] = split
     return assigned
+
+
+def _occurring(rows: pd.DataFrame) -> list[str]:
+    """The classes that occur in the training utterances."""
+    return [letter for letter in CLASSES if letter in set(rows.loc[rows["role"] == "train", "EmoClass"])]
