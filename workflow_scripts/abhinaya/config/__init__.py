@@ -23,7 +23,7 @@ from abhinaya.config.transcripts import Transcripts
 from abhinaya.config.zero_shot import SalmonnZeroShot, ZeroShotSystem
 from abhinaya.runtime.errors import UserError
 
-RESERVED = ("analysis", "corpus", "features", "report", "tables")  # folders under results/
+RESERVED = ("analysis", "corpus", "cv", "features", "report", "tables")  # folders under results/
 
 
 class Report(Section):

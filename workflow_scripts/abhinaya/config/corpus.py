@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from abhinaya.config.base import Resources, Section
-from abhinaya.config.messages import check_unique
+from abhinaya.config.messages import WrongKey, check_unique
 from abhinaya.labels import CLASSES
 
 if TYPE_CHECKING:
@@ -28,6 +28,35 @@ class Validation(Section):
     )
 
 
+class Split(Section):
+    """How the utterances are split: as given, or in folds that share no speaker or session."""
+
+    by: Literal["given", "speaker", "session"] = Field(
+        "given",
+        description="`given`: by the corpus or its keys; with `folds` by its published folds (column `fold`). "
+        "`speaker`, `session`: no speaker or session is in two splits",
+    )
+    folds: int | None = Field(
+        None,
+        ge=2,
+        description="number of folds of a cross-validation (`snakemake cv`); null: 5, or none if `given`. A fold is "
+        "for the test, the next one for validation, the others for training; of two folds a fifth of the training "
+        "utterances is for validation. With folds the validation set is not balanced",
+    )
+    fold: int = Field(1, ge=1, description="the test fold of all other targets than `cv`")
+
+    @property
+    def number(self) -> int | None:
+        """The number of folds; None without folds."""
+        return 5 if self.folds is None and self.by != "given" else self.folds
+
+    @model_validator(mode="after")
+    def _fold_exists(self) -> Split:
+        if self.fold > (self.number or 1):
+            raise WrongKey("fold", f"{self.fold}, but there are {self.number or 'no'} folds; change it or `folds`")
+        return self
+
+
 class Corpus(Section):
     """Keys of every corpus."""
 
@@ -38,6 +67,7 @@ class Corpus(Section):
         min_length=1,
         description="emotions of the corpus; each must occur in the training split",
     )
+    split: Split = Split()
     validation: Validation = Validation()
     min_seconds: float = Field(0.1, gt=0, description="audio shorter than this is rejected (seconds)")
     max_rejected: float = Field(
@@ -61,8 +91,9 @@ class Corpus(Section):
         Returns:
             `FileName`, `path`, `role` (`train`, `development`, `test` or null), `EmoClass` and, where known,
             `Split_Set`, `SpkrID`, `Gender`, `EmoAct`, `EmoVal`, `EmoDom`, `votes_A` … `votes_U`, `text`, `start` and
-            `end` (seconds, of an utterance in a longer file), `left_out` (the corpus's own word for an emotion whose
-            utterances are left out), `problem` (why a row is rejected before its audio is read).
+            `end` (seconds, of an utterance in a longer file), `session`, `fold` (published), `left_out` (the corpus's
+            own word for an emotion whose utterances are left out), `problem` (why a row is rejected before its audio is
+            read).
 
         Raises:
             UserError: the corpus is not there or invalid.
@@ -72,4 +103,13 @@ class Corpus(Section):
     @model_validator(mode="after")
     def _classes_once(self) -> Corpus:
         check_unique("classes", self.classes or [])
+        return self
+
+    @model_validator(mode="after")
+    def _validation_of_folds(self) -> Corpus:
+        if self.split.number and (self.validation.files or isinstance(self.validation.per_class, int)):
+            key = "files" if self.validation.files else "per_class"
+            raise WrongKey(
+                f"validation.{key}", "not used with folds (`split`), a fold is the validation set; remove it"
+            )
         return self

@@ -1,7 +1,8 @@
-"""The runs of a configuration: systems with other losses (Table 2) and other seeds, and their ensembles.
+"""The runs of a configuration: systems with other losses (Table 2), seeds or folds, and their ensembles.
 
 A run is named by its folder under `results/`: `s1` is the configured system, `s1_wce` the same with another loss,
-`s1_seed2` the same with another seed. A run equal to the configured system is not repeated.
+`s1_seed2` the same with another seed, `s1_fold2` the same tested on another fold. A run equal to the configured system
+is not repeated.
 """
 
 from __future__ import annotations
@@ -47,8 +48,28 @@ def by_seed(config: Config) -> dict[str, dict[int, str]]:
     }
 
 
+def by_fold(config: Config) -> dict[str, dict[int, str]]:
+    """The run of each fold of each trained system, and of each ensemble of such systems: {name: {fold: run}}."""
+    split = config.corpus.split
+    if split.number is None:
+        return {}
+    systems = config.systems.items()
+    trained = [name for name, system in systems if isinstance(system, TrainedSystem) and not system.fine_tuned]
+    votes = [name for name, vote in config.ensembles.items() if set(vote.members) <= set(trained)]
+    return {
+        name: {fold: name if fold == split.fold else f"{name}_fold{fold}" for fold in range(1, split.number + 1)}
+        for name in (*trained, *votes)
+    }
+
+
+def folds(config: Config) -> dict[str, int]:
+    """The fold of each run of another fold than that of the corpus."""
+    of_corpus = config.corpus.split.fold
+    return {run: fold for runs in by_fold(config).values() for fold, run in runs.items() if fold != of_corpus}
+
+
 def systems(config: Config) -> dict[str, System]:
-    """All systems by run: as configured, with other losses and with other seeds."""
+    """All systems by run: as configured, with other losses, with other seeds and on other folds."""
     by_run = configured(config)
     if config.tables.losses:
         losses = {loss.name: loss for loss in config.tables.losses.losses}
@@ -58,7 +79,7 @@ def systems(config: Config) -> dict[str, System]:
                 for loss, run in runs.items()
                 if run != name
             }
-    for name, runs in by_seed(config).items():
+    for name, runs in (*by_seed(config).items(), *by_fold(config).items()):
         if name in config.systems:
             by_run |= dict.fromkeys(runs.values(), config.systems[name])
     return by_run
@@ -71,17 +92,17 @@ def seeds(config: Config) -> dict[str, int]:
 
 
 def ensembles(config: Config) -> dict[str, Ensemble]:
-    """All ensembles by run: as configured, those of the tables, and those with other seeds."""
+    """All ensembles by run: as configured, those of the tables, those with other seeds and on other folds."""
     by_run = config.ensembles | config.tables.ensembles
-    replicas = by_seed(config)
-    for name, vote in config.ensembles.items():
-        for seed, run in replicas.get(name, {}).items():
-            if run != name:
-                by_run[run] = _with_seed(vote, {member: runs[seed] for member, runs in replicas.items()})
+    for replicas in (by_seed(config), by_fold(config)):
+        for name, vote in config.ensembles.items():
+            for number, run in replicas.get(name, {}).items():
+                if run != name:
+                    by_run[run] = _of_replicas(vote, {member: runs[number] for member, runs in replicas.items()})
     return by_run
 
 
-def _with_seed(vote: Ensemble, replicas: dict[str, str]) -> Ensemble:
+def _of_replicas(vote: Ensemble, replicas: dict[str, str]) -> Ensemble:
     return vote.model_copy(
         update={
             "members": [replicas.get(member, member) for member in vote.members],
@@ -106,7 +127,7 @@ def named(config: Config) -> list[tuple[str, str]]:
 
 
 def derived(config: Config) -> list[tuple[str, str]]:
-    """The name of each run that a list of losses or seeds adds, and the key of that list."""
-    tables = (("tables.losses", by_loss(config)), ("seeds", by_seed(config)))
+    """The name of each run that losses, seeds or folds add, and the key that adds it."""
+    tables = (("tables.losses", by_loss(config)), ("seeds", by_seed(config)), ("corpus.split", by_fold(config)))
     by_name = [(key, name, runs) for key, table in tables for name, runs in table.items()]
     return [(run, key) for key, name, runs in by_name for run in runs.values() if run != name]

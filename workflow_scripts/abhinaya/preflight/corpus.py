@@ -45,6 +45,7 @@ def survey(settings: Corpus, seed: int, manifest: Path | None) -> Survey:
         )
         return Survey(f"synthetic, {count} utterances to generate", count)
     rows, _ = corpora.read(settings, seed, Path(), texts=False)  # many small files, not needed here
+    rows = corpora.with_folds(rows, settings.split, seed)
     present = _check(rows, settings.max_rejected, "add them, or increase corpus.max_rejected")
     used = int(corpora.splits(settings, seed, rows, present).notna().sum())
     missing = f", {len(rows) - len(present)} missing" if len(present) < len(rows) else ""

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from tqdm.contrib.concurrent import thread_map
 
-from abhinaya.config.corpus import Corpus
+from abhinaya.config.corpus import Corpus, Split
 from abhinaya.data import audio, segments
-from abhinaya.data.corpora import fields, validation_split
+from abhinaya.data.corpora import fields, folds, leaks, validation_split
 from abhinaya.data.corpora.summary import summarise
 from abhinaya.data.schemas import KEY, MANIFEST, SPLITS, check_unique
 from abhinaya.labels import CLASSES, EMOTIONS
@@ -34,7 +34,8 @@ class Prepared:
     manifest: pd.DataFrame  # the columns of schemas.MANIFEST, sorted by FileName
     rejected: pd.DataFrame  # FileName, path, reason, role
     references: pd.DataFrame  # FileName, text: the corpus's own transcripts, if any
-    summary: dict[str, Any]  # `kind`, and the values of summary.summarise
+    summary: dict[str, Any]  # `kind`, the values of summary.summarise, `leaks`, `left_out`
+    other_folds: dict[int, pd.DataFrame]  # the manifest of each other fold, with its splits
 
 
 def prepare(corpus: Corpus, seed: int, folder: Path, workers: int = 1) -> Prepared:
@@ -52,25 +53,53 @@ def prepare(corpus: Corpus, seed: int, folder: Path, workers: int = 1) -> Prepar
             missing from training; the validation set cannot be sampled.
     """
     rows, left_out = read(corpus, seed, folder)
+    rows = with_folds(rows, corpus.split, seed)
     checked = _check_audio(_located(rows, folder), corpus.min_seconds, workers)
+    rejected = _rejected(checked, corpus.max_rejected)
+    valid = checked[checked["problem"].isna()].sort_values(KEY, ignore_index=True)
+    manifest = _manifest(corpus, seed, rows, valid)
+    others = {}
+    for fold in range(1, (corpus.split.number or 0) + 1):
+        if fold != corpus.split.fold:
+            of_fold = with_folds(rows, corpus.split, seed, fold)
+            roles = of_fold.set_index(KEY)["role"]
+            others[fold] = _manifest(corpus, seed, of_fold, valid.assign(role=valid[KEY].map(roles)))
+    texts = valid.reindex(columns=[KEY, "text"]).dropna().reset_index(drop=True)
+    summary = {"kind": corpus.kind, **summarise(manifest, len(rejected)), "leaks": leaks.find(manifest)}
+    if left_out:
+        summary["left_out"] = left_out
+    return Prepared(manifest, rejected, texts, summary, others)
+
+
+def with_folds(rows: pd.DataFrame, split: Split, seed: int, fold: int | None = None) -> pd.DataFrame:
+    """The rows with their `role` when `fold` (default: the one of `split`) is the test fold; as given without folds.
+
+    Raises:
+        UserError: as `folds.assign`.
+    """
+    if split.number is None:
+        return rows
+    fold_of = folds.assign(rows, split, seed)
+    return rows.assign(role=folds.roles(rows, fold_of, split, fold or split.fold, seed))
+
+
+def _rejected(checked: pd.DataFrame, allowed: float) -> pd.DataFrame:
+    """The rows with a problem, unless they are more than the share `allowed` of all."""
     rejected = checked[checked["problem"].notna()].sort_values(KEY).rename(columns={"problem": "reason"})
     sources = rejected["source"].map(lambda source: source[0], na_action="ignore")
     rejected = rejected.assign(path=fields.either(sources, rejected["path"]))[[KEY, "path", "reason", "role"]]
-    if len(rejected) > corpus.max_rejected * len(rows):
+    if len(rejected) > allowed * len(checked):
         first = rejected.iloc[0]
         raise TooManyRejected(
-            f"{len(rejected)} of {len(rows)} utterances were rejected, e.g. {first['path']} ({first['reason']}); "
-            f"fix them or increase corpus.max_rejected (now {corpus.max_rejected:g})",
+            f"{len(rejected)} of {len(checked)} utterances were rejected, e.g. {first['path']} ({first['reason']}); "
+            f"fix them or increase corpus.max_rejected (now {allowed:g})",
             rejected,
         )
-    valid = checked[checked["problem"].isna()].sort_values(KEY, ignore_index=True)
-    valid["split"] = splits(corpus, seed, rows, valid)
-    manifest = valid.reindex(columns=MANIFEST.names)
-    texts = valid.reindex(columns=[KEY, "text"]).dropna().reset_index(drop=True)
-    summary = {"kind": corpus.kind, **summarise(manifest, len(rejected))}
-    if left_out:
-        summary["left_out"] = left_out
-    return Prepared(manifest, rejected, texts, summary)
+    return rejected
+
+
+def _manifest(corpus: Corpus, seed: int, rows: pd.DataFrame, valid: pd.DataFrame) -> pd.DataFrame:
+    return valid.assign(split=splits(corpus, seed, rows, valid)).reindex(columns=MANIFEST.names)
 
 
 def read(corpus: Corpus, seed: int, folder: Path, texts: bool = True) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -154,15 +183,17 @@ def splits(corpus: Corpus, seed: int, rows: pd.DataFrame, valid: pd.DataFrame) -
                 f"corpus.classes: no training utterance is {letter} ({EMOTIONS[letter]}); add some, or remove "
                 f"{letter} from corpus.classes"
             )
+    per_class = "all" if corpus.split.number else corpus.validation.per_class
     if corpus.validation.files is not None:
         chosen = validation_split.listed(rows, classes, corpus.validation.files)
     else:
-        chosen = validation_split.sample(valid, classes, corpus.validation.per_class, seed)
+        chosen = validation_split.sample(valid, classes, per_class, seed)
     assigned = pd.Series(index=valid.index, dtype=object)
     for split, names in zip(SPLITS, (training[KEY], chosen, testing[KEY]), strict=True):
         selected = valid[KEY].isin(names)
         if not selected.any():
-            fix = f"assign utterances with readable audio to it by {corpus.assigned_by}"
+            key = "corpus.split" if corpus.split.number else corpus.assigned_by
+            fix = f"assign utterances with readable audio to it by {key}"
             raise UserError(f"corpus: the {split} split is empty; {fix}")
         assigned[selected] = split
     return assigned

@@ -79,7 +79,7 @@ def read(corpus: Csv) -> pd.DataFrame:
     counts = votes.read(table, corpus.labels, source)
     if "EmoClass" not in table and counts is not None:
         table = table.assign(EmoClass=votes.most_frequent(counts))
-    check_columns(table.columns, REQUIRED, source)
+    check_columns(table.columns, REQUIRED if corpus.split.number is None else REQUIRED[:2], source)
     root = source.parent if corpus.root is None else fields.folder(corpus.root, "corpus.root")
     classes = table["EmoClass"].astype(object)
     start = "" if root == Path() else str(root)
@@ -104,6 +104,8 @@ def _names(table: pd.DataFrame) -> pd.Series:
 
 
 def _roles(table: pd.DataFrame, source: Path) -> pd.Series:
+    if "split" not in table:  # `corpus.split` assigns them
+        return pd.Series(index=table.index, dtype=object, name="role")
     roles = table["split"].astype(object).str.lower().map(ROLES).rename("role")
     wrong = table["split"].notna() & roles.isna()
     check_values(table["split"], wrong, table[KEY], source, "train, validation, test or empty")
