@@ -25,6 +25,7 @@ include: "rules/zero_shot.smk"
 include: "rules/ensemble.smk"
 include: "rules/paper.smk"
 include: "rules/report.smk"
+include: "rules/cross_validation.smk"
 
 
 localrules:

@@ -9,6 +9,7 @@ from abhinaya.config import features, paper_runs, runs
 from abhinaya.config.base import settings_json
 from abhinaya.config.system import TrainedSystem
 from abhinaya.config.zero_shot import SalmonnZeroShot
+from abhinaya.labels import CLASSES
 from abhinaya.runtime import gpu_request, slurm_gpu_models, snakemake_sigterm
 from abhinaya.runtime.errors import UserError
 
@@ -39,6 +40,9 @@ SYSTEMS = runs.systems(CONFIG)
 REPORTED = runs.reported(CONFIG)
 VOTES = runs.ensembles(CONFIG)
 SEEDS = runs.seeds(CONFIG)
+# The runs of each fold by system or ensemble, and the fold of each run of another fold than that of the corpus.
+BY_FOLD = runs.by_fold(CONFIG)
+FOLDS = runs.folds(CONFIG)
 ANALYSES = (
     "significance",
     "speakers",
@@ -116,9 +120,43 @@ MANIFEST = "results/corpus/manifest.parquet"
 TRANSCRIPTS = "results/corpus/transcripts.parquet"
 
 
-def digest(part):
-    """The digest of a part of the manifest (see abhinaya.data.corpora.digests), or of the transcripts."""
-    return f"results/corpus/digests/{part}.sha256"
+def digest(part, run=None):
+    """The digest of a part of the manifest (see abhinaya.data.corpora.digests) of a run, or of the transcripts."""
+    return f"{Path(manifest_of(run)).parent}/digests/{part}.sha256"
+
+
+def manifest_of(run):
+    """The manifest of a run: with the splits of its fold, or that of the corpus."""
+    return (
+        f"results/corpus/fold{FOLDS[run]}/manifest.parquet"
+        if run in FOLDS
+        else MANIFEST
+    )
+
+
+def named_run(wildcards):
+    """The run that a rule's only wildcard names: a system, an ensemble or either."""
+    ((_, run),) = wildcards.items()
+    return run
+
+
+def run_manifest(wildcards):
+    """The manifest of the system, ensemble or run that the wildcard names."""
+    return manifest_of(named_run(wildcards))
+
+
+def run_digest(part):
+    return lambda wildcards: digest(part, named_run(wildcards))
+
+
+DIGESTS = (
+    "all_audio",
+    "used_audio",
+    "training",
+    "evaluation",
+    "manifest",
+    "references",
+)
 
 
 # What is transcribed.
@@ -135,7 +173,10 @@ def system_digests(part):
 
     def digests(wildcards):
         reads = SYSTEMS[wildcards.system].reads_transcripts
-        return [digest(part), *([digest("transcripts")] if reads else [])]
+        return [
+            digest(part, wildcards.system),
+            *([digest("transcripts")] if reads else []),
+        ]
 
     return digests
 

@@ -8,17 +8,15 @@ checkpoint prepare_corpus:
         manifest=MANIFEST,
         references="results/corpus/references.parquet",
         summary="results/corpus/summary.json",
-        digests=map(
-            digest,
-            (
-                "all_audio",
-                "used_audio",
-                "training",
-                "evaluation",
-                "manifest",
-                "references",
-            ),
-        ),
+        digests=map(digest, DIGESTS),
+        folds=[
+            f"results/corpus/fold{fold}/{name}"
+            for fold in sorted(set(FOLDS.values()))
+            for name in (
+                "manifest.parquet",
+                *(f"digests/{part}.sha256" for part in DIGESTS),
+            )
+        ],
     log:
         "logs/prepare_corpus.log",
     benchmark:
@@ -40,5 +38,5 @@ checkpoint prepare_corpus:
     shell:
         'python "$scripts"/prepare_corpus.py --settings {params.settings:q} --seed {params.seed} --workers {threads}'
         " --audio {params.audio} --manifest {output.manifest} --references {output.references}"
-        " --rejected {params.rejected} --summary {output.summary}"
+        " --rejected {params.rejected} --summary {output.summary} --folds $(dirname {output.manifest})"
         " --digests $(dirname {output.digests[0]}) 2>&1 | tee {log}"

@@ -3,8 +3,8 @@
 
 rule vote:
     input:
-        manifest=ancient(MANIFEST),
-        digest=digest("evaluation"),
+        manifest=ancient(run_manifest),
+        digest=run_digest("evaluation"),
         members=member_predictions,
     output:
         preds="results/{ensemble}/preds.csv",

@@ -3,8 +3,8 @@
 
 rule score:
     input:
-        manifest=ancient(MANIFEST),
-        digest=digest("manifest"),
+        manifest=ancient(run_manifest),
+        digest=run_digest("manifest"),
         preds="results/{name}/preds.csv",
     output:
         "results/{name}/scores.json",

@@ -4,14 +4,15 @@ import argparse
 import os
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 
 from abhinaya import config
-from abhinaya.config.corpus import AnyCorpus
+from abhinaya.config.corpora import AnyCorpus
 from abhinaya.data import schemas
-from abhinaya.data.corpora import TooManyRejected, digests, prepare, summary
+from abhinaya.data.corpora import TooManyRejected, digests, leaks, prepare, summary
 from abhinaya.runtime import files
-from abhinaya.runtime.errors import UserError, run
+from abhinaya.runtime.errors import UserError, print_line, run
 
 
 def positive(text: str) -> int:
@@ -31,6 +32,7 @@ def parse_args() -> argparse.Namespace:
     add("--references", type=Path, default=results / "references.parquet", help="file to write: reference transcripts")
     add("--rejected", type=Path, default=results / "rejected.csv", help="file to write: rejected files with reasons")
     add("--digests", type=Path, default=results / "digests", help="folder to write: digests of parts of the manifest")
+    add("--folds", type=Path, default=results, help="folder to write: a folder for each other fold of corpus.split")
     add("--summary", type=Path, default=results / "summary.json", help="file to write: counts per split and class")
     return parser.parse_args()
 
@@ -52,9 +54,18 @@ def main() -> None:
     schemas.write_manifest(prepared.manifest, args.manifest, metadata)
     files.write_parquet(prepared.references, schemas.TRANSCRIPTS, args.references)
     files.write_json(prepared.summary, args.summary)
-    for name, digest in digests.digests(prepared.manifest, prepared.references).items():
-        files.write_text(f"{digest}\n", args.digests / f"{name}.sha256")
+    _write_digests(prepared.manifest, prepared.references, args.digests)
+    for fold, manifest in prepared.other_folds.items():
+        schemas.write_manifest(manifest, args.folds / f"fold{fold}" / "manifest.parquet", metadata | {"fold": fold})
+        _write_digests(manifest, prepared.references, args.folds / f"fold{fold}" / "digests")
     Console().print(summary.as_table(prepared.summary))
+    for line in leaks.sentences(prepared.summary["leaks"]):
+        print_line(f"warning: corpus: {line}")
+
+
+def _write_digests(manifest: pd.DataFrame, references: pd.DataFrame, folder: Path) -> None:
+    for name, digest in digests.digests(manifest, references).items():
+        files.write_text(f"{digest}\n", folder / f"{name}.sha256")
 
 
 if __name__ == "__main__":

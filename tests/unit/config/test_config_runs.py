@@ -186,3 +186,26 @@ def test_a_probe_has_no_seeds_and_its_name_is_taken() -> None:
     assert [run for run in runs.systems(replicas) if run.startswith("a_")] == ["a_seed2", "a_probe"]
     with pytest.raises(UserError, match="a_probe"):
         probe_runs({"a": frozen(), "a_probe": frozen(encoder={"model": "other/wavlm", "freeze": "all"})})
+
+
+def test_folds_add_a_run_for_each_trained_system_and_vote_of_trained_systems() -> None:
+    speech = {"family": "speech", "encoder": {"model": "random:wavlm"}, "loss": {"name": "wfl"}}
+    values = {
+        "corpus": {"kind": "csv", "table": "t.csv", "split": {"by": "speaker", "folds": 3, "fold": 2}},
+        "systems": {"one": speech, "two": speech, "llm": {"family": "zero_shot", "model": "m"}},
+        "ensembles": {
+            "trained": {"members": ["one", "two"], "tie_break": "two"},
+            "mixed": {"members": ["one", "llm"], "tie_break": "llm"},
+        },
+    }
+    configured = config.validate(values)
+    assert runs.by_fold(configured) == {
+        name: {1: f"{name}_fold1", 2: name, 3: f"{name}_fold3"} for name in ("one", "two", "trained")
+    }
+    assert runs.folds(configured)["two_fold3"] == 3 and "two" not in runs.folds(configured)
+    assert runs.ensembles(configured)["trained_fold1"].members == ["one_fold1", "two_fold1"]
+    assert runs.ensembles(configured)["trained_fold1"].tie_break == "two_fold1"
+    assert "one_fold1" in runs.systems(configured) and "one_fold1" not in runs.of_all(configured)
+    values["systems"]["one_fold1"] = speech
+    with pytest.raises(UserError, match="one_fold1"):
+        config.validate(values)

@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from abhinaya.config import features, runs
 from abhinaya.config.base import Section, Seed
-from abhinaya.config.corpus import AnyCorpus
+from abhinaya.config.corpora import AnyCorpus
 from abhinaya.config.ensemble import Ensemble
 from abhinaya.config.messages import WrongKey, check_unique, lines
 from abhinaya.config.paper_tables import NAMES_ONLY, Name, System, Tables
@@ -23,7 +23,7 @@ from abhinaya.config.transcripts import Transcripts
 from abhinaya.config.zero_shot import SalmonnZeroShot, ZeroShotSystem
 from abhinaya.runtime.errors import UserError
 
-RESERVED = ("analysis", "corpus", "features", "report", "tables")  # folders under results/
+RESERVED = ("analysis", "corpus", "cv", "features", "report", "tables")  # folders under results/
 
 
 class Report(Section):
@@ -112,7 +112,7 @@ class Config(Section):
             # Checked here, not in the system's model: rules pass systems without resources.
             if isinstance(system, TrainedSystem) and system.training.fsdp and system.resources.processes < 2:
                 raise WrongKey(f"{key}.training.fsdp", "needs several GPUs; increase `resources.gpu`")
-            if isinstance(system, ZeroShotSystem | SalmonnZeroShot):
+            if isinstance(system, ZeroShotSystem | SalmonnZeroShot) and self.corpus.classes:
                 _check_names(f"{key}.fallback", [system.fallback], self.corpus.classes, "a class of the corpus")
         return self
 

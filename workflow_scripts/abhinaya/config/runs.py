@@ -1,8 +1,8 @@
-"""The runs of a configuration: systems with other losses (Table 2) and other seeds, and their ensembles.
+"""The runs of a configuration: systems with other losses (Table 2), seeds or folds, and their ensembles.
 
 A run is named by its folder under `results/`: `s1` is the configured system, `s1_wce` the same with another loss,
-`s1_seed2` the same with another seed, `s1_probe` a logistic regression on the vectors of its frozen encoder. A run
-equal to a configured system is not repeated.
+`s1_seed2` the same with another seed, `s1_fold2` the same tested on another fold, `s1_probe` a logistic regression on
+the vectors of its frozen encoder. A run equal to a configured system is not repeated.
 """
 
 from __future__ import annotations
@@ -108,8 +108,28 @@ def reported(config: Config) -> list[str]:
     return list(dict.fromkeys([*pairs, *config.ensembles]))
 
 
+def by_fold(config: Config) -> dict[str, dict[int, str]]:
+    """The run of each fold of each trained system, and of each ensemble of such systems: {name: {fold: run}}."""
+    split = config.corpus.split
+    if split.number is None:
+        return {}
+    systems = config.systems.items()
+    trained = [name for name, system in systems if isinstance(system, TrainedSystem) and not system.fine_tuned]
+    votes = [name for name, vote in config.ensembles.items() if set(vote.members) <= set(trained)]
+    return {
+        name: {fold: name if fold == split.fold else f"{name}_fold{fold}" for fold in range(1, split.number + 1)}
+        for name in (*trained, *votes)
+    }
+
+
+def folds(config: Config) -> dict[str, int]:
+    """The fold of each run of another fold than that of the corpus."""
+    of_corpus = config.corpus.split.fold
+    return {run: fold for runs in by_fold(config).values() for fold, run in runs.items() if fold != of_corpus}
+
+
 def systems(config: Config) -> dict[str, System]:
-    """All systems by run: as configured, with other losses and with other seeds, and the probes."""
+    """All systems by run: as configured, with other losses, with other seeds, on other folds, and the probes."""
     by_run = configured(config)
     if config.tables.losses:
         losses = {loss.name: loss for loss in config.tables.losses.losses}
@@ -119,7 +139,7 @@ def systems(config: Config) -> dict[str, System]:
                 for loss, run in runs.items()
                 if run != name
             }
-    for name, runs in by_seed(config).items():
+    for name, runs in (*by_seed(config).items(), *by_fold(config).items()):
         if name in config.systems:
             by_run |= dict.fromkeys(runs.values(), config.systems[name])
     return by_run | {run: _probe(by_run[name]) for name, run in _added_probes(config)}
@@ -132,17 +152,17 @@ def seeds(config: Config) -> dict[str, int]:
 
 
 def ensembles(config: Config) -> dict[str, Ensemble]:
-    """All ensembles by run: as configured, those of the tables, and those with other seeds."""
+    """All ensembles by run: as configured, those of the tables, those with other seeds and on other folds."""
     by_run = config.ensembles | config.tables.ensembles
-    replicas = by_seed(config)
-    for name, vote in config.ensembles.items():
-        for seed, run in replicas.get(name, {}).items():
-            if run != name:
-                by_run[run] = _with_seed(vote, {member: runs[seed] for member, runs in replicas.items()})
+    for replicas in (by_seed(config), by_fold(config)):
+        for name, vote in config.ensembles.items():
+            for number, run in replicas.get(name, {}).items():
+                if run != name:
+                    by_run[run] = _of_replicas(vote, {member: runs[number] for member, runs in replicas.items()})
     return by_run
 
 
-def _with_seed(vote: Ensemble, replicas: dict[str, str]) -> Ensemble:
+def _of_replicas(vote: Ensemble, replicas: dict[str, str]) -> Ensemble:
     return vote.model_copy(
         update={
             "members": [replicas.get(member, member) for member in vote.members],
@@ -167,8 +187,8 @@ def named(config: Config) -> list[tuple[str, str]]:
 
 
 def derived(config: Config) -> list[tuple[str, str]]:
-    """The name of each run that a list of losses or seeds or a probe adds, and its key in the configuration."""
-    tables = (("tables.losses", by_loss(config)), ("seeds", by_seed(config)))
+    """The name of each run that losses, seeds, folds or a probe add, and the key that adds it."""
+    tables = (("tables.losses", by_loss(config)), ("seeds", by_seed(config)), ("corpus.split", by_fold(config)))
     by_name = [(key, name, runs) for key, table in tables for name, runs in table.items()]
     added = [(run, key) for key, name, runs in by_name for run in runs.values() if run != name]
     return added + [(run, f"systems.{name}") for name, run in _added_probes(config)]

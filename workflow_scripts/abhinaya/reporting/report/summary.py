@@ -3,6 +3,7 @@
 import numpy as np
 from markupsafe import Markup
 
+from abhinaya.data.corpora import leaks
 from abhinaya.evaluation.metrics import LEVEL, SCORED
 from abhinaya.reporting.report import figures
 from abhinaya.reporting.report.inputs import Inputs
@@ -73,6 +74,7 @@ def limitations(inputs: Inputs) -> list[tuple[str, str]]:
             f"neither trained on, predicted nor scored. They are listed in {inputs.rejected_file}."
         )
         lines.append(("corpus", line))
+    lines += [("corpus", line) for line in leaks.sentences(inputs.summary.get("leaks", {}))]
     return lines
 
 
@@ -186,6 +188,7 @@ def _limitations(inputs: Inputs) -> str:
     parts = [
         *([f"{count(len(notes), 'note')} on systems"] if notes else []),
         *([f"{count(rejected, 'utterance')} rejected"] if rejected else []),
+        *(["speakers or recordings in two splits"] if any(inputs.summary.get("leaks", {}).values()) else []),
         *[f"{count(n, f'{split} utterance')} without a label" for split, n in unlabelled(inputs.scores).items()],
     ]
     return f"Limitations: {listing(parts)}." if parts else ""

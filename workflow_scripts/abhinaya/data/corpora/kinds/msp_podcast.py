@@ -17,12 +17,15 @@ Required are the audio and the consensus labels, and `Partitions.txt` if the lab
 import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import pandas as pd
+from pydantic import Field, model_validator
 
-from abhinaya.config.corpus import MSP_PODCAST_LABELS, MspPodcast
+from abhinaya.config.corpus import Corpus
+from abhinaya.config.messages import WrongKey
 from abhinaya.data.corpora import fields
 from abhinaya.data.schemas import KEY, check_columns, check_unique
 from abhinaya.labels import CLASSES
@@ -32,6 +35,42 @@ AUDIO = ["Audios/Audios", "Audios/Audio", "Audios", "Audio/Audio", "Audio"]  # s
 TRANSCRIPTS = ["Transcripts/Transcripts", "Transcripts"]
 ATTRIBUTES = ("EmoAct", "EmoVal", "EmoDom")  # 1 to 7
 HIDDEN_TEST = "MSP-PODCAST_test3_*.wav"
+
+
+# Relative to the root, by content; releases differ in spelling, and the first existing file is used.
+LABEL_FILES = {
+    "consensus": [f"Labels/labels_{word}.{kind}" for kind in ("csv", "json") for word in ("consensus", "concensus")],
+    "detailed": ["Labels/labels_detailed.csv", "Labels/labels_detailed.json"],
+    "partitions": ["Partitions.txt", "Partition.txt", "partitions.txt"],
+    "speakers": ["Speaker_ids.txt", "Speaker_id.txt"],
+}
+
+
+class MspPodcast(Corpus):
+    """MSP-Podcast as distributed: the challenge release or release 2.0."""
+
+    assigned_by: ClassVar[str] = "corpus.partitions"
+
+    kind: Literal["msp_podcast"]
+    root: str = Field(description="folder that contains Audios/ (or Audio/) and Labels/")
+    partitions: dict[str, Literal["train", "development", "test"]] = Field(
+        {"Train": "train", "Development": "development", "Test3": "test"},
+        description="the use of each Split_Set; sets that are not listed are unused",
+    )
+
+    @property
+    def label_files(self) -> list[str]:
+        return super().label_files + [str(Path(self.root, name)) for name in chain(*LABEL_FILES.values())]
+
+    @model_validator(mode="after")
+    def _roles_filled(self) -> "MspPodcast":
+        for role in ("train", "development", "test"):
+            if role not in self.partitions.values():
+                raise WrongKey("partitions", f"no Split_Set is used for `{role}`; add one")
+        return self
+
+    def rows(self, seed: int, folder: Path, texts: bool = True) -> pd.DataFrame:
+        return read(self, texts)
 
 
 def read(corpus: MspPodcast, texts: bool = True) -> pd.DataFrame:
@@ -72,7 +111,7 @@ def _first(root: Path, candidates: list[str]) -> Path | None:
 
 def _labels(root: Path) -> pd.DataFrame:
     """The consensus labels, checked."""
-    source = _first(root, MSP_PODCAST_LABELS["consensus"])
+    source = _first(root, LABEL_FILES["consensus"])
     if source is None:
         raise UserError(f"{root}: Labels/labels_consensus.csv (or .json) not found; correct corpus.root")
     table = _json_labels(source) if source.suffix == ".json" else fields.read_table(source, (KEY, "EmoClass"))
@@ -120,7 +159,7 @@ def _json_mappings(source: Path) -> dict[str, dict]:
 
 def _partitioned(labels: pd.DataFrame, root: Path, audio: Path) -> pd.DataFrame:
     """Complete `Split_Set` from the partition file; add files listed only there or present only as audio."""
-    source = _first(root, MSP_PODCAST_LABELS["partitions"])
+    source = _first(root, LABEL_FILES["partitions"])
     if source is None and labels["Split_Set"].isna().all():
         raise UserError(f"{root}: no column Split_Set in the label file and no Partitions.txt; add one of them")
     pairs = _pairs(source)
@@ -149,7 +188,7 @@ def _partitioned(labels: pd.DataFrame, root: Path, audio: Path) -> pd.DataFrame:
 
 def _with_speakers(table: pd.DataFrame, root: Path) -> pd.DataFrame:
     """Fill in missing speakers and genders from `Speaker_ids.txt`."""
-    pairs = _pairs(_first(root, MSP_PODCAST_LABELS["speakers"]))
+    pairs = _pairs(_first(root, LABEL_FILES["speakers"]))
     number = pairs[0].str.extract(r"^(?:Speaker|Spkr)_(\d+)$", expand=False)
     gender = pairs[number.notna()].set_index(number.dropna())[1]
     speaker = pairs[number.isna()].drop_duplicates(0).set_index(0)[1]
@@ -170,7 +209,7 @@ def _votes(root: Path) -> pd.DataFrame | None:
 
     Primary emotions outside the eight ("Other-confused") are not counted.
     """
-    source = _first(root, MSP_PODCAST_LABELS["detailed"])
+    source = _first(root, LABEL_FILES["detailed"])
     if source is None:
         return None
     chosen = fields.emotions(_json_annotations(source) if source.suffix == ".json" else _annotations(source))

@@ -10,13 +10,16 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from itertools import cycle
 from pathlib import Path
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 import soundfile
+from pydantic import Field, model_validator
 from tqdm import tqdm
 
-from abhinaya.config.corpus import Synthetic
+from abhinaya.config.corpus import Corpus
+from abhinaya.config.messages import WrongKey
 from abhinaya.data.corpora import espeak, sentences
 from abhinaya.data.corpora.espeak import Prosody
 from abhinaya.data.schemas import KEY
@@ -70,6 +73,44 @@ class Utterance:
     speaker: Speaker
     text: str
     prosody: Prosody
+
+
+class Synthetic(Corpus):
+    """Synthetic emotional speech from eSpeak NG; for testing the system, not for research."""
+
+    assigned_by: ClassVar[str] = "corpus.train"
+
+    kind: Literal["synthetic"]
+    train: dict[Literal[CLASSES], Annotated[int, Field(ge=1)]] = Field(
+        {"A": 60, "C": 32, "D": 26, "F": 24, "H": 90, "N": 120, "S": 60, "U": 36},
+        description="training utterances of each class; each of `classes` needs a count, other classes are ignored",
+    )
+    validation_per_class: int = Field(12, ge=1, description="validation utterances of each class")
+    test_per_class: int = Field(12, ge=1, description="test utterances of each class")
+    speakers: int = Field(24, ge=16, description="number of voices; disjoint over the splits")
+    text_carries: float = Field(
+        0.7,
+        ge=0,
+        le=1,
+        description="share of utterances whose words fit the emotion; the others are neutral",
+    )
+    prosody_carries: float = Field(
+        0.8,
+        ge=0,
+        le=1,
+        description="share of utterances whose pitch, rate and loudness fit the emotion; the others use those of a "
+        "random other emotion",
+    )
+
+    @model_validator(mode="after")
+    def _classes_counted(self) -> "Synthetic":
+        for letter in self.classes:
+            if letter not in self.train:
+                raise WrongKey("train", f"count for {letter} is missing; add it, or remove {letter} from `classes`")
+        return self
+
+    def rows(self, seed: int, folder: Path, texts: bool = True) -> pd.DataFrame:
+        return read(self, seed, folder)
 
 
 def read(corpus: Synthetic, seed: int, folder: Path) -> pd.DataFrame:

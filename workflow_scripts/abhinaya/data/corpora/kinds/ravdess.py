@@ -6,12 +6,16 @@ statement, repetition, actor (odd male, even female). WAV or FLAC, of any rate; 
 
 import re
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import pandas as pd
+from pydantic import Field, model_validator
 
-from abhinaya.config.corpus import Ravdess
+from abhinaya.config.corpus import Corpus
+from abhinaya.config.messages import WrongKey
 from abhinaya.data.corpora import fields
 from abhinaya.data.schemas import KEY, check_unique
+from abhinaya.labels import CLASSES as LETTERS
 from abhinaya.runtime.errors import UserError
 
 NAME = (
@@ -21,6 +25,34 @@ NAME = (
 CALM = "02"
 CLASSES = {"01": "N", "03": "H", "04": "S", "05": "A", "06": "F", "07": "D", "08": "U"}
 STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
+
+
+class Ravdess(Corpus):
+    """RAVDESS speech, as downloaded."""
+
+    assigned_by: ClassVar[str] = "the corpus.*_actors"
+
+    kind: Literal["ravdess"]
+    classes: list[Literal[LETTERS]] = Field(
+        ["A", "D", "F", "H", "N", "S", "U"], min_length=1, description="as for every corpus"
+    )
+    root: str = Field(description="folder that contains Actor_01/ and so on")
+    train_actors: list[int] = Field(min_length=1, description="actors of the training split")
+    validation_actors: list[int] = Field(min_length=1, description="actors of the validation split")
+    test_actors: list[int] = Field(min_length=1, description="actors of the test split")
+    calm: Literal["drop", "neutral"] = Field("drop", description="drop calm recordings or label them as neutral")
+
+    @model_validator(mode="after")
+    def _actors_apart(self) -> "Ravdess":
+        list_of: dict[int, str] = {}
+        for key in ("train_actors", "validation_actors", "test_actors"):
+            for actor in getattr(self, key):
+                if list_of.setdefault(actor, key) != key:
+                    raise WrongKey(key, f"actor {actor} is also in `{list_of[actor]}`; keep it in one list")
+        return self
+
+    def rows(self, seed: int, folder: Path, texts: bool = True) -> pd.DataFrame:
+        return read(self)
 
 
 def read(corpus: Ravdess) -> pd.DataFrame:
