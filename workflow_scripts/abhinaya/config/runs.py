@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from abhinaya.config.ensemble import Ensemble
+from abhinaya.config.ensemble import AnyEnsemble, Ensemble
 from abhinaya.config.system import TrainedSystem
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def seeds(config: Config) -> dict[str, int]:
     return {run: other.get(run, config.seed) for run in systems(config)}
 
 
-def ensembles(config: Config) -> dict[str, Ensemble]:
+def ensembles(config: Config) -> dict[str, AnyEnsemble]:
     """All ensembles by run: as configured, those of the tables, and those with other seeds."""
     by_run = config.ensembles | config.tables.ensembles
     replicas = by_seed(config)
@@ -81,13 +81,11 @@ def ensembles(config: Config) -> dict[str, Ensemble]:
     return by_run
 
 
-def _with_seed(vote: Ensemble, replicas: dict[str, str]) -> Ensemble:
-    return vote.model_copy(
-        update={
-            "members": [replicas.get(member, member) for member in vote.members],
-            "tie_break": replicas.get(vote.tie_break, vote.tie_break),
-        }
-    )
+def _with_seed(ensemble: AnyEnsemble, replicas: dict[str, str]) -> AnyEnsemble:
+    changed: dict[str, list[str] | str] = {"members": [replicas.get(member, member) for member in ensemble.members]}
+    if isinstance(ensemble, Ensemble):
+        changed["tie_break"] = replicas.get(ensemble.tie_break, ensemble.tie_break)
+    return ensemble.model_copy(update=changed)
 
 
 def of_all(config: Config) -> list[str]:

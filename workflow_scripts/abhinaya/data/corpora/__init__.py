@@ -12,7 +12,7 @@ from abhinaya.config.corpus import AnyCorpus, Csv, MspPodcast, Ravdess, Syntheti
 from abhinaya.data import audio
 from abhinaya.data.corpora import csv_table, fields, msp_podcast, ravdess, validation_split
 from abhinaya.data.corpora.summary import summarise
-from abhinaya.data.schemas import KEY, MANIFEST, SPLITS, check_unique
+from abhinaya.data.schemas import DEVELOPMENT, KEY, MANIFEST, SPLITS, check_unique
 from abhinaya.labels import EMOTIONS
 from abhinaya.runtime.errors import UserError
 
@@ -42,7 +42,7 @@ class Prepared:
     summary: dict[str, Any]  # `kind`, and the values of summary.summarise
 
 
-def prepare(corpus: AnyCorpus, seed: int, folder: Path, workers: int = 1) -> Prepared:
+def prepare(corpus: AnyCorpus, seed: int, folder: Path, workers: int = 1, with_development: bool = False) -> Prepared:
     """Read `corpus`, decode all audio once, and assign train, validation and test.
 
     Args:
@@ -50,6 +50,8 @@ def prepare(corpus: AnyCorpus, seed: int, folder: Path, workers: int = 1) -> Pre
         seed: of the validation sample (and of a synthetic corpus).
         folder: for the audio of a synthetic corpus.
         workers: decoding threads.
+        with_development: assign the other labelled development utterances to the split `development`, which is
+            predicted, but not trained on, selected by or scored.
 
     Raises:
         TooManyRejected: more utterances were rejected than `corpus.max_rejected` allows.
@@ -70,6 +72,9 @@ def prepare(corpus: AnyCorpus, seed: int, folder: Path, workers: int = 1) -> Pre
         )
     valid = checked[checked["problem"].isna()].sort_values(KEY, ignore_index=True)
     valid["split"] = splits(corpus, seed, rows, valid)
+    if with_development:
+        others = valid["split"].isna() & (valid["role"] == "development") & valid["EmoClass"].isin(corpus.classes)
+        valid.loc[others, "split"] = DEVELOPMENT
     manifest = valid.reindex(columns=MANIFEST.names)
     texts = valid.reindex(columns=[KEY, "text"]).dropna().reset_index(drop=True)
     summary = {"kind": corpus.kind, **summarise(manifest, len(rejected))}

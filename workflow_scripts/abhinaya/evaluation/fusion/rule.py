@@ -117,9 +117,10 @@ class FittedFusion(Strict):
         return self
 
     def fuse(self, members: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-        """Fused predictions (columns `schemas.PREDICTIONS`) of aligned ones by name, as from `voting.read_members`."""
-        tables = [members[name] for name in self.members]
-        return as_predictions(self.fitted.apply(log_probabilities(tables, self.classes)), tables[0], self.classes)
+        """Fused predictions (columns `schemas.PREDICTIONS`) of those of the members, by name, with index `FileName`."""
+        first = members[self.members[0]]
+        tables = [members[name].loc[first.index] for name in self.members]
+        return as_predictions(self.fitted.apply(log_probabilities(tables, self.classes)), first, self.classes)
 
 
 def fit(method: Method, sample: Sample, seed: int) -> Fitted:

@@ -23,7 +23,7 @@ from abhinaya.evaluation.metrics import SCORED, score_confusion
 from abhinaya.labels import CLASSES, INDEX
 
 BEST, VOTE = "best_member", "vote"
-COLUMNS = ["split", "step", "n", "macro_f1", "low", "high", "nll", "ece", "cross_fitted"]
+COLUMNS = ["split", "step", "n", "macro_f1", "low", "high", "nll", "ece", "cross_fitted", "configured"]
 SHARE_COLUMNS = ["split", "step", "class", "predicted", "probability", "true"]
 
 
@@ -37,6 +37,7 @@ class Fusion:
         rows: the manifest's rows of the labelled utterances that are fitted on, by `FileName`.
         groups: (rows,) index of the group of each of `rows` that stays in one fold.
         seed: of the folds.
+        folds_by: what a group is, ``speaker`` or ``utterance``.
     """
 
     members: Mapping[str, pd.DataFrame]
@@ -44,6 +45,17 @@ class Fusion:
     rows: pd.DataFrame
     groups: np.ndarray
     seed: int
+    folds_by: str = "speaker"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of utterances that are fitted on, by split."""
+        return self.rows["split"].value_counts().sort_index(ascending=False).to_dict()
+
+    @property
+    def absent(self) -> list[str]:
+        """The classes without an utterance to fit on."""
+        return [letter for letter in self.classes if letter not in set(self.rows["EmoClass"])]
 
     @property
     def sample(self) -> Sample:
@@ -127,8 +139,8 @@ def evaluate(
 
     Returns:
         ``steps``: a row for each split and step (COLUMNS): macro-F1 with its 95 % interval, mean negative
-        log-likelihood of the true class (probabilities at least `FLOOR`), expected calibration error, and whether the
-        predictions are cross-fitted. ``step_comparisons``: each step against the vote and the best member, by
+        log-likelihood of the true class (probabilities at least `FLOOR`), expected calibration error, whether the
+        predictions are cross-fitted, and whether it is the `chosen` step. ``step_comparisons``: each step against the vote and the best member, by
         `significance.compare`. ``class_shares``: for each split, step and class (SHARE_COLUMNS) the share of
         utterances with that label, the mean probability, and the true share. ``step_reliability``: the bins of
         `calibration`, with the step as `system`.
@@ -143,6 +155,7 @@ def evaluate(
     errors, reliability = calibration(evaluation)
     ece = errors.set_index(["split", "system"])["ece"] if len(errors) else {}
     fitted = {name for name, method in methods(chosen).items() if method.is_fitted}
+    configured = step_of(chosen)
     rows, shares = [], []
     for split in splits:
         for step in tables:
@@ -152,9 +165,8 @@ def evaluate(
             point = float(score_confusion(counts)["macro_f1"])
             loss = -np.log(np.maximum(split.probability(step, split.truth), FLOOR)).mean()
             by_folds = step in fitted and split.name in fit_on
-            rows.append(
-                [split.name, step, len(split.truth), point, *interval(resampled), loss, ece[split.name, step], by_folds]
-            )
+            scores = [point, *interval(resampled), loss, ece[split.name, step]]
+            rows.append([split.name, step, len(split.truth), *scores, by_folds, step == configured])
             shares += _shares(split, step)
     pairs = [(step, other) for other in (VOTE, BEST) for step in tables if step not in (other, BEST)]
     return {
