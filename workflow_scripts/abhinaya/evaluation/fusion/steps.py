@@ -140,8 +140,8 @@ def evaluate(
     Returns:
         ``steps``: a row for each split and step (COLUMNS): macro-F1 with its 95 % interval, mean negative
         log-likelihood of the true class (probabilities at least `FLOOR`), expected calibration error, whether the
-        predictions are cross-fitted, and whether it is the `chosen` step. ``step_comparisons``: each step against the vote and the best member, by
-        `significance.compare`. ``class_shares``: for each split, step and class (SHARE_COLUMNS) the share of
+        predictions are cross-fitted, and whether it is the `chosen` step. ``step_comparisons``: each step against the vote and the best
+        member, by `significance.compare`. ``class_shares``: for each split, step and class (SHARE_COLUMNS) the share of
         utterances with that label, the mean probability, and the true share. ``step_reliability``: the bins of
         `calibration`, with the step as `system`.
     """
