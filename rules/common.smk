@@ -7,6 +7,8 @@ import shlex
 from abhinaya import config as configuration
 from abhinaya.config import features, paper_runs, runs
 from abhinaya.config.base import settings_json
+from abhinaya.config.ensemble import Fusion
+from abhinaya.config.external import ExternalSystem
 from abhinaya.config.system import TrainedSystem
 from abhinaya.config.zero_shot import SalmonnZeroShot
 from abhinaya.labels import CLASSES
@@ -34,11 +36,19 @@ if CONFIG.transcripts.path and not Path(CONFIG.transcripts.path).is_file():
         f"error: `transcripts.path`: no file {CONFIG.transcripts.path}; make it or correct the path"
     )
 
+for name, system in CONFIG.systems.items():
+    if isinstance(system, ExternalSystem) and not Path(system.preds).is_file():
+        sys.exit(
+            f"error: `systems.{name}.preds`: no file {system.preds}; make it or correct the path"
+        )
+
 CONDA = f"../envs/{CONFIG.environment}.yaml"
 # By run, which is a folder of results: what the configuration gives, and the same with other losses and seeds.
 SYSTEMS = runs.systems(CONFIG)
 REPORTED = runs.reported(CONFIG)
-VOTES = runs.ensembles(CONFIG)
+ENSEMBLES = runs.ensembles(CONFIG)
+FUSIONS = [name for name, one in ENSEMBLES.items() if isinstance(one, Fusion)]
+VOTES = [name for name in ENSEMBLES if name not in FUSIONS]
 SEEDS = runs.seeds(CONFIG)
 # The runs of each fold by system or ensemble, and the fold of each run of another fold than that of the corpus.
 BY_FOLD = runs.by_fold(CONFIG)
@@ -54,6 +64,7 @@ ANALYSES = (
     "subgroups",
     "worst_errors",
 )
+FUSION_TABLES = ("steps", "step_comparisons", "class_shares", "step_reliability")
 TABLES = paper_runs.tables(CONFIG)
 FIGURES = ("figure2",)
 TRAINED = [
@@ -64,7 +75,11 @@ CONVERTED = [name for name in TRAINED if SYSTEMS[name].fine_tuned]
 # The caches of features by key, and of each run with a frozen encoder what its cache is made from.
 FEATURES = features.extractions(CONFIG)
 RUN_FEATURES = features.by_run(CONFIG)
-ZERO_SHOT = [name for name in SYSTEMS if name not in TRAINED]
+# Predictions of other programs.
+EXTERNAL = [
+    name for name, system in SYSTEMS.items() if isinstance(system, ExternalSystem)
+]
+ZERO_SHOT = [name for name in SYSTEMS if name not in TRAINED + EXTERNAL]
 ZERO_SHOT_SPEECH = [
     name for name in ZERO_SHOT if isinstance(SYSTEMS[name], SalmonnZeroShot)
 ]
@@ -87,8 +102,8 @@ def alternatives(names):
 
 wildcard_constraints:
     system=alternatives(SYSTEMS),
-    ensemble=alternatives(VOTES),
-    name=alternatives([*SYSTEMS, *VOTES]),
+    ensemble=alternatives(ENSEMBLES),
+    name=alternatives([*SYSTEMS, *ENSEMBLES]),
     table=alternatives(TABLES),
     features=alternatives(FEATURES),
     shard="[0-9]+",
@@ -341,17 +356,19 @@ def system_descriptions(wildcards):
 
 def member_predictions(wildcards):
     return [
-        f"results/{member}/preds.csv" for member in VOTES[wildcards.ensemble].members
+        f"results/{member}/preds.csv"
+        for member in ENSEMBLES[wildcards.ensemble].members
     ]
 
 
 def ensemble_setting(key):
-    return lambda wildcards: getattr(VOTES[wildcards.ensemble], key)
+    return lambda wildcards: getattr(ENSEMBLES[wildcards.ensemble], key)
 
 
 def of_ensembles(key):
-    """A setting of each ensemble of the report, in the scripts' syntax."""
-    return [f"{name}={getattr(vote, key)}" for name, vote in CONFIG.ensembles.items()]
+    """A setting of each vote of the report, in the scripts' syntax."""
+    votes = paper_runs.votes(CONFIG)
+    return [f"{name}={getattr(vote, key)}" for name, vote in votes.items()]
 
 
 def table_runs(wildcards):
@@ -365,7 +382,7 @@ def table_scores(wildcards):
 def table_votes(wildcards):
     """The members of the ensembles in a table, in the script's syntax."""
     return [
-        f"{run}={','.join(VOTES[run].members)}"
+        f"{run}={','.join(ENSEMBLES[run].members)}"
         for run in TABLES[wildcards.table]
         if run in VOTES
     ]

@@ -30,6 +30,8 @@ checkpoint prepare_corpus:
     params:
         settings=settings_of("corpus"),
         seed=CONFIG.seed,
+        # Fusions are fitted on development utterances that are unused otherwise.
+        development="--development" if CONFIG.predicts_development else "",
         # Not outputs: Snakemake would delete them if the job fails, when they are needed.
         rejected="results/corpus/rejected.csv",
         audio="results/corpus/audio",
@@ -37,6 +39,6 @@ checkpoint prepare_corpus:
         "Reading the corpus"
     shell:
         'python "$scripts"/prepare_corpus.py --settings {params.settings:q} --seed {params.seed} --workers {threads}'
-        " --audio {params.audio} --manifest {output.manifest} --references {output.references}"
+        " --audio {params.audio} --manifest {output.manifest} --references {output.references} {params.development}"
         " --rejected {params.rejected} --summary {output.summary} --folds $(dirname {output.manifest})"
         " --digests $(dirname {output.digests[0]}) 2>&1 | tee {log}"

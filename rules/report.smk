@@ -45,7 +45,7 @@ rule analyse:
     params:
         folder=lambda wildcards, output: str(Path(output[0]).parent),
         names=REPORTED,
-        votes=list(CONFIG.ensembles),
+        votes=list(paper_runs.votes(CONFIG)),
         tie_breaks=of_ensembles("tie_break"),
         tie_rules=of_ensembles("tie_rule"),
         bootstrap=CONFIG.report.bootstrap,
@@ -71,7 +71,11 @@ rule report:
             "results/{system}/labelling.json",
             system=[name for name in CONFIG.systems if name in ZERO_SHOT],
         ),
-        votes=expand("results/{ensemble}/preds.csv", ensemble=CONFIG.ensembles),
+        votes=expand("results/{ensemble}/preds.csv", ensemble=paper_runs.votes(CONFIG)),
+        fusions=expand(
+            "results/{ensemble}/ensemble.json",
+            ensemble=[name for name in CONFIG.ensembles if name in FUSIONS],
+        ),
         manifest=ancient(MANIFEST),
         analysis=expand("results/analysis/{table}.csv", table=ANALYSES),
         tables=tables_made(paper_runs.in_report(CONFIG), "json"),
@@ -121,7 +125,7 @@ rule report:
         "Writing the report"
     shell:
         'python "$scripts"/report.py --names {params.names} --scores {input.scores}'
-        " --models {params.models} --labellings {input.labellings} --votes {input.votes} --summary {input.summary}"
+        " --models {params.models} --labellings {input.labellings} --votes {input.votes} --fusions {input.fusions} --summary {input.summary}"
         " --transcripts {input.transcripts} --references {input.references} --title={params.title:q} --descriptions={params.descriptions:q}"
         " --manifest {input.manifest} --analysis {params.analysis} --tables {input.tables}"
         " --rejected {params.rejected} --output-dir $(dirname {output.html}) 2>&1 | tee {log}"

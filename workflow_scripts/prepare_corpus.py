@@ -34,6 +34,8 @@ def parse_args() -> argparse.Namespace:
     add("--digests", type=Path, default=results / "digests", help="folder to write: digests of parts of the manifest")
     add("--folds", type=Path, default=results, help="folder to write: a folder for each other fold of corpus.split")
     add("--summary", type=Path, default=results / "summary.json", help="file to write: counts per split and class")
+    development_help = "also use the labelled development utterances outside the validation set, for a fusion"
+    add("--development", action="store_true", help=development_help)
     return parser.parse_args()
 
 
@@ -41,7 +43,7 @@ def main() -> None:
     args = parse_args()
     corpus = config.parse(AnyCorpus, args.settings, "corpus")
     try:
-        prepared = prepare(corpus, args.seed, args.audio, args.workers)
+        prepared = prepare(corpus, args.seed, args.audio, args.workers, args.development)
     except TooManyRejected as error:
         files.write_csv(error.rejected, args.rejected)
         raise UserError(f"{error}; see {args.rejected} for all") from None

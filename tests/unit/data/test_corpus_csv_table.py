@@ -53,6 +53,16 @@ def test_minimal_table(root: Path) -> None:
     assert prepared.references.empty and prepared.rejected.empty
 
 
+def test_other_development_utterances_are_a_split_only_if_asked(root: Path) -> None:
+    settings = corpus(root, validation={"per_class": 2})
+    plain, more = (prepare(settings, 1, root, with_development=asked) for asked in (False, True))
+    unused = plain.manifest["split"].isna()
+    assert unused.sum() == 2
+    assert more.manifest["split"].fillna("").tolist() == plain.manifest["split"].fillna("development").tolist()
+    assert "development" not in plain.summary["splits"]
+    assert more.summary["splits"]["development"]["classes"] == {"A": 1, "H": 1}
+
+
 def test_optional_columns_are_copied(root: Path) -> None:
     words, splits = {"A": "Anger", "H": "happy"}, {"validation": "dev", "test": "Test"}
     rows = [

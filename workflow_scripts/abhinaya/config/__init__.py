@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from abhinaya.config import features, runs
 from abhinaya.config.base import Section, Seed
 from abhinaya.config.corpora import AnyCorpus
-from abhinaya.config.ensemble import Ensemble
+from abhinaya.config.ensemble import AnyEnsemble, Ensemble, Fusion
 from abhinaya.config.messages import WrongKey, check_unique, lines
 from abhinaya.config.paper_tables import NAMES_ONLY, Name, System, Tables
 from abhinaya.config.system import SalmonnSystem, TrainedSystem
@@ -41,7 +41,7 @@ class Config(Section):
     corpus: AnyCorpus = Field(description="audio and labels; `kind` selects the corpus")
     transcripts: Transcripts = Transcripts()
     systems: dict[Name, System] = Field(min_length=1, description="the systems, by name", json_schema_extra=NAMES_ONLY)
-    ensembles: dict[Name, Ensemble] = Field({}, description="the ensembles, by name", json_schema_extra=NAMES_ONLY)
+    ensembles: dict[Name, AnyEnsemble] = Field({}, description="the ensembles, by name", json_schema_extra=NAMES_ONLY)
     seeds: list[Seed] = Field(
         [],
         description="also train every system with these seeds, and report mean and standard deviation; may include "
@@ -57,7 +57,8 @@ class Config(Section):
             if name in RESERVED:
                 raise WrongKey(key, "name is reserved for a folder of results; choose another name")
         for name, ensemble in self.ensembles.items():
-            _check_vote(f"ensembles.{name}", ensemble, self.systems)
+            check = _check_fusion if isinstance(ensemble, Fusion) else _check_vote
+            check(f"ensembles.{name}", ensemble, self.systems)
         for key in ("combinations", "submitted"):
             for name, ensemble in getattr(self.tables, key).items():
                 _check_vote(f"tables.{key}.{name}", ensemble, runs.configured(self))
@@ -116,9 +117,19 @@ class Config(Section):
                 _check_names(f"{key}.fallback", [system.fallback], self.corpus.classes, "a class of the corpus")
         return self
 
+    @property
+    def predicts_development(self) -> bool:
+        """Whether a fusion is fitted on the development utterances outside the validation set."""
+        return any(isinstance(one, Fusion) and one.fit_on == "development" for one in self.ensembles.values())
+
     def _section(self, name: str) -> str:
         """The dotted key of a system."""
         return f"systems.{name}" if name in self.systems else f"tables.systems.{name}"
+
+
+def _check_fusion(key: str, fusion: Fusion, systems: Collection[str]) -> None:
+    check_unique(f"{key}.members", fusion.members)
+    _check_names(f"{key}.members", fusion.members, systems, "a system")
 
 
 def _check_vote(key: str, ensemble: Ensemble, systems: Collection[str]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from abhinaya.config.ensemble import Ensemble
+from abhinaya.config.ensemble import AnyEnsemble, Ensemble
 from abhinaya.config.head import PROBE
 from abhinaya.config.system import TrainedSystem, Training
 
@@ -115,7 +115,11 @@ def by_fold(config: Config) -> dict[str, dict[int, str]]:
         return {}
     systems = config.systems.items()
     trained = [name for name, system in systems if isinstance(system, TrainedSystem) and not system.fine_tuned]
-    votes = [name for name, vote in config.ensembles.items() if set(vote.members) <= set(trained)]
+    votes = [
+        name
+        for name, vote in config.ensembles.items()
+        if isinstance(vote, Ensemble) and set(vote.members) <= set(trained)
+    ]
     return {
         name: {fold: name if fold == split.fold else f"{name}_fold{fold}" for fold in range(1, split.number + 1)}
         for name in (*trained, *votes)
@@ -151,7 +155,7 @@ def seeds(config: Config) -> dict[str, int]:
     return {run: other.get(run, config.seed) for run in systems(config)}
 
 
-def ensembles(config: Config) -> dict[str, Ensemble]:
+def ensembles(config: Config) -> dict[str, AnyEnsemble]:
     """All ensembles by run: as configured, those of the tables, those with other seeds and on other folds."""
     by_run = config.ensembles | config.tables.ensembles
     for replicas in (by_seed(config), by_fold(config)):
@@ -162,13 +166,11 @@ def ensembles(config: Config) -> dict[str, Ensemble]:
     return by_run
 
 
-def _of_replicas(vote: Ensemble, replicas: dict[str, str]) -> Ensemble:
-    return vote.model_copy(
-        update={
-            "members": [replicas.get(member, member) for member in vote.members],
-            "tie_break": replicas.get(vote.tie_break, vote.tie_break),
-        }
-    )
+def _of_replicas(ensemble: AnyEnsemble, replicas: dict[str, str]) -> AnyEnsemble:
+    changed: dict[str, list[str] | str] = {"members": [replicas.get(member, member) for member in ensemble.members]}
+    if isinstance(ensemble, Ensemble):
+        changed["tie_break"] = replicas.get(ensemble.tie_break, ensemble.tie_break)
+    return ensemble.model_copy(update=changed)
 
 
 def of_all(config: Config) -> list[str]:

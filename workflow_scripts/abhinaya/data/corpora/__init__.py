@@ -14,7 +14,7 @@ from abhinaya.config.corpus import Corpus, Split
 from abhinaya.data import audio, segments
 from abhinaya.data.corpora import fields, folds, leaks, validation_split
 from abhinaya.data.corpora.summary import summarise
-from abhinaya.data.schemas import KEY, MANIFEST, SPLITS, check_unique
+from abhinaya.data.schemas import DEVELOPMENT, KEY, MANIFEST, SPLITS, check_unique
 from abhinaya.labels import CLASSES, EMOTIONS
 from abhinaya.runtime.errors import UserError
 
@@ -38,7 +38,7 @@ class Prepared:
     other_folds: dict[int, pd.DataFrame]  # the manifest of each other fold, with its splits
 
 
-def prepare(corpus: Corpus, seed: int, folder: Path, workers: int = 1) -> Prepared:
+def prepare(corpus: Corpus, seed: int, folder: Path, workers: int = 1, with_development: bool = False) -> Prepared:
     """Read `corpus`, decode all audio once, and assign train, validation and test.
 
     Args:
@@ -46,6 +46,8 @@ def prepare(corpus: Corpus, seed: int, folder: Path, workers: int = 1) -> Prepar
         seed: of the validation sample (and of a synthetic corpus).
         folder: for audio that is generated, or extracted from longer files and videos.
         workers: decoding threads.
+        with_development: assign the other labelled development utterances to the split `development`, which is
+            predicted, but not trained on, selected by or scored.
 
     Raises:
         TooManyRejected: more utterances were rejected than `corpus.max_rejected` allows.
@@ -57,13 +59,14 @@ def prepare(corpus: Corpus, seed: int, folder: Path, workers: int = 1) -> Prepar
     checked = _check_audio(_located(rows, folder), corpus.min_seconds, workers)
     rejected = _rejected(checked, corpus.max_rejected)
     valid = checked[checked["problem"].isna()].sort_values(KEY, ignore_index=True)
-    manifest = _manifest(corpus, seed, rows, valid)
+    manifest = _manifest(corpus, seed, rows, valid, with_development)
     others = {}
     for fold in range(1, (corpus.split.number or 0) + 1):
         if fold != corpus.split.fold:
             of_fold = with_folds(rows, corpus.split, seed, fold)
             roles = of_fold.set_index(KEY)["role"]
-            others[fold] = _manifest(corpus, seed, of_fold, valid.assign(role=valid[KEY].map(roles)))
+            valid_of_fold = valid.assign(role=valid[KEY].map(roles))
+            others[fold] = _manifest(corpus, seed, of_fold, valid_of_fold, with_development)
     texts = valid.reindex(columns=[KEY, "text"]).dropna().reset_index(drop=True)
     summary = {"kind": corpus.kind, **summarise(manifest, len(rejected)), "leaks": leaks.find(manifest)}
     if left_out:
@@ -98,8 +101,14 @@ def _rejected(checked: pd.DataFrame, allowed: float) -> pd.DataFrame:
     return rejected
 
 
-def _manifest(corpus: Corpus, seed: int, rows: pd.DataFrame, valid: pd.DataFrame) -> pd.DataFrame:
-    return valid.assign(split=splits(corpus, seed, rows, valid)).reindex(columns=MANIFEST.names)
+def _manifest(
+    corpus: Corpus, seed: int, rows: pd.DataFrame, valid: pd.DataFrame, with_development: bool
+) -> pd.DataFrame:
+    split = splits(corpus, seed, rows, valid)
+    if with_development:
+        known = valid["EmoClass"].isin(corpus.classes or _occurring(valid))
+        split = split.mask(split.isna() & (valid["role"] == "development") & known, DEVELOPMENT)
+    return valid.assign(split=split).reindex(columns=MANIFEST.names)
 
 
 def read(corpus: Corpus, seed: int, folder: Path, texts: bool = True) -> tuple[pd.DataFrame, dict[str, int]]:

@@ -173,7 +173,8 @@ def significant(p: float) -> str:
 def _corpus(summary: dict) -> str:
     if not summary.get("utterances"):
         return ""
-    use = {"train": "for training", "validation": "for validation", "test": "for test", "unused": "in no split"}
+    use = {"train": "for training", "validation": "for validation", "test": "for test"}
+    use |= {"development": "only for fitting a fusion", "unused": "in no split"}
     splits = summary.get("splits", {})
     parts = [f"{number(n)} {words}" for split, words in use.items() if (n := splits.get(split, {}).get("utterances"))]
     hours = f" ({summary['hours']:,.1f} hours)" if summary.get("hours") else ""
