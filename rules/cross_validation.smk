@@ -5,38 +5,6 @@ localrules:
     cv,
 
 
-def cv_runs(wildcards=None):
-    """The runs of each fold by system or ensemble."""
-    if not BY_FOLD:
-        raise ValueError(
-            "`snakemake cv` needs folds: set corpus.split, such as {by: speaker, folds: 5}, and train a system"
-        )
-    return BY_FOLD
-
-
-def cv_manifests(wildcards):
-    runs_of_folds, *_ = cv_runs().values()
-    return [manifest_of(run) for _, run in sorted(runs_of_folds.items())]
-
-
-def cv_predictions(wildcards):
-    return [
-        f"results/{run}/preds.csv"
-        for runs_of_folds in cv_runs().values()
-        for _, run in sorted(runs_of_folds.items())
-    ]
-
-
-def cv_options(wildcards):
-    return " ".join(
-        f"--preds {name} "
-        + " ".join(
-            f"results/{run}/preds.csv" for _, run in sorted(runs_of_folds.items())
-        )
-        for name, runs_of_folds in cv_runs().items()
-    )
-
-
 rule cross_validate:
     input:
         manifests=ancient(cv_manifests),
