@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from abhinaya.config.base import Resources, Section
 from abhinaya.config.messages import WrongKey, check_unique
-from abhinaya.labels import CLASSES
+from abhinaya.labels import CLASSES, LETTERS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,3 +113,20 @@ class Corpus(Section):
                 f"validation.{key}", "not used with folds (`split`), a fold is the validation set; remove it"
             )
         return self
+
+
+class FolderCorpus(Corpus):
+    """Keys of the corpora that are read from the folder as downloaded."""
+
+    assigned_by: ClassVar[str] = "corpus.split"
+
+    classes: list[Literal[CLASSES]] | None = Field(
+        None, min_length=1, description="emotions of the corpus; null: those that occur in the training split"
+    )
+    validation: Validation = Validation(per_class="all")
+    root: str = Field(description="folder of the corpus, as downloaded")
+    labels: dict[str, Literal[LETTERS] | None] = Field(
+        {},
+        description="letters of the corpus's own names of emotions where they should differ from the default, such as "
+        "`{exc: null}`; null leaves the utterances out",
+    )

@@ -24,6 +24,15 @@ NAME = (
 )
 CALM = "02"
 CLASSES = {"01": "N", "03": "H", "04": "S", "05": "A", "06": "F", "07": "D", "08": "U"}
+ACTORS = {"train": "train_actors", "development": "validation_actors", "test": "test_actors"}
+FOLDS = (  # the test actors of EmoBox's folds
+    (1, 11, 20, 21),
+    (4, 10, 12, 14),
+    (8, 9, 19, 23),
+    (3, 5, 7, 24),
+    (2, 15, 16, 18),
+    (6, 13, 17, 22),
+)
 STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
 
 
@@ -37,16 +46,20 @@ class Ravdess(Corpus):
         ["A", "D", "F", "H", "N", "S", "U"], min_length=1, description="as for every corpus"
     )
     root: str = Field(description="folder that contains Actor_01/ and so on")
-    train_actors: list[int] = Field(min_length=1, description="actors of the training split")
-    validation_actors: list[int] = Field(min_length=1, description="actors of the validation split")
-    test_actors: list[int] = Field(min_length=1, description="actors of the test split")
+    train_actors: list[int] | None = Field(
+        None, min_length=1, description="actors of the training split; null: `split: {folds: 6}` or `{by: speaker}`"
+    )
+    validation_actors: list[int] | None = Field(None, min_length=1, description="actors of the validation split")
+    test_actors: list[int] | None = Field(None, min_length=1, description="actors of the test split")
     calm: Literal["drop", "neutral"] = Field("drop", description="drop calm recordings or label them as neutral")
 
     @model_validator(mode="after")
     def _actors_apart(self) -> "Ravdess":
         list_of: dict[int, str] = {}
-        for key in ("train_actors", "validation_actors", "test_actors"):
-            for actor in getattr(self, key):
+        for key in ACTORS.values():
+            if (getattr(self, key) is None) != (self.split.number is not None):
+                raise WrongKey(key, "either give the actors of each split, or set `split` to {folds: 6}, not both")
+            for actor in getattr(self, key) or []:
                 if list_of.setdefault(actor, key) != key:
                     raise WrongKey(key, f"actor {actor} is also in `{list_of[actor]}`; keep it in one list")
         return self
@@ -88,6 +101,7 @@ def read(corpus: Ravdess) -> pd.DataFrame:
             "path": table["path"],
             "role": actors.map(_roles(corpus, set(actors))),
             "EmoClass": table["emotion"].map(classes),
+            "fold": actors.map({actor: fold for fold, test in enumerate(FOLDS, 1) for actor in test}),
             "SpkrID": "Actor_" + table["actor"],
             "Gender": (actors % 2).map({1: "Male", 0: "Female"}),
             "text": table["statement"].map(STATEMENTS),
@@ -97,8 +111,8 @@ def read(corpus: Ravdess) -> pd.DataFrame:
 
 def _roles(corpus: Ravdess, present: set[int]) -> dict[int, str]:
     roles: dict[int, str] = {}
-    for role, key in (("train", "train_actors"), ("development", "validation_actors"), ("test", "test_actors")):
-        for actor in getattr(corpus, key):
+    for role, key in ACTORS.items():
+        for actor in getattr(corpus, key) or []:
             if actor not in present:
                 raise UserError(f"corpus.{key}: {corpus.root} has no recordings of actor {actor}; correct the list")
             roles[actor] = role
