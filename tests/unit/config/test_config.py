@@ -62,7 +62,7 @@ SCHEMA_ERRORS = {  # errors that the JSON Schema finds, too
     "corpus": ([], "mapping", "[]"),
     "transcripts": (None, "mapping", "None"),
     "systems.s2": (3, "mapping", "3"),
-    "systems.s1.loss": ("wfl", "mapping", "'wfl'"),
+    "systems.s1.loss": (["wfl"], "mapping", "['wfl']"),
     "corpus.train": ([60], "mapping", "[60]"),
     # numbers that YAML or the command line reads as text
     "systems.s1.training.learning_rate": ("1e-5", "number", "YAML reads 1e-5 as text", "1.0e-05"),
@@ -134,7 +134,7 @@ def test_invalid_value_is_reported_in_one_line(key: str, reported: str, value: A
     assert message.startswith(f"configuration: `{reported}`: ")
 
 
-@pytest.mark.parametrize("key", ["corpus", "systems", "systems.s1.loss", "corpus.kind", "ensembles.vote.tie_break"])
+@pytest.mark.parametrize("key", ["corpus", "systems", "systems.s1.encoder", "corpus.kind", "ensembles.vote.tie_break"])
 def test_missing_key_is_reported(key: str) -> None:
     message = error_of(changed((key, REMOVE), *[("ensembles", {})] * (key == "systems")))
     assert_names(message, f"configuration: `{key}`: missing")

@@ -29,6 +29,7 @@ IMPORTS = {
         "transcription",
         "zero_shot",
     },
+    "commands": {"config", "data", "labels", "runtime"},
     "preflight": {"config", "data", "labels", "modeling", "pretrained", "runtime", "transcription", "zero_shot"},
 }
 

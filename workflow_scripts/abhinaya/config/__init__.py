@@ -12,7 +12,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from abhinaya.config import features, runs
+from abhinaya.config import features, runs, shorthands
 from abhinaya.config.base import Section, Seed
 from abhinaya.config.corpora import AnyCorpus
 from abhinaya.config.ensemble import AnyEnsemble, Ensemble, Fusion
@@ -158,7 +158,7 @@ def load(path: str | Path) -> Config:
         raise UserError(f"{path}: file not found; correct the path") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
-    return _validated(Config, values, str(path))
+    return _validated(Config, shorthands.expand(values), str(path))
 
 
 def validate(values: dict) -> Config:
@@ -167,7 +167,7 @@ def validate(values: dict) -> Config:
     Raises:
         UserError: unknown keys, wrong types, invalid combinations; one line each, with the key and the fix.
     """
-    return _validated(Config, values, "configuration")
+    return _validated(Config, shorthands.expand(values), "configuration")
 
 
 def parse(model: Any, settings: dict | str, where: str = "configuration") -> Any:
