@@ -30,6 +30,12 @@ def test_encoder_and_loss_have_short_forms() -> None:
     assert expanded.encoder.model == "FacebookAI/roberta-base" and expanded.loss.name == "vs"
 
 
+def test_a_head_without_training_gets_no_loss() -> None:
+    encoder = {"model": "m", "freeze": "all"}
+    system = {"family": "speech", "encoder": encoder, "head": {"kind": "logistic"}}
+    assert config.validate({"corpus": "my.csv", "systems": {"p": system}}).systems["p"].loss is None
+
+
 @pytest.mark.parametrize(
     ("values", "key"),
     [

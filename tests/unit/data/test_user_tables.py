@@ -159,6 +159,18 @@ def test_votes_are_columns_of_counts_of_words_or_of_shares(tmp_path: Path) -> No
     assert shares.loc[0, ["votes_A", "votes_H", "votes_S", "EmoClass"]].tolist() == [1, 3, 0, "H"]
 
 
+def test_label_files_of_emo_superb(tmp_path: Path) -> None:
+    table = (
+        "FileName,Angry,Sad,Happy,Frustrated,EmoAct,SpkrID,Gender,Split_Set\n"
+        "a.wav,0.33333,0.64583,0.0125,0.0125,3.5,1,Male,Train\n"  # one and two of three votes, smoothed by 0.05
+        "b.wav,0.0125,0.0125,0.0125,0.9625,2,2,Female,Development\n"
+    )
+    rows = read(tmp_path, table)
+    assert rows.loc[0, ["votes_A", "votes_S", "votes_H", "EmoClass"]].tolist() == [1, 2, 0, "S"]
+    assert rows.loc[1, ["votes_A", "votes_S", "votes_H"]].tolist() == [0, 0, 0] and pd.isna(rows["EmoClass"][1])
+    assert rows["role"].tolist() == ["train", "development"] and rows["SpkrID"].tolist() == ["1", "2"]
+
+
 def test_two_columns_with_names_of_emotions_are_no_votes(tmp_path: Path) -> None:
     assert "votes_A" not in read(tmp_path, "path,EmoClass,split,angry,sad\na.wav,A,train,no,yes\n")
 

@@ -29,6 +29,11 @@ def _system(system: Any) -> Any:
         system["encoder"] = {"model": system["encoder"]}
     if isinstance(system.get("loss"), str):
         system["loss"] = {"name": system["loss"]}
-    if system.get("family") in ("speech", "text", "salmonn"):
+    if system.get("family") in ("speech", "text", "salmonn") and not _is_probe(system.get("head")):
         system.setdefault("loss", {"name": "wfl"})
     return system
+
+
+def _is_probe(head: Any) -> bool:
+    """Whether a head is fitted, without a training loss."""
+    return isinstance(head, dict) and head.get("kind") in ("logistic", "svm")

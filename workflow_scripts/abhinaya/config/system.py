@@ -327,7 +327,7 @@ class TrainedSystem(Section):
 
     description: Description = ""
     loss: AnyLoss | None = Field(
-        None, description="training loss, selected by `name`; required, except with `head.kind: logistic` or `svm`"
+        None, description="training loss, selected by `name`; left out: `wfl`; none with `head.kind: logistic` or `svm`"
     )
     fine_tuned: str | None = Field(
         None,

@@ -58,6 +58,8 @@ def _counts(shares: np.ndarray) -> np.ndarray:
     if (known == np.round(known)).all():
         return shares
     unsmoothed = known - known.min() if (known > 0).all() else known  # a smoothed distribution has no zero
+    if not unsmoothed.any():  # all votes are for other emotions
+        return np.where(np.isnan(shares), np.nan, 0)
     annotators = np.arange(1, MAX_ANNOTATORS + 1)[:, None]
     scaled = annotators * unsmoothed / unsmoothed.sum()
     fits = np.abs(scaled - np.round(scaled)).max(axis=1) < TOLERANCE
