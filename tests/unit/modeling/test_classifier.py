@@ -13,24 +13,11 @@ from abhinaya.modeling import checkpoint
 from abhinaya.modeling.classifier import Classifier
 from abhinaya.runtime.errors import UserError
 from support import golden as golden_numbers
+from support.given import COUNTS, Given
 from support.messages import assert_names
 
 ARRAYS = golden_numbers.arrays("head")
 CASES = ("t2_short", "t2_plain", "t2_middle")
-COUNTS = [1] * 8
-
-
-class Given(nn.Module):
-    """An encoder that returns its inputs, scaled by a trained weight."""
-
-    def __init__(self, width: int, random: bool = False) -> None:
-        super().__init__()
-        self.width, self.random_parts = width, ("",) if random else ()
-        self.scale = nn.Parameter(torch.ones(1))
-        self.frozen = nn.Parameter(torch.ones(1), requires_grad=False)
-
-    def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        return inputs * self.scale, lengths
 
 
 @pytest.fixture(scope="module")

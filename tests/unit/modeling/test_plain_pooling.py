@@ -16,7 +16,7 @@ from abhinaya.modeling.pooling import (
     Standardisation,
     frame_coverage,
 )
-from unit.modeling.test_classifier import COUNTS, Given
+from support.given import COUNTS, Given
 
 LENGTHS = torch.tensor([5, 1, 9, 2])
 

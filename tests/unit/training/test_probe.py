@@ -25,9 +25,9 @@ from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
 from abhinaya.training import probe
 from support.cached import cached, trained
+from support.given import Given
+from support.probes import system
 from support.speech_corpus import run, weights
-from unit.modeling.test_classifier import Given
-from unit.training.probes import system
 
 KINDS = ("logistic", "svm")
 

@@ -7,12 +7,8 @@ from pydantic import Field, model_validator
 from abhinaya.config.base import Section
 from abhinaya.config.messages import WrongKey
 
-FROZEN = {  # defaults with a frozen encoder, unless `pooling: attentive` is set (docs/real-speech.md)
-    "head": {"pooling": "mean_std", "standardise": True, "input_dropout": 0.5},
-    "training": {"weight_decay": 1.0, "label_smoothing": 0.1},
-}
-
-PROBE = {"pooling": "mean_std", "standardise": True}  # defaults of `kind: logistic` and `kind: svm`
+# Defaults with a frozen encoder, unless `pooling: attentive` is set (docs/real-speech.md).
+PLAIN = {"pooling": "mean_std", "standardise": True}
 LAYERS = ("input_dropout", "hidden", "dropout", "norm", "attention_init")  # keys of the trained layers
 
 
@@ -41,7 +37,7 @@ class Head(Section):
         0.0,
         ge=0,
         lt=1,
-        description="dropout of the pooled vectors; default with a frozen encoder and plain pooling: 0.5",
+        description="dropout of the pooled vectors",
     )
     hidden: int = Field(1024, ge=1, description="width of the hidden layer")
     dropout: float = Field(0.5, ge=0, lt=1, description="dropout before the last layer")
@@ -98,7 +94,7 @@ class FramesHead(Head):
 
 
 def with_defaults_of_frozen(values: Any) -> Any:
-    """The keys of a system before they are checked; with a frozen encoder the defaults of `FROZEN` are added.
+    """The keys of a system before they are checked; with a frozen encoder the defaults of `PLAIN` are added.
 
     `pooling: attentive` keeps the paper's recipe; with `pooling: mean_std_speech` the encoder gets `levels`. Only
     missing keys are added, so a stored configuration, which has all keys, stays as it is.
@@ -110,8 +106,4 @@ def with_defaults_of_frozen(values: Any) -> Any:
         values = values | {"encoder": {"levels": True} | values["encoder"]}
     if values["encoder"].get("freeze") != "all" or not isinstance(head, dict) or head.get("pooling") == "attentive":
         return values
-    if head.get("kind", "mlp") != "mlp":
-        return values | {"head": PROBE | head}
-    training = values.get("training", {})
-    trained = {"training": FROZEN["training"] | training} if isinstance(training, dict) else {}
-    return values | {"head": FROZEN["head"] | head} | trained
+    return values | {"head": PLAIN | head}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from abhinaya.config.ensemble import AnyEnsemble, Ensemble
-from abhinaya.config.head import PROBE
+from abhinaya.config.head import PLAIN
 from abhinaya.config.system import TrainedSystem, Training
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _probe(system: TrainedSystem) -> TrainedSystem:
     """The probe of `system`."""
     training = Training(precision=system.training.precision, eval_batch_size=system.training.eval_batch_size)
     resources = system.resources.model_copy(update={"gpu": 0, "nodes": 1})
-    head = type(system.head)(kind="logistic", **PROBE | {"pooling": system.head.plain_pooling})
+    head = type(system.head)(kind="logistic", **PLAIN | {"pooling": system.head.plain_pooling})
     return system.model_copy(
         update={"head": head, "loss": None, "training": training, "resources": resources, "description": PROBE_TEXT}
     )

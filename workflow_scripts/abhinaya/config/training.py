@@ -10,15 +10,9 @@ class Training(Section):
 
     epochs: int = Field(20, ge=1, description="number of epochs")
     learning_rate: float = Field(1e-5, gt=0, description="constant learning rate")
-    weight_decay: float = Field(
-        0.0, ge=0, description="AdamW's weight decay; default with a frozen encoder and plain `head.pooling`: 1.0"
-    )
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
     label_smoothing: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="share of each training label that is divided among all classes; default with a frozen encoder "
-        "and plain `head.pooling`: 0.1",
+        0.0, ge=0, lt=1, description="share of each training label that is divided among all classes"
     )
     adam_beta2: float = Field(0.999, gt=0, lt=1, description="AdamW's second beta (the authors' T2: 0.99)")
     adam_epsilon: float = Field(1e-8, gt=0, description="AdamW's epsilon (the authors' T2: 1e-6)")
