@@ -54,7 +54,7 @@ def main() -> None:
     first = contextlib.nullcontext()
     if launch.is_first():
         lock = args.checkpoints.with_name(f".{args.checkpoints.name}.lock")
-        first = locks.alone(lock, f"another job is training {args.name}; wait until it ends, or cancel it")
+        first = locks.alone(lock, f"another job is training {args.name}")
     with first:
         folders = (args.checkpoints, args.output)
         train(args.name, settings, manifest, args.seed, *folders, args.cpus, gpus, args.features)

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from abhinaya.config import parse
 from abhinaya.config.transcripts import Transcripts
+from abhinaya.data import schemas
 from abhinaya.data.schemas import KEY, PROBABILITIES
 from abhinaya.evaluation.voting import VOTE, voters
 from abhinaya.labels import CLASSES, EMOTIONS, INDEX
@@ -120,6 +121,7 @@ class Job:
                     print_line(f"{name}:")
                 log = output.with_name(f"{output.stem}.{name}.server.log")
                 predictions[name] = system.label(rows, args.cpus, args.gpus, log)
+                schemas.check_probabilities(predictions[name], name)
                 free_memory(args.gpus)
         table = segment_table(rows, combine(predictions))
         self._write_rejected()

@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import reprlib
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from abhinaya.runtime.errors import UserError
+from abhinaya.runtime.errors import UserError, print_line
 
 MAX_FLUSHES = 8  # concurrent
 
@@ -69,6 +70,18 @@ def flush(path: Path) -> None:
     paths = [path, *path.rglob("*")]
     with ThreadPoolExecutor(MAX_FLUSHES) as pool:  # concurrent flushes take about as long as one
         list(pool.map(_flush, paths))
+
+
+def set_aside(path: Path, reason: str) -> None:
+    """Rename a damaged file or folder, so that it is not used again but can be examined, and print a line.
+
+    Its new name begins with a dot.
+    """
+    place = path.with_name(f".damaged-{path.name}")
+    if place.is_dir():
+        shutil.rmtree(place)
+    os.replace(path, place)
+    print_line(f"{path}: {reason}; kept as {place.name}")
 
 
 def check_targets(targets: Iterable[Path], read: Iterable[Path] = ()) -> None:
