@@ -57,9 +57,9 @@ exit ${status:-0}
 LAUNCHED = """
 import os, signal, sys
 sys.path.insert(0, {scripts!r})
-from abhinaya.runtime import errors, launch
+from abhinaya.runtime import errors, launch, launch_variables
 def main():
-    if not launch.is_launched():
+    if not launch_variables.is_launched():
         launch.launch(2)
     if os.environ["RANK"] == "1":
         {act}

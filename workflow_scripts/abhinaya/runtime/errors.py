@@ -4,6 +4,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from abhinaya.runtime.launch_variables import drop_leftovers
+
 
 class UserError(Exception):
     """One line: what is wrong, where (file, row or key), and how to fix it."""
@@ -25,6 +27,7 @@ def print_line(line: str) -> None:
 
 def run(main: Callable[[], None]) -> None:
     """Run a command line's `main`; print a `UserError` as one line and exit with status 1."""
+    drop_leftovers()
     try:
         main()
     except UserError as error:
