@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from abhinaya.config.base import Resources, Section
+from abhinaya.config.base import Place, Resources, Section
 from abhinaya.config.messages import WrongKey, check_unique
 from abhinaya.labels import CLASSES
 
@@ -27,7 +27,7 @@ class Validation(Section):
         description="utterances per class, sampled with the seed: a number (326 in the paper), "
         "`smallest` (as many as the rarest class has) or `all` (no balancing)",
     )
-    files: str | None = Field(
+    files: Place | None = Field(
         None, description="text file with one FileName per line; exactly these files form the validation set"
     )
 
@@ -95,7 +95,7 @@ class MspPodcast(Corpus):
     """MSP-Podcast as distributed: the challenge release or release 2.0."""
 
     kind: Literal["msp_podcast"]
-    root: str = Field(description="folder that contains Audios/ (or Audio/) and Labels/")
+    root: Place = Field(description="folder that contains Audios/ (or Audio/) and Labels/")
     partitions: dict[str, Literal["train", "development", "test"]] = Field(
         {"Train": "train", "Development": "development", "Test3": "test"},
         description="the use of each Split_Set; sets that are not listed are unused",
@@ -120,7 +120,7 @@ class Ravdess(Corpus):
     classes: list[Literal[CLASSES]] = Field(
         ["A", "D", "F", "H", "N", "S", "U"], min_length=1, description="as for every corpus"
     )
-    root: str = Field(description="folder that contains Actor_01/ and so on")
+    root: Place = Field(description="folder that contains Actor_01/ and so on")
     train_actors: list[int] = Field(min_length=1, description="actors of the training split")
     validation_actors: list[int] = Field(min_length=1, description="actors of the validation split")
     test_actors: list[int] = Field(min_length=1, description="actors of the test split")
@@ -141,8 +141,8 @@ class Csv(Corpus):
 
     kind: Literal["csv"]
     validation: Validation = Validation(per_class="all")
-    table: str = Field(description="the CSV file")
-    root: str | None = Field(None, description="base folder of relative paths; null: the table's folder")
+    table: Place = Field(description="the CSV file")
+    root: Place | None = Field(None, description="base folder of relative paths; null: the table's folder")
 
     @property
     def label_files(self) -> list[str]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from abhinaya.config.base import Resources, Section
+from abhinaya.config.base import Place, Resources, Section
 from abhinaya.config.messages import WrongKey
 
 
@@ -15,7 +15,7 @@ class Transcripts(Section):
         "whisperx",
         description="`whisperx`: transcribe; `corpus`: use the corpus's own transcripts; `parquet`: read `path`",
     )
-    path: str | None = Field(None, description="Parquet file with FileName and text, for `source: parquet`")
+    path: Place | None = Field(None, description="Parquet file with FileName and text, for `source: parquet`")
     utterances: Literal["all", "used"] = Field("all", description="transcribe all utterances, or only those in a split")
     model: str = Field("large-v3", description="Whisper model: a published name, a CTranslate2 folder or `package:…`")
     language: str | None = Field("en", description="language code; null: detect it for each utterance")
