@@ -9,9 +9,9 @@ from rich.console import Console
 from abhinaya import config
 from abhinaya.config.corpus import AnyCorpus
 from abhinaya.data import schemas
-from abhinaya.data.corpora import TooManyRejected, digests, prepare, summary
+from abhinaya.data.corpora import TooManyRejected, digests, overlaps, prepare, summary
 from abhinaya.runtime import files
-from abhinaya.runtime.errors import UserError, run
+from abhinaya.runtime.errors import UserError, print_line, run
 
 
 def positive(text: str) -> int:
@@ -55,6 +55,8 @@ def main() -> None:
     for name, digest in digests.digests(prepared.manifest, prepared.references).items():
         files.write_text(f"{digest}\n", args.digests / f"{name}.sha256")
     Console().print(summary.as_table(prepared.summary))
+    for entry in prepared.summary["overlaps"]:
+        print_line(f"warning: corpus: {overlaps.sentence(entry)}")
 
 
 if __name__ == "__main__":

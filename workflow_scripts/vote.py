@@ -11,13 +11,15 @@ from abhinaya.data.schemas import read_manifest, write_predictions
 from abhinaya.evaluation import submission, voting
 from abhinaya.evaluation.arguments import files_by_name
 from abhinaya.runtime.errors import UserError, print_line, run
-from abhinaya.runtime.files import check_targets, write_csv, write_json
+from abhinaya.runtime.files import check_csv_name, check_targets, write_csv, write_json
 
 
 def main() -> None:
     args = parse_args()
     preds = files_by_name(args.members, args.preds, ("--members", "--preds"))
     outputs, inputs = (args.output, args.submission, args.description), (*args.preds, args.manifest, args.rejected)
+    for target in filter(None, (args.output, args.submission)):
+        check_csv_name(target)
     check_targets(filter(None, outputs), filter(None, inputs))
     try:
         members = voting.read_members(preds, args.labels_may_differ)

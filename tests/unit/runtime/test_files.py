@@ -278,3 +278,11 @@ def test_columns_in_another_order_are_reported(tmp_path: Path) -> None:
         assert len(schemas.read_predictions(path, labels_may_differ=True)) == 32
     schemas.write_predictions(table.assign(EmoClass="A", vote_s1="A"), path)
     assert len(schemas.read_predictions(path)) == 32  # a vote
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("o.xlsx", True), ("o.Parquet", True), ("o.csv", False), ("o", False)])
+def test_a_csv_file_has_no_other_ending(name: str, wrong: bool) -> None:
+    if not wrong:
+        return files.check_csv_name(Path(name))
+    with pytest.raises(UserError, match=rf"{name}: .*o\.csv"):
+        files.check_csv_name(Path(name))

@@ -45,6 +45,11 @@ class Corpus(Section):
     max_rejected: float = Field(
         0.01, ge=0, le=1, description="maximum share of rejected utterances; above it the run stops"
     )
+    overlaps: Literal["report", "error"] = Field(
+        "report",
+        description="recordings with several names, and speakers in training and in another split: `report` them or "
+        "stop (`error`)",
+    )
     resources: Resources = Resources()
 
     @property

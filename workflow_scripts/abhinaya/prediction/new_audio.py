@@ -76,6 +76,7 @@ class Job:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
+        files.check_csv_name(args.output)
         self.paths, self.rejected = recordings.find(args.audio)  # rejected: paths with reasons
         files.check_targets([args.output], [*args.audio, *self.paths])
         self.rejected_csv = args.output.with_name(f"{args.output.stem}.rejected.csv")

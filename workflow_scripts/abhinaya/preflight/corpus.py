@@ -8,7 +8,7 @@ import pandas as pd
 
 from abhinaya.config.corpus import AnyCorpus, MspPodcast, Synthetic
 from abhinaya.data import corpora, schemas
-from abhinaya.data.corpora import espeak, msp_podcast
+from abhinaya.data.corpora import espeak, msp_podcast, overlaps
 from abhinaya.data.schemas import KEY, check_unique
 from abhinaya.runtime.errors import UserError
 
@@ -49,9 +49,14 @@ def survey(settings: AnyCorpus, seed: int, manifest: Path | None) -> Survey:
         rows = corpora.read(settings, seed, Path())
     check_unique(rows, "corpus")
     present = _check(rows, settings.max_rejected, "add them, or increase corpus.max_rejected")
-    used = int(corpora.splits(settings, seed, rows, present).notna().sum())
+    split = corpora.splits(settings, seed, rows, present)
+    used = int(split.notna().sum())
+    found = overlaps.find(present.assign(split=split), read=False)
+    if settings.overlaps == "error":
+        overlaps.check(found)
     missing = f", {len(rows) - len(present)} missing" if len(present) < len(rows) else ""
     text = f"{len(rows)} utterances in the labels, {len(present)} audio files found{missing}, {used} used"
+    text = "; ".join([text, *map(overlaps.sentence, found)])
     return Survey(text, used)
 
 

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from abhinaya.runtime.errors import UserError, print_line
 
+OTHER_TABLES = (".xlsx", ".xls", ".ods", ".parquet", ".json", ".jsonl", ".tsv", ".html", ".feather", ".gz", ".zip")
 MAX_FLUSHES = 8  # concurrent
 
 
@@ -101,6 +102,12 @@ def check_targets(targets: Iterable[Path], read: Iterable[Path] = ()) -> None:
         parent = next(folder for folder in target.absolute().parents if os.path.exists(folder))
         if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
             raise UserError(f"{target}: cannot be written ({parent} is not a writable folder); write to another file")
+
+
+def check_csv_name(target: Path) -> None:
+    """Raise a `UserError` if the name of a CSV file to write has the ending of another format."""
+    if target.suffix.lower() in OTHER_TABLES:
+        raise UserError(f"{target}: a CSV file is written; name it {target.with_suffix('.csv').name}")
 
 
 def write_text(text: str, target: str | Path) -> None:

@@ -10,7 +10,7 @@ from tqdm.contrib.concurrent import thread_map
 
 from abhinaya.config.corpus import AnyCorpus, Csv, MspPodcast, Ravdess, Synthetic
 from abhinaya.data import audio
-from abhinaya.data.corpora import csv_table, fields, msp_podcast, ravdess, validation_split
+from abhinaya.data.corpora import csv_table, fields, msp_podcast, overlaps, ravdess, validation_split
 from abhinaya.data.corpora.summary import summarise
 from abhinaya.data.schemas import KEY, MANIFEST, SPLITS, check_unique
 from abhinaya.labels import EMOTIONS
@@ -39,7 +39,7 @@ class Prepared:
     manifest: pd.DataFrame  # the columns of schemas.MANIFEST, sorted by FileName
     rejected: pd.DataFrame  # FileName, path, reason, role
     references: pd.DataFrame  # FileName, text: the corpus's own transcripts, if any
-    summary: dict[str, Any]  # `kind`, and the values of summary.summarise
+    summary: dict[str, Any]  # `kind`, the values of summary.summarise, and `overlaps`: those of overlaps.find
 
 
 def prepare(corpus: AnyCorpus, seed: int, folder: Path, workers: int = 1) -> Prepared:
@@ -54,7 +54,8 @@ def prepare(corpus: AnyCorpus, seed: int, folder: Path, workers: int = 1) -> Pre
     Raises:
         TooManyRejected: more utterances were rejected than `corpus.max_rejected` allows.
         UserError: the corpus is invalid; a `FileName` is duplicated; a split is empty; a class of `corpus.classes` is
-            missing from training; the validation set cannot be sampled.
+            missing from training; the validation set cannot be sampled; something is contained twice and
+            `corpus.overlaps` is `error`.
     """
     rows = read(corpus, seed, folder)
     check_unique(rows, "corpus")
@@ -72,7 +73,10 @@ def prepare(corpus: AnyCorpus, seed: int, folder: Path, workers: int = 1) -> Pre
     valid["split"] = splits(corpus, seed, rows, valid)
     manifest = valid.reindex(columns=MANIFEST.names)
     texts = valid.reindex(columns=[KEY, "text"]).dropna().reset_index(drop=True)
-    summary = {"kind": corpus.kind, **summarise(manifest, len(rejected))}
+    repeated = overlaps.find(manifest, workers)
+    if corpus.overlaps == "error":
+        overlaps.check(repeated)
+    summary = {"kind": corpus.kind, **summarise(manifest, len(rejected)), "overlaps": repeated}
     return Prepared(manifest, rejected, texts, summary)
 
 

@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 from pandas.errors import ParserWarning
 
-from abhinaya.data.schemas import KEY, check_columns, check_values
+from abhinaya.data.schemas import KEY, VOTES, check_columns, check_values
 from abhinaya.labels import EMOTIONS, LETTERS
 from abhinaya.runtime.errors import UserError
 
 EXACT = (KEY, "path")  # not stripped: a file name may begin or end with a space
+MAX_VOTES = 10_000  # annotators of an utterance
+ATTRIBUTES = (-10.0, 100.0)  # any usual scale, such as 1 to 7, -1 to 1, 0 to 100; not a placeholder such as -99
 WORDS = (
     {letter.lower(): letter for letter in LETTERS}
     | {word: letter for letter, word in EMOTIONS.items()}
@@ -121,16 +123,28 @@ def either(first: pd.Series, second: pd.Series) -> pd.Series:
     return pd.Series(np.where(first.notna(), first, second), index=first.index, dtype=object)
 
 
-def numbers(table: pd.DataFrame, columns: Sequence[str], source: Path) -> pd.DataFrame:
-    """Those of `columns` that `table` has, as float64.
+def numbers(
+    table: pd.DataFrame, columns: Sequence[str], source: Path, attributes: tuple[float, float] = ATTRIBUTES
+) -> pd.DataFrame:
+    """Those of `columns` that `table` has, as float64. Votes are counts; attributes have the scale of the corpus.
 
     Raises:
-        UserError: a field is not a number.
+        UserError: a field is not a finite number, a number of votes is not a whole number of 0 or more, or an attribute
+            is outside `attributes`.
     """
     values = table[[column for column in columns if column in table]]
+    low, high = attributes
     converted = values.apply(pd.to_numeric, errors="coerce").astype(float)
     for column in values:
-        check_values(values[column], values[column].notna() & converted[column].isna(), table[KEY], source, "a number")
+        wrong = values[column].notna() & ~np.isfinite(converted[column])
+        check_values(values[column], wrong, table[KEY], source, "a number")
+        number = converted[column]
+        if column in VOTES:
+            wrong = number.notna() & ((number < 0) | (number % 1 != 0) | (number > MAX_VOTES))
+            check_values(values[column], wrong, table[KEY], source, "a number of annotators: 0, 1, 2, …")
+        else:
+            wrong = number.notna() & ((number < low) | (number > high))
+            check_values(values[column], wrong, table[KEY], source, f"a number from {low:g} to {high:g}")
     return converted
 
 

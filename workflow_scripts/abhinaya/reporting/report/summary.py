@@ -3,6 +3,7 @@
 import numpy as np
 from markupsafe import Markup
 
+from abhinaya.data.corpora.overlaps import sentence
 from abhinaya.evaluation.metrics import LEVEL, SCORED
 from abhinaya.reporting.report import figures
 from abhinaya.reporting.report.inputs import Inputs
@@ -72,6 +73,7 @@ def limitations(inputs: Inputs) -> list[tuple[str, str]]:
             f"neither trained on, predicted nor scored. They are listed in {inputs.rejected_file}."
         )
         lines.append(("corpus", line))
+    lines += [("corpus", f"Contains {sentence(entry)}.") for entry in inputs.summary.get("overlaps", [])]
     return lines
 
 
