@@ -459,3 +459,12 @@ def test_home_is_expanded_in_paths(monkeypatch: pytest.MonkeyPatch) -> None:
     parsed = config.parse(AnyCorpus, corpus)
     assert parsed.label_files == ["/home/me/v.txt", "/home/me/c.csv"] and parsed.root == "/home/me"
     assert config.parse(Transcripts, {"source": "parquet", "path": "~/t.parquet"}).path == "/home/me/t.parquet"
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [({"shards": 1_000_000_000}, "shards"), ({"source": "parquet", "path": "/a/{b}.parquet"}, "path")],
+)
+def test_impossible_transcripts_are_reported(settings: dict, key: str) -> None:
+    with pytest.raises(UserError, match=f"`{key}`"):
+        config.parse(Transcripts, settings)

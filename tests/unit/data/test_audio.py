@@ -217,3 +217,15 @@ def test_working_directory_does_not_matter(tmp_path: Path, monkeypatch: pytest.M
     soundfile.write(tmp_path / "a.wav", tone(0.2, 16_000), 16_000)
     monkeypatch.chdir(tmp_path)
     assert audio.duration("a.wav") == audio.duration(os.path.join(tmp_path, "a.wav"))
+
+
+def test_a_raw_file_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "a.raw").write_bytes(bytes(100))
+    with pytest.raises(UserError, match=r"a\.raw: .*convert"):
+        audio.read(tmp_path / "a.raw")
+
+
+def test_a_missing_file_whose_flac_exists_is_named(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.flac", tone(0.1, 16_000), 16_000)
+    with pytest.raises(UserError, match=r"a\.wav: .*did you mean a\.flac"):
+        audio.read(tmp_path / "a.wav")

@@ -1,6 +1,7 @@
 """A corpus from a CSV table: columns, invalid tables, and invalid audio."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import soundfile
 from abhinaya import config
 from abhinaya.config.corpus import AnyCorpus, Csv
 from abhinaya.data import schemas
-from abhinaya.data.corpora import TooManyRejected, csv_table, prepare
+from abhinaya.data.corpora import TooManyRejected, csv_table, fields, prepare
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
 from support.messages import assert_names
@@ -311,3 +312,18 @@ def test_script_needs_at_least_one_worker(root: Path) -> None:
     run = run_script(root, {"kind": "csv", "table": "corpus.csv", "classes": ["A", "H"]}, workers=0)
     assert run.returncode != 0 and "Traceback" not in run.stderr
     assert run.stderr.splitlines()[-1].endswith("error: argument --workers: must be 1 or more, not 0")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_another_encoding_is_one_line(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_bytes("path,EmoClass,split\nStraße.wav,A,train\n".encode(encoding))
+    with pytest.raises(UserError, match=r"c\.csv: .*UTF-8"):
+        fields.read_table(tmp_path / "c.csv", ())
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "c.csv")
+    with pytest.raises(UserError, match=r"c\.csv: not a regular file"):
+        fields.read_table(tmp_path / "c.csv", ())
+    with pytest.raises(UserError, match=r"c\.csv: not a regular file"):
+        fields.read_lines(tmp_path / "c.csv", "")

@@ -18,6 +18,7 @@ from abhinaya.data.schemas import KEY, PROBABILITIES
 from abhinaya.labels import CLASSES
 from abhinaya.modeling import checkpoint
 from abhinaya.prediction import predict as prediction
+from abhinaya.prediction import systems
 from abhinaya.runtime import errors, files
 from abhinaya.runtime.errors import UserError
 from support.speech_corpus import WAVLM, make_manifest, run, system
@@ -271,3 +272,9 @@ def test_predictions_without_numbers_are_not_written(predictions: pd.DataFrame, 
     with pytest.raises(UserError, match=predictions[KEY].iloc[0]):
         schemas.write_predictions(predictions.assign(p_A=np.nan), tmp_path / "preds.csv")
     assert not any(tmp_path.iterdir())
+
+
+def test_an_ensemble_given_as_a_model_is_named(tmp_path: Path) -> None:
+    files.write_json({"members": ["s1"], "tie_break": "s1"}, tmp_path / "ensemble.json")
+    with pytest.raises(UserError, match=r"predict_ensemble\.py --ensemble"):
+        systems.read_model(tmp_path)

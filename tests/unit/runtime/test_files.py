@@ -286,3 +286,9 @@ def test_a_csv_file_has_no_other_ending(name: str, wrong: bool) -> None:
         return files.check_csv_name(Path(name))
     with pytest.raises(UserError, match=rf"{name}: .*o\.csv"):
         files.check_csv_name(Path(name))
+
+
+def test_a_full_disk_is_reported_with_the_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a\.bin: disk full"), files.atomic(tmp_path / "a.bin"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []

@@ -38,7 +38,7 @@ class Transcripts(Section):
         description="`full`: pad each clip to Whisper's 30 s; `clip`: pad only slightly beyond the clip's length, "
         "which is much faster for short clips",
     )
-    shards: int = Field(1, ge=1, description="number of independent jobs")
+    shards: int = Field(1, ge=1, le=10_000, description="number of independent jobs")
     batch_size: int = Field(16, ge=1, description="utterances per batch")
     beam_size: int = Field(5, ge=1, description="beam size; 1 is greedy decoding")
     speech_detection: bool = Field(
@@ -58,6 +58,8 @@ class Transcripts(Section):
     def _path_for_parquet(self) -> "Transcripts":
         if self.source == "parquet" and self.path is None:
             raise WrongKey("path", "missing; give the file for `source: parquet`")
+        if self.path is not None and {*"{}"} & {*self.path}:
+            raise WrongKey("path", "has braces, which Snakemake takes for wildcards; rename the file or its folder")
         if self.source != "parquet" and self.path is not None:
             raise WrongKey("path", f"not used with `source: {self.source}`; remove it or set `source: parquet`")
         return self

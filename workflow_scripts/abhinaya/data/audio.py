@@ -13,6 +13,7 @@ RATE = 16_000  # Hz; the rate that all encoders expect
 BLOCK = 1 << 16  # frames decoded at a time; an hour with all its channels would take gigabytes
 # Full scale is 1. Float files of real recordings exceed it a little (clipping, peaks between samples), never 40 dB.
 MAX_SAMPLE = 100.0
+SUFFIXES = (".wav", ".WAV", ".flac", ".mp3", ".ogg", ".opus", ".m4a")  # looked for if a file is missing
 UNKNOWN_LENGTH = 2**63 - 1  # frames: libsndfile's SF_COUNT_MAX
 
 
@@ -51,7 +52,8 @@ def decode(path: str | Path, longer_than: float = 0.0) -> tuple[float, np.ndarra
         if path.is_dir():
             raise UserError(f"{path}: is a folder, not an audio file")
         if not path.is_file():
-            raise UserError(f"{path}: audio file not found")
+            other = next((path.with_suffix(end).name for end in SUFFIXES if path.with_suffix(end).is_file()), None)
+            raise UserError(f"{path}: audio file not found" + (f"; did you mean {other}?" if other else ""))
         if path.stat().st_size == 0:
             raise UserError(f"{path}: file is empty (0 bytes)")
         with soundfile.SoundFile(path) as file:
@@ -65,8 +67,10 @@ def decode(path: str | Path, longer_than: float = 0.0) -> tuple[float, np.ndarra
                 if highest <= MAX_SAMPLE and waveform is not None:
                     waveform.add(block.mean(axis=1))
         truncated = frames < announced or _wav_is_truncated(path)
-    except (soundfile.SoundFileError, OSError, ValueError, MemoryError) as error:  # MemoryError: a corrupt length
-        raise UserError(f"{path}: cannot be decoded as audio ({' '.join(str(error).split())})") from None
+    except (soundfile.SoundFileError, OSError, ValueError, TypeError, MemoryError) as error:
+        # MemoryError: a corrupt length; TypeError: `.raw` files, which have no header.
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: cannot be decoded as audio ({reason}); convert it to WAV or FLAC") from None
     if truncated:
         raise UserError(f"{path}: truncated; the header announces more audio")
     if frames == 0:

@@ -4,6 +4,7 @@ Every write is atomic: a temporary file beside the target, flushed to the disk, 
 """
 
 import csv
+import errno
 import json
 import os
 import reprlib
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 
 from abhinaya.runtime.errors import UserError, print_line
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 OTHER_TABLES = (".xlsx", ".xls", ".ods", ".parquet", ".json", ".jsonl", ".tsv", ".html", ".feather", ".gz", ".zip")
 MAX_FLUSHES = 8  # concurrent
 
@@ -30,7 +32,7 @@ def atomic(target: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `target`; rename it to `target` if the block succeeds, else remove it.
 
     Raises:
-        UserError: `target` cannot be written; exceptions of the block itself pass unchanged.
+        UserError: `target` cannot be written or the disk is full; other exceptions of the block pass unchanged.
     """
     target = Path(target)
     with _writable(target):
@@ -39,7 +41,8 @@ def atomic(target: str | Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
+        with _disk_full(target):
+            yield temporary
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp creates private files; apply the umask instead
@@ -183,12 +186,33 @@ def _flush(path: Path) -> None:
             os.close(handle)
 
 
+def disk_full(target: Path) -> UserError:
+    """The error for a file that did not fit on its disk."""
+    return UserError(
+        f"{target}: disk full, or your quota is used up; free space or use another --directory, then start the same "
+        "command again, which goes on"
+    )
+
+
+@contextmanager
+def _disk_full(target: Path) -> Iterator[None]:
+    """Convert the error of a full disk in the block to a `UserError` that names `target`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise disk_full(target) from None
+        raise
+
+
 @contextmanager
 def _writable(target: Path) -> Iterator[None]:
     """Convert an `OSError` of the block to a `UserError` that names `target`."""
     try:
         yield
     except OSError as error:
+        if error.errno in FULL:
+            raise disk_full(target) from None
         raise UserError(
             f"{target}: cannot be written ({error.strerror}); write to another path, or make its folder writable"
         ) from None

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 
 from abhinaya.config.base import result_settings
 from abhinaya.config.system import TrainedSystem
@@ -28,6 +29,7 @@ from abhinaya.runtime.errors import UserError, print_line
 FINGERPRINT = "fingerprint.json"
 OPTIMIZER, STATE = "optimizer.pt", "state.json"  # in the same folder as the weights
 CHECKSUMS = "checksums.json"  # of the task and of the files that are written once; by name
+MIN_FREE = 1 << 24  # bytes; with less, a failed write is that of a full disk
 CHUNK = 1 << 24  # bytes
 # Keys of `training` that affect memory and the number of checkpoints, but no result.
 COST_ONLY = ("batch_size", "eval_batch_size", "gradient_checkpointing", "fsdp", "save_steps")
@@ -87,8 +89,18 @@ def save(folder: Path, classifier: Classifier, optimizer: torch.optim.Optimizer,
         return
     temporary = folder.with_name(f".{folder.name}.partial")
     temporary.mkdir(parents=True)
-    save_weights(classifier, temporary / WEIGHTS)
-    torch.save(optimizer.state_dict(), temporary / OPTIMIZER)
+    try:
+        save_weights(classifier, temporary / WEIGHTS)
+        torch.save(optimizer.state_dict(), temporary / OPTIMIZER)
+    except (
+        OSError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:  # the libraries have none for a full disk
+        if shutil.disk_usage(folder.parent).free < MIN_FREE or "No space left" in str(error):
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise files.disk_full(folder) from None
+        raise
     files.write_json(state, temporary / STATE)
     written = {name: _checksum(temporary / name) for name in (WEIGHTS, OPTIMIZER)}
     files.write_json(written | {FINGERPRINT: _checksum(folder.parent / FINGERPRINT)}, temporary / CHECKSUMS)

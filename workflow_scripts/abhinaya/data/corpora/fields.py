@@ -46,6 +46,12 @@ def folder(path: str | Path, key: str) -> Path:
     return Path(path)
 
 
+def check_regular(path: Path) -> None:
+    """Raise a `UserError` if `path` is a folder, or a pipe or device, which might be waited for without end."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: {'a folder' if path.is_dir() else 'not a regular file'}; give a file")
+
+
 def read_table(
     path: Path, required: Sequence[str], separator: str = ",", columns: Sequence[str] | None = None
 ) -> pd.DataFrame:
@@ -58,6 +64,7 @@ def read_table(
         UserError: the file is missing or not a table, a `required` column is missing, a column is duplicated, or a row
             has more fields than the header.
     """
+    check_regular(path)
     options = {"sep": separator, "dtype": str, "keep_default_na": False, "na_values": [""], "encoding": "utf-8-sig"}
     try:
         header = pd.read_csv(path, header=None, nrows=1, **options).loc[0].dropna().str.strip()
@@ -69,6 +76,8 @@ def read_table(
         raise UserError(f"{path}: cannot be read ({error.strerror}); give a readable file") from None
     except ParserWarning:
         raise UserError(f"{path}: row 2 has more fields than the header; fix the row") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8; save it as CSV, UTF-8, separated by commas") from None
     except ValueError as error:
         raise UserError(f"{path}: not a readable table ({' '.join(str(error).split())}); fix the file") from None
     if header.duplicated().any():  # pandas would rename them
@@ -86,6 +95,7 @@ def read_lines(path: Path, fix: str) -> list[str]:
     Raises:
         UserError: the file cannot be read; `fix` is the end of the message.
     """
+    check_regular(path)
     try:
         return [line for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
     except FileNotFoundError:
