@@ -26,9 +26,11 @@ include: "rules/transcripts.smk"
 include: "rules/features.smk"
 include: "rules/training.smk"
 include: "rules/zero_shot.smk"
+include: "rules/external.smk"
 include: "rules/ensemble.smk"
 include: "rules/paper.smk"
 include: "rules/report.smk"
+include: "rules/cross_validation.smk"
 
 
 localrules:

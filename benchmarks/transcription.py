@@ -31,10 +31,10 @@ import numpy as np
 import pandas as pd
 
 from abhinaya.config import parse
-from abhinaya.config.corpus import Synthetic
 from abhinaya.config.transcripts import Transcripts
 from abhinaya.data import schemas
-from abhinaya.data.corpora import synthetic
+from abhinaya.data.corpora.kinds import synthetic
+from abhinaya.data.corpora.kinds.synthetic import Synthetic
 from abhinaya.labels import CLASSES
 from abhinaya.runtime import errors, files, library_logging
 

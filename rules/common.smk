@@ -7,8 +7,11 @@ import shlex
 from abhinaya import config as configuration
 from abhinaya.config import features, paper_runs, runs
 from abhinaya.config.base import settings_json
+from abhinaya.config.ensemble import Fusion
+from abhinaya.config.external import ExternalSystem
 from abhinaya.config.system import TrainedSystem
 from abhinaya.config.zero_shot import SalmonnZeroShot
+from abhinaya.labels import CLASSES
 from abhinaya.runtime import gpu_request, slurm_gpu_models, snakemake_sigterm
 from abhinaya.runtime.errors import UserError
 
@@ -33,11 +36,23 @@ if CONFIG.transcripts.path and not Path(CONFIG.transcripts.path).is_file():
         f"error: `transcripts.path`: no file {CONFIG.transcripts.path}; make it or correct the path"
     )
 
+for name, system in CONFIG.systems.items():
+    if isinstance(system, ExternalSystem) and not Path(system.preds).is_file():
+        sys.exit(
+            f"error: `systems.{name}.preds`: no file {system.preds}; make it or correct the path"
+        )
+
 CONDA = f"../envs/{CONFIG.environment}.yaml"
 # By run, which is a folder of results: what the configuration gives, and the same with other losses and seeds.
 SYSTEMS = runs.systems(CONFIG)
-VOTES = runs.ensembles(CONFIG)
+REPORTED = runs.reported(CONFIG)
+ENSEMBLES = runs.ensembles(CONFIG)
+FUSIONS = [name for name, one in ENSEMBLES.items() if isinstance(one, Fusion)]
+VOTES = [name for name in ENSEMBLES if name not in FUSIONS]
 SEEDS = runs.seeds(CONFIG)
+# The runs of each fold by system or ensemble, and the fold of each run of another fold than that of the corpus.
+BY_FOLD = runs.by_fold(CONFIG)
+FOLDS = runs.folds(CONFIG)
 ANALYSES = (
     "significance",
     "speakers",
@@ -49,6 +64,7 @@ ANALYSES = (
     "subgroups",
     "worst_errors",
 )
+FUSION_TABLES = ("steps", "step_comparisons", "class_shares", "step_reliability")
 TABLES = paper_runs.tables(CONFIG)
 FIGURES = ("figure2",)
 TRAINED = [
@@ -59,7 +75,11 @@ CONVERTED = [name for name in TRAINED if SYSTEMS[name].fine_tuned]
 # The caches of features by key, and of each run with a frozen encoder what its cache is made from.
 FEATURES = features.extractions(CONFIG)
 RUN_FEATURES = features.by_run(CONFIG)
-ZERO_SHOT = [name for name in SYSTEMS if name not in TRAINED]
+# Predictions of other programs.
+EXTERNAL = [
+    name for name, system in SYSTEMS.items() if isinstance(system, ExternalSystem)
+]
+ZERO_SHOT = [name for name in SYSTEMS if name not in TRAINED + EXTERNAL]
 ZERO_SHOT_SPEECH = [
     name for name in ZERO_SHOT if isinstance(SYSTEMS[name], SalmonnZeroShot)
 ]
@@ -82,8 +102,8 @@ def alternatives(names):
 
 wildcard_constraints:
     system=alternatives(SYSTEMS),
-    ensemble=alternatives(VOTES),
-    name=alternatives([*SYSTEMS, *VOTES]),
+    ensemble=alternatives(ENSEMBLES),
+    name=alternatives([*SYSTEMS, *ENSEMBLES]),
     table=alternatives(TABLES),
     features=alternatives(FEATURES),
     shard="[0-9]+",
@@ -115,9 +135,43 @@ MANIFEST = "results/corpus/manifest.parquet"
 TRANSCRIPTS = "results/corpus/transcripts.parquet"
 
 
-def digest(part):
-    """The digest of a part of the manifest (see abhinaya.data.corpora.digests), or of the transcripts."""
-    return f"results/corpus/digests/{part}.sha256"
+def digest(part, run=None):
+    """The digest of a part of the manifest (see abhinaya.data.corpora.digests) of a run, or of the transcripts."""
+    return f"{Path(manifest_of(run)).parent}/digests/{part}.sha256"
+
+
+def manifest_of(run):
+    """The manifest of a run: with the splits of its fold, or that of the corpus."""
+    return (
+        f"results/corpus/fold{FOLDS[run]}/manifest.parquet"
+        if run in FOLDS
+        else MANIFEST
+    )
+
+
+def named_run(wildcards):
+    """The run that a rule's only wildcard names: a system, an ensemble or either."""
+    ((_, run),) = wildcards.items()
+    return run
+
+
+def run_manifest(wildcards):
+    """The manifest of the system, ensemble or run that the wildcard names."""
+    return manifest_of(named_run(wildcards))
+
+
+def run_digest(part):
+    return lambda wildcards: digest(part, named_run(wildcards))
+
+
+DIGESTS = (
+    "all_audio",
+    "used_audio",
+    "training",
+    "evaluation",
+    "manifest",
+    "references",
+)
 
 
 # What is transcribed.
@@ -134,7 +188,10 @@ def system_digests(part):
 
     def digests(wildcards):
         reads = SYSTEMS[wildcards.system].reads_transcripts
-        return [digest(part), *([digest("transcripts")] if reads else [])]
+        return [
+            digest(part, wildcards.system),
+            *([digest("transcripts")] if reads else []),
+        ]
 
     return digests
 
@@ -291,25 +348,27 @@ def system_descriptions(wildcards):
     return json.dumps(
         {
             name: system.description
-            for name, system in CONFIG.systems.items()
-            if system.description
+            for name, system in SYSTEMS.items()
+            if name in REPORTED and system.description
         }
     )
 
 
 def member_predictions(wildcards):
     return [
-        f"results/{member}/preds.csv" for member in VOTES[wildcards.ensemble].members
+        f"results/{member}/preds.csv"
+        for member in ENSEMBLES[wildcards.ensemble].members
     ]
 
 
 def ensemble_setting(key):
-    return lambda wildcards: getattr(VOTES[wildcards.ensemble], key)
+    return lambda wildcards: getattr(ENSEMBLES[wildcards.ensemble], key)
 
 
 def of_ensembles(key):
-    """A setting of each ensemble of the report, in the scripts' syntax."""
-    return [f"{name}={getattr(vote, key)}" for name, vote in CONFIG.ensembles.items()]
+    """A setting of each vote of the report, in the scripts' syntax."""
+    votes = paper_runs.votes(CONFIG)
+    return [f"{name}={getattr(vote, key)}" for name, vote in votes.items()]
 
 
 def table_runs(wildcards):
@@ -323,7 +382,7 @@ def table_scores(wildcards):
 def table_votes(wildcards):
     """The members of the ensembles in a table, in the script's syntax."""
     return [
-        f"{run}={','.join(VOTES[run].members)}"
+        f"{run}={','.join(ENSEMBLES[run].members)}"
         for run in TABLES[wildcards.table]
         if run in VOTES
     ]
@@ -331,3 +390,35 @@ def table_votes(wildcards):
 
 def tables_made(names, *kinds):
     return [f"results/tables/{name}.{kind}" for name in names for kind in kinds]
+
+
+def cv_runs(wildcards=None):
+    """The runs of each fold by system or ensemble."""
+    if not BY_FOLD:
+        raise ValueError(
+            "`snakemake cv` needs folds: set corpus.split, such as {by: speaker, folds: 5}, and train a system"
+        )
+    return BY_FOLD
+
+
+def cv_manifests(wildcards):
+    runs_of_folds, *_ = cv_runs().values()
+    return [manifest_of(run) for _, run in sorted(runs_of_folds.items())]
+
+
+def cv_predictions(wildcards):
+    return [
+        f"results/{run}/preds.csv"
+        for runs_of_folds in cv_runs().values()
+        for _, run in sorted(runs_of_folds.items())
+    ]
+
+
+def cv_options(wildcards):
+    return " ".join(
+        f"--preds {name} "
+        + " ".join(
+            f"results/{run}/preds.csv" for _, run in sorted(runs_of_folds.items())
+        )
+        for name, runs_of_folds in cv_runs().items()
+    )

@@ -8,17 +8,15 @@ checkpoint prepare_corpus:
         manifest=MANIFEST,
         references="results/corpus/references.parquet",
         summary="results/corpus/summary.json",
-        digests=map(
-            digest,
-            (
-                "all_audio",
-                "used_audio",
-                "training",
-                "evaluation",
-                "manifest",
-                "references",
-            ),
-        ),
+        digests=map(digest, DIGESTS),
+        folds=[
+            f"results/corpus/fold{fold}/{name}"
+            for fold in sorted(set(FOLDS.values()))
+            for name in (
+                "manifest.parquet",
+                *(f"digests/{part}.sha256" for part in DIGESTS),
+            )
+        ],
     log:
         "logs/prepare_corpus.log",
     benchmark:
@@ -32,6 +30,8 @@ checkpoint prepare_corpus:
     params:
         settings=settings_of("corpus"),
         seed=CONFIG.seed,
+        # Fusions are fitted on development utterances that are unused otherwise.
+        development="--development" if CONFIG.predicts_development else "",
         # Not outputs: Snakemake would delete them if the job fails, when they are needed.
         rejected="results/corpus/rejected.csv",
         audio="results/corpus/audio",
@@ -39,6 +39,6 @@ checkpoint prepare_corpus:
         "Reading the corpus"
     shell:
         'python "$scripts"/prepare_corpus.py --settings {params.settings:q} --seed {params.seed} --workers {threads}'
-        " --audio {params.audio} --manifest {output.manifest} --references {output.references}"
-        " --rejected {params.rejected} --summary {output.summary}"
+        " --audio {params.audio} --manifest {output.manifest} --references {output.references} {params.development}"
+        " --rejected {params.rejected} --summary {output.summary} --folds $(dirname {output.manifest})"
         " --digests $(dirname {output.digests[0]}) 2>&1 | tee {log}"

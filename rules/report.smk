@@ -3,8 +3,8 @@
 
 rule score:
     input:
-        manifest=ancient(MANIFEST),
-        digest=digest("manifest"),
+        manifest=ancient(run_manifest),
+        digest=run_digest("manifest"),
         preds="results/{name}/preds.csv",
     output:
         "results/{name}/scores.json",
@@ -29,9 +29,7 @@ rule analyse:
         manifest=ancient(MANIFEST),
         transcripts=ancient(TRANSCRIPTS),
         digests=[digest("manifest"), digest("transcripts")],
-        preds=expand(
-            "results/{name}/preds.csv", name=[*CONFIG.systems, *CONFIG.ensembles]
-        ),
+        preds=expand("results/{name}/preds.csv", name=REPORTED),
     output:
         report(
             expand("results/analysis/{table}.csv", table=ANALYSES),
@@ -46,8 +44,8 @@ rule analyse:
         CONDA
     params:
         folder=lambda wildcards, output: str(Path(output[0]).parent),
-        names=[*CONFIG.systems, *CONFIG.ensembles],
-        votes=list(CONFIG.ensembles),
+        names=REPORTED,
+        votes=list(paper_runs.votes(CONFIG)),
         tie_breaks=of_ensembles("tie_break"),
         tie_rules=of_ensembles("tie_rule"),
         bootstrap=CONFIG.report.bootstrap,
@@ -63,19 +61,21 @@ rule analyse:
 
 rule report:
     input:
-        scores=expand(
-            "results/{name}/scores.json", name=[*CONFIG.systems, *CONFIG.ensembles]
-        ),
+        scores=expand("results/{name}/scores.json", name=REPORTED),
         models=expand(
             "results/{system}/model/{part}.json",
-            system=[name for name in CONFIG.systems if name in TRAINED],
+            system=[name for name in REPORTED if name in TRAINED],
             part=["config", "metrics"],
         ),
         labellings=expand(
             "results/{system}/labelling.json",
             system=[name for name in CONFIG.systems if name in ZERO_SHOT],
         ),
-        votes=expand("results/{ensemble}/preds.csv", ensemble=CONFIG.ensembles),
+        votes=expand("results/{ensemble}/preds.csv", ensemble=paper_runs.votes(CONFIG)),
+        fusions=expand(
+            "results/{ensemble}/ensemble.json",
+            ensemble=[name for name in CONFIG.ensembles if name in FUSIONS],
+        ),
         manifest=ancient(MANIFEST),
         analysis=expand("results/analysis/{table}.csv", table=ANALYSES),
         tables=tables_made(paper_runs.in_report(CONFIG), "json"),
@@ -110,7 +110,7 @@ rule report:
     conda:
         CONDA
     params:
-        names=[*CONFIG.systems, *CONFIG.ensembles],
+        names=REPORTED,
         title=lambda wildcards: CONFIG.report.title,
         descriptions=system_descriptions,
         analysis=lambda wildcards, input: str(Path(input.analysis[0]).parent),
@@ -125,7 +125,7 @@ rule report:
         "Writing the report"
     shell:
         'python "$scripts"/report.py --names {params.names} --scores {input.scores}'
-        " --models {params.models} --labellings {input.labellings} --votes {input.votes} --summary {input.summary}"
+        " --models {params.models} --labellings {input.labellings} --votes {input.votes} --fusions {input.fusions} --summary {input.summary}"
         " --transcripts {input.transcripts} --references {input.references} --title={params.title:q} --descriptions={params.descriptions:q}"
         " --manifest {input.manifest} --analysis {params.analysis} --tables {input.tables}"
         " --rejected {params.rejected} --output-dir $(dirname {output.html}) 2>&1 | tee {log}"

@@ -3,7 +3,7 @@
 
 rule train:
     input:
-        manifest=ancient(MANIFEST),
+        manifest=ancient(run_manifest),
         transcripts=ancient(system_transcripts),
         digests=system_digests("training"),
         features=system_features,
@@ -79,7 +79,7 @@ rule convert_checkpoint:
 
 rule predict:
     input:
-        manifest=ancient(MANIFEST),
+        manifest=ancient(run_manifest),
         transcripts=ancient(system_transcripts),
         digests=system_digests("evaluation"),
         features=system_features,

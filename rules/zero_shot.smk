@@ -36,7 +36,7 @@ rule label_zero_shot:
         start_minutes=request_resource("start_minutes"),
     params:
         settings=system_settings,
-        classes=CONFIG.corpus.classes,
+        classes=CONFIG.corpus.classes or list(CLASSES),
         options=zero_shot_options,
         # Not an output: Snakemake deletes the outputs of a killed job, but stored responses are reused.
         response_dir="results/{system}/responses",

@@ -27,7 +27,7 @@ def main() -> None:
     if isinstance(settings, ZeroShotSystem):
         require(args, "transcripts", "server_log")
         manifest = transcripts.joined(manifest, args.transcripts)
-    rows = manifest[manifest["split"].isin(("validation", "test"))].reset_index(drop=True)
+    rows = manifest[manifest["split"].isin(schemas.PREDICTED)].reset_index(drop=True)
     if rows.empty:
         raise errors.UserError(f"{args.manifest}: no validation or test utterances; check the corpus's splits")
     gpu_locks.take(args.gpus)

@@ -1,9 +1,10 @@
-"""Predict the emotions of new audio with all members of an ensemble, and vote."""
+"""Predict the emotions of new audio with all members of an ensemble, and vote or fuse their probabilities."""
 
 import argparse
 from functools import partial
 from pathlib import Path
 
+from abhinaya.config.ensemble import Ensemble
 from abhinaya.data import schemas
 from abhinaya.evaluation import voting
 from abhinaya.prediction import new_audio, systems
@@ -27,12 +28,17 @@ def main() -> None:
     gpu_locks.take(args.gpus)
     job = new_audio.Job(args)
     ensemble, members = systems.read_ensemble(args.ensemble)
-    vote = partial(voting.vote, tie_break=ensemble.tie_break, tie_rule=ensemble.tie_rule)
+    if isinstance(ensemble, Ensemble):
+        combine = partial(voting.vote, tie_break=ensemble.tie_break, tie_rule=ensemble.tie_rule)
+    else:
+        combine = ensemble.fuse
     results = args.ensemble.absolute().parent
     job.label(
         members,
         results,
-        combine=lambda predictions: vote({name: table.set_index(schemas.KEY) for name, table in predictions.items()}),
+        combine=lambda predictions: combine(
+            {name: table.set_index(schemas.KEY) for name, table in predictions.items()}
+        ),
     )
 
 

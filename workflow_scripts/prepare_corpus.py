@@ -4,12 +4,13 @@ import argparse
 import os
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 
 from abhinaya import config
-from abhinaya.config.corpus import AnyCorpus
+from abhinaya.config.corpora import AnyCorpus
 from abhinaya.data import schemas
-from abhinaya.data.corpora import TooManyRejected, digests, overlaps, prepare, summary
+from abhinaya.data.corpora import TooManyRejected, digests, leaks, overlaps, prepare, summary
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError, print_line, run
 
@@ -31,7 +32,10 @@ def parse_args() -> argparse.Namespace:
     add("--references", type=Path, default=results / "references.parquet", help="file to write: reference transcripts")
     add("--rejected", type=Path, default=results / "rejected.csv", help="file to write: rejected files with reasons")
     add("--digests", type=Path, default=results / "digests", help="folder to write: digests of parts of the manifest")
+    add("--folds", type=Path, default=results, help="folder to write: a folder for each other fold of corpus.split")
     add("--summary", type=Path, default=results / "summary.json", help="file to write: counts per split and class")
+    development_help = "also use the labelled development utterances outside the validation set, for a fusion"
+    add("--development", action="store_true", help=development_help)
     return parser.parse_args()
 
 
@@ -39,7 +43,7 @@ def main() -> None:
     args = parse_args()
     corpus = config.parse(AnyCorpus, args.settings, "corpus")
     try:
-        prepared = prepare(corpus, args.seed, args.audio, args.workers)
+        prepared = prepare(corpus, args.seed, args.audio, args.workers, args.development)
     except TooManyRejected as error:
         files.write_csv(error.rejected, args.rejected)
         raise UserError(f"{error}; see {args.rejected} for all") from None
@@ -52,11 +56,18 @@ def main() -> None:
     schemas.write_manifest(prepared.manifest, args.manifest, metadata)
     files.write_parquet(prepared.references, schemas.TRANSCRIPTS, args.references)
     files.write_json(prepared.summary, args.summary)
-    for name, digest in digests.digests(prepared.manifest, prepared.references).items():
-        files.write_text(f"{digest}\n", args.digests / f"{name}.sha256")
+    _write_digests(prepared.manifest, prepared.references, args.digests)
+    for fold, manifest in prepared.other_folds.items():
+        schemas.write_manifest(manifest, args.folds / f"fold{fold}" / "manifest.parquet", metadata | {"fold": fold})
+        _write_digests(manifest, prepared.references, args.folds / f"fold{fold}" / "digests")
     Console().print(summary.as_table(prepared.summary))
-    for entry in prepared.summary["overlaps"]:
-        print_line(f"warning: corpus: {overlaps.sentence(entry)}")
+    for line in [*leaks.sentences(prepared.summary["leaks"]), *overlaps.sentences(prepared.summary["overlaps"])]:
+        print_line(f"warning: corpus: {line}")
+
+
+def _write_digests(manifest: pd.DataFrame, references: pd.DataFrame, folder: Path) -> None:
+    for name, digest in digests.digests(manifest, references).items():
+        files.write_text(f"{digest}\n", folder / f"{name}.sha256")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ def main() -> None:
         analysis=args.analysis,
         paper=args.tables,
         rejected=args.rejected,
+        fusions=args.fusions,
     )
     report.write(inputs, args.output_dir)
     show(report.score_table(inputs))
@@ -52,6 +53,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--models", nargs="*", type=Path, default=[], help="model folders of trained systems")
     parser.add_argument("--labellings", nargs="*", type=Path, default=[], help="labelling.json of zero-shot systems")
     parser.add_argument("--votes", nargs="*", type=Path, default=[], help="results/{ensemble}/preds.csv of ensembles")
+    fusions_help = "results/{ensemble}/ensemble.json of fusions; the tables of fit_fusion.py are beside it, in fusion/"
+    parser.add_argument("--fusions", nargs="*", type=Path, default=[], help=fusions_help)
     parser.add_argument("--analysis", type=Path, help="folder with the tables of analyse.py")
     parser.add_argument(
         "--tables", nargs="*", type=Path, default=[], help="JSON files of make_paper_table.py, in display order"

@@ -5,12 +5,10 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-import pandas as pd
-
-from abhinaya.data.schemas import read_manifest, write_predictions
+from abhinaya.data.schemas import write_predictions
 from abhinaya.evaluation import submission, voting
 from abhinaya.evaluation.arguments import files_by_name
-from abhinaya.runtime.errors import UserError, print_line, run
+from abhinaya.runtime.errors import run
 from abhinaya.runtime.files import check_csv_name, check_targets, write_csv, write_json
 
 
@@ -30,7 +28,7 @@ def main() -> None:
     voted = voting.vote(members, args.tie_break, args.tie_rule)
     submitted = voted.loc[voted["Split"] == "test", list(submission.COLUMNS)]
     if args.manifest:
-        check(submitted, args)
+        submission.check(submitted, args.manifest, args.rejected)
     write_predictions(voted, args.output)
     counts = voting.count_ties(voted)
     print(f"utterances: {counts['utterances']}")
@@ -42,15 +40,6 @@ def main() -> None:
     if args.description:
         description = {"members": args.members, "tie_break": args.tie_break, "tie_rule": args.tie_rule}
         write_json(description, args.description)
-
-
-def check(submitted: pd.DataFrame, args: argparse.Namespace) -> None:
-    """Raise a `UserError` if the leaderboard would reject the submission."""
-    rejected = submission.read_rejected(args.rejected) if args.rejected else []
-    if problems := submission.problems(submitted, read_manifest(args.manifest), rejected):
-        raise UserError(f"submission: {'; '.join(problems)}; predict with all members on this manifest")
-    for warning in submission.warnings(submitted, rejected):
-        print_line(f"warning: submission: {warning}")
 
 
 def parse_args() -> argparse.Namespace:

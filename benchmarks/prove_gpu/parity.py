@@ -119,10 +119,10 @@ def outcome(settings: TrainedSystem, rows: pd.DataFrame, device: torch.device, p
     loop = systems.loop(settings, rows, device, CPU, torch.float32)
     loop.model.eval()
     (batch,) = batches_of(loop, settings, CLIPS, CLIPS)
-    logits, labels = loop.forward(loop.model, batch)
-    loop.loss(logits, labels, torch.tensor(len(labels), device=device)).backward()
+    outputs, labels = loop.forward(loop.model, batch)
+    loop.loss(outputs["logits"], labels, torch.tensor(len(labels), device=device)).backward()
     gradients = {name: parameter.grad for name, parameter in trained(loop) if parameter.grad is not None}
-    return Outcome(logits.detach().cpu(), by_part(gradients))
+    return Outcome(outputs["logits"].detach().cpu(), by_part(gradients))
 
 
 def batches_of(loop: Loop, settings: TrainedSystem, count: int, batch_size: int) -> list[Batch]:

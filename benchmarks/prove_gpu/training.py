@@ -162,8 +162,8 @@ def per_clip(loop: Loop, batch: Batch) -> tuple[int, int]:
     total = torch.tensor(1, device=loop.device)
 
     def passes() -> None:
-        logits, labels = loop.forward(loop.model, clip)
-        loop.loss(logits, labels, total).backward()
+        outputs, labels = loop.forward(loop.model, clip)
+        loop.loss(outputs["logits"], labels, total).backward()
 
     flops = speed.operations(passes)
     hook.remove()

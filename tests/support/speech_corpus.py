@@ -93,7 +93,7 @@ def system(
         {
             "family": "speech",
             "encoder": encoder,
-            "head": {"hidden": 16, "dropout": 0.1, "attention_init": 0.1} | (head or {}),
+            "head": {"hidden": 16, "dropout": 0.1, "pooling": "attentive", "attention_init": 0.1} | (head or {}),
             "loss": loss or {"name": "wce"},
             "training": defaults | training,
         },

@@ -46,7 +46,7 @@ def system(model: Path, encoder: dict | None = None, **training: object) -> Text
         {
             "family": "text",
             "encoder": {"model": str(model)} | (encoder or {}),
-            "head": {"hidden": 16, "dropout": 0.1, "attention_init": 0.1},
+            "head": {"hidden": 16, "dropout": 0.1, "pooling": "attentive", "attention_init": 0.1},
             "loss": {"name": "vs"},
             "training": defaults | training,
         },

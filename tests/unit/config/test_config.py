@@ -17,7 +17,7 @@ from snakemake.utils import update_config
 from abhinaya import config
 from abhinaya.config import reference, yaml_file
 from abhinaya.config.base import Section, settings_json
-from abhinaya.config.corpus import AnyCorpus
+from abhinaya.config.corpora import AnyCorpus
 from abhinaya.config.system import SpeechSystem
 from abhinaya.config.transcripts import Transcripts
 from abhinaya.runtime import files
@@ -74,7 +74,7 @@ SCHEMA_ERRORS = {  # errors that the JSON Schema finds, too
     "systems.baseline.training.learning_rate": (float("inf"), "finite", "inf"),
     "environment": ("tpu", "'cpu' or 'gpu'", "'tpu'"),
     "corpus.validation.per_class": ("few", "'smallest' or 'all' or a whole number", "'few'"),
-    "corpus.kind": ("iemocap", "'synthetic', 'msp_podcast', 'ravdess', 'csv'", "'iemocap'"),
+    "corpus.kind": ("voices", "'csv'", "'ravdess'", "'synthetic'", "'voices'"),
     "systems.s1.family": ("speach", "'speech', 'text', 'salmonn', 'zero_shot', 'salmonn_zero_shot'", "'speach'"),
     "ensembles.vote.members": ([], "empty"),
     "systems.s1.encoder.model": ("", "empty"),

@@ -9,8 +9,9 @@ import yaml
 from snakemake.utils import update_config
 
 from abhinaya import config
-from abhinaya.config import Config, runs
-from abhinaya.config.system import TrainedSystem
+from abhinaya.config import Config, features, runs
+from abhinaya.config.base import settings_json
+from abhinaya.config.system import SpeechSystem, TrainedSystem
 from abhinaya.runtime.errors import UserError
 from support.messages import assert_names
 
@@ -147,3 +148,64 @@ def test_the_lines_for_smaller_gpus_fit_the_paper() -> None:
         assert after.effective_batch == before.effective_batch == 32
     three = merged.tables.systems["st1_3_epochs"].training
     assert (three.batch_size, three.epochs) == (merged.systems["st1"].training.batch_size, 3)
+
+
+def frozen(**changed: object) -> dict:
+    return {"family": "speech", "encoder": {"model": "some/wavlm", "freeze": "all"}, "loss": {"name": "wce"}} | changed
+
+
+def speech_system() -> dict:
+    return {"family": "speech", "encoder": {"model": "random:wavlm"}, "loss": {"name": "wfl"}}
+
+
+def probe_runs(systems: dict) -> Config:
+    return configured(systems={"s1": speech_system(), **systems}, ensembles={})
+
+
+def test_each_trained_system_with_a_frozen_encoder_has_a_probe_behind_it() -> None:
+    found = probe_runs({"a": frozen(), "b": frozen(head={"hidden": 8}), "c": frozen(training={"precision": "fp32"})})
+    assert runs.probes(found) == {"a": "a_probe", "b": "a_probe", "c": "c_probe"}
+    names = runs.reported(found)
+    assert names[names.index("a") :][:5] == ["a", "a_probe", "b", "c", "c_probe"]
+    assert set(names) <= set(runs.of_all(found))
+    probe = runs.systems(found)["a_probe"]
+    assert (probe.head.kind, probe.loss, probe.encoder) == ("logistic", None, found.systems["a"].encoder)
+    assert config.parse(SpeechSystem, settings_json(probe)).head == probe.head
+    assert features.by_run(found)["a_probe"].key == features.by_run(found)["a"].key
+
+
+def test_a_configured_probe_is_not_repeated() -> None:
+    probe = frozen(head={"kind": "logistic"}, loss=None)
+    found = probe_runs({"a": frozen(), "svm": frozen(head={"kind": "svm"}, loss=None), "lr": probe})
+    assert runs.probes(found) == {"a": "lr"}
+    assert runs.systems(found).keys() == found.systems.keys()
+
+
+def test_a_probe_has_no_seeds_and_its_name_is_taken() -> None:
+    replicas = configured(systems={"a": frozen()}, ensembles={}, seeds=[1, 2])
+    assert [run for run in runs.systems(replicas) if run.startswith("a_")] == ["a_seed2", "a_probe"]
+    with pytest.raises(UserError, match="a_probe"):
+        probe_runs({"a": frozen(), "a_probe": frozen(encoder={"model": "other/wavlm", "freeze": "all"})})
+
+
+def test_folds_add_a_run_for_each_trained_system_and_vote_of_trained_systems() -> None:
+    speech = {"family": "speech", "encoder": {"model": "random:wavlm"}, "loss": {"name": "wfl"}}
+    values = {
+        "corpus": {"kind": "csv", "table": "t.csv", "split": {"by": "speaker", "folds": 3, "fold": 2}},
+        "systems": {"one": speech, "two": speech, "llm": {"family": "zero_shot", "model": "m"}},
+        "ensembles": {
+            "trained": {"members": ["one", "two"], "tie_break": "two"},
+            "mixed": {"members": ["one", "llm"], "tie_break": "llm"},
+        },
+    }
+    configured = config.validate(values)
+    assert runs.by_fold(configured) == {
+        name: {1: f"{name}_fold1", 2: name, 3: f"{name}_fold3"} for name in ("one", "two", "trained")
+    }
+    assert runs.folds(configured)["two_fold3"] == 3 and "two" not in runs.folds(configured)
+    assert runs.ensembles(configured)["trained_fold1"].members == ["one_fold1", "two_fold1"]
+    assert runs.ensembles(configured)["trained_fold1"].tie_break == "two_fold1"
+    assert "one_fold1" in runs.systems(configured) and "one_fold1" not in runs.of_all(configured)
+    values["systems"]["one_fold1"] = speech
+    with pytest.raises(UserError, match="one_fold1"):
+        config.validate(values)

@@ -104,8 +104,8 @@ def test_losses_and_seeds_share_the_features_of_a_frozen_encoder() -> None:
     values = {"corpus": {"kind": "synthetic"}, "systems": systems, "seeds": [1, 2]}
     checked = config.validate(values | {"tables": {"losses": {"systems": ["s1", "random"]}}})
     by_run = features.by_run(checked)
-    shared = {"s1", "s1_wfl", "s1_vs", "s1_seed1", "s1_seed2", "s1_copy", "s1_copy_seed1", "s1_copy_seed2"}
-    separate = ({"random", "random_wfl", "random_vs"}, {"random_seed1"}, {"random_seed2"})
+    shared = {"s1", "s1_wfl", "s1_vs", "s1_seed1", "s1_seed2", "s1_copy", "s1_copy_seed1", "s1_copy_seed2", "s1_probe"}
+    separate = ({"random", "random_wfl", "random_vs", "random_probe"}, {"random_seed1"}, {"random_seed2"})
     groups = [{run for run, settings in by_run.items() if settings.key == key} for key in features.extractions(checked)]
     assert groups == [shared, *separate]
     assert [by_run[run].seed for run in ("s1", "random", "random_seed2")] == [None, 1234, 2]

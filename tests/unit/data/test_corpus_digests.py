@@ -26,6 +26,13 @@ def references() -> pd.DataFrame:
     return pd.DataFrame({"FileName": ["a"], "text": ["a sentence"]})
 
 
+def test_development_utterances_are_predicted_but_not_trained_on() -> None:
+    before, table = digests(manifest(), references()), manifest()
+    table.loc[3, "split"] = "development"
+    after = digests(table, references())
+    assert {name for name in ALL if before[name] != after[name]} == {"used_audio", "evaluation", "manifest"}
+
+
 @pytest.mark.parametrize(
     ("row", "column", "value", "changed"),
     [

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 from abhinaya import config
-from abhinaya.config.corpus import AnyCorpus, MspPodcast
-from abhinaya.data.corpora import fields, msp_podcast, prepare
+from abhinaya.config.corpora import AnyCorpus
+from abhinaya.data.corpora import fields, prepare
+from abhinaya.data.corpora.kinds import msp_podcast
+from abhinaya.data.corpora.kinds.msp_podcast import MspPodcast
 from abhinaya.labels import CLASSES
 from abhinaya.runtime.errors import UserError
 from support.msp_layout import DEVELOPMENT, HIDDEN_TESTS, TEST1, TRAIN, write

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from abhinaya import config
-from abhinaya.config.corpus import AnyCorpus
+from abhinaya.config.corpora import AnyCorpus
 from abhinaya.data.corpora import overlaps, prepare
 from abhinaya.preflight.corpus import survey
 from abhinaya.runtime.errors import UserError

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from abhinaya import config
-from abhinaya.config.corpus import AnyCorpus, Ravdess
-from abhinaya.data.corpora import prepare, ravdess
+from abhinaya.config.corpora import AnyCorpus
+from abhinaya.data.corpora import prepare
+from abhinaya.data.corpora.kinds import ravdess
+from abhinaya.data.corpora.kinds.ravdess import Ravdess
 from abhinaya.runtime.errors import UserError
 from support.speech import write_noise
 

@@ -18,9 +18,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from abhinaya import config
-from abhinaya.config.corpus import Synthetic
-from abhinaya.data.corpora import espeak, sentences, synthetic
+from abhinaya.data.corpora import espeak, sentences
 from abhinaya.data.corpora.espeak import Prosody, Request
+from abhinaya.data.corpora.kinds import synthetic
+from abhinaya.data.corpora.kinds.synthetic import Synthetic
 from abhinaya.labels import CLASSES
 from abhinaya.runtime.errors import UserError
 

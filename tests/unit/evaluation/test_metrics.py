@@ -134,6 +134,13 @@ def test_rows_without_one_of_the_eight_labels_are_not_scored():
     assert scores["unlabelled"]["test"] == 1
 
 
+def test_development_rows_may_be_predicted_and_are_not_scored():
+    table = pd.concat([manifest(["A", "H"]), manifest(["A"], "development")], ignore_index=True)
+    guesses = pd.concat([predictions(["A", "H"]), predictions(["H"], "development")], ignore_index=True)
+    with_them, without = metrics.score(table, guesses, resamples=2), metrics.score(table[:2], guesses[:2], resamples=2)
+    assert str(with_them) == str(without)  # NaN differs from itself
+
+
 def test_training_rows_need_no_prediction():
     table = pd.concat([manifest(["A"]), manifest(["C"], "train")])
     assert metrics.score(table, predictions(["A"]))["test"]["n"] == 1

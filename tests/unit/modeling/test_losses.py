@@ -210,3 +210,28 @@ def test_focal_loss_is_finite_for_all_exponents(gamma: float, margin: float, tar
     value.backward()
     assert torch.isfinite(value)
     assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("targets", [[0], [0, 2, 2, 1]])
+def test_label_smoothing_of_the_cross_entropy_is_torchs(targets: list[int]) -> None:
+    logits = torch.randn(len(targets), 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    loss = losses.build(Wce(name="wce"), [1, 1, 1], label_smoothing=0.3)
+    expected = torch.nn.functional.cross_entropy(logits, torch.tensor(targets), label_smoothing=0.3)
+    torch.testing.assert_close(loss(logits, torch.tensor(targets)), expected)
+    loss.eval()  # the validation loss is that of the labels
+    torch.testing.assert_close(
+        loss(logits, torch.tensor(targets)), torch.nn.functional.cross_entropy(logits, torch.tensor(targets))
+    )
+
+
+@pytest.mark.parametrize("settings", [Wce(name="wce"), Wfl(name="wfl"), Vs(name="vs")])
+def test_smoothed_labels_leave_out_absent_classes(settings: object) -> None:
+    counts = [3, 0, 1]
+    loss = losses.build(settings, counts, label_smoothing=0.4)
+    logits = torch.tensor([[0.3, 0.7, -1.0]], dtype=torch.float64, requires_grad=True)
+    plain = losses.build(settings, counts)
+    one, other = (plain.unweighted(logits.masked_fill(plain.absent, -1e300), torch.tensor([c])) for c in (0, 2))
+    expected = loss.weights[0] * (0.8 * one + 0.2 * other)
+    torch.testing.assert_close(loss(logits, torch.tensor([0])), expected.squeeze())
+    loss(logits, torch.tensor([0])).backward()
+    assert torch.isfinite(logits.grad).all() and logits.grad[0, 1] == 0

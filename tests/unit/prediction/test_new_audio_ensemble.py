@@ -9,12 +9,14 @@ import pytest
 
 import predict_ensemble
 from abhinaya.evaluation import voting
+from abhinaya.evaluation.fusion.rule import FittedFusion, Method, fit
 from abhinaya.labels import CLASSES
 from abhinaya.prediction import new_audio, systems
 from abhinaya.prediction import predict as prediction
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError
 from support.chat_server import ChatServer
+from support.fusion_parts import sample
 from support.messages import assert_names
 from support.new_audio_parts import COLUMNS, as_manifest, probabilities, three_clips
 
@@ -85,7 +87,39 @@ def test_ties_are_broken_as_in_ensemble_json(
     assert used == [rules] and "text" not in table  # no member reads transcripts
 
 
+def test_a_fitted_fusion_labels_new_audio(call, ensemble: Path, clips: Path, tmp_path: Path) -> None:
+    for name in ("s1", "copy"):
+        shutil.copytree(ensemble.parent / "s1", tmp_path / name)
+    classes = list(CLASSES)
+    fitted = fit(Method("weighted"), sample(60), 0)
+    fused = FittedFusion(rule="weighted", members=["s1", "copy"], classes=classes, fitted=fitted)
+    files.write_json(fused.model_dump(mode="json", exclude_none=True), tmp_path / "fused/ensemble.json")
+    table = call(predict_ensemble, "--ensemble", tmp_path / "fused", "--audio", clips / "car.flac")
+    assert list(table.columns) == COLUMNS
+    one = prediction.predict(tmp_path / "s1" / "model", as_manifest([clips / "car.flac"]), cpus=1)
+    expected = fused.fuse({name: one.set_index("FileName") for name in ("s1", "copy")})
+    np.testing.assert_allclose(probabilities(table), probabilities(expected), rtol=0, atol=1e-6)
+    assert table["EmoClass"].tolist() == expected["EmoClass"].tolist()
+
+
 # --- invalid ensembles
+
+
+def test_a_member_of_another_program_cannot_label_new_audio(ensemble: Path, tmp_path: Path) -> None:
+    shutil.copytree(ensemble.parent / "s1", tmp_path / "s1")
+    files.write_json({"preds": "theirs.csv"}, tmp_path / "theirs/source.json")
+    files.write_json({"members": ["s1", "theirs"], "tie_break": "s1"}, tmp_path / "vote/ensemble.json")
+    with pytest.raises(UserError) as caught:
+        systems.read_ensemble(tmp_path / "vote")
+    assert_names(str(caught.value), "member theirs", "another program")
+
+
+@pytest.mark.parametrize("content", [{"rule": "weighted"}, {"rule": "median", "members": ["s1"]}, {"rule": None}])
+def test_an_invalid_fusion_is_reported(content: dict, tmp_path: Path) -> None:
+    files.write_json(content, tmp_path / "fused/ensemble.json")
+    with pytest.raises(UserError) as caught:
+        systems.read_ensemble(tmp_path / "fused")
+    assert_names(str(caught.value), "fused/ensemble.json: ", "fit the fusion again")
 
 
 def test_missing_member_is_reported_with_its_target(ensemble: Path, tmp_path: Path) -> None:

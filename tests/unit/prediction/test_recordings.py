@@ -10,7 +10,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from abhinaya.config.corpus import Csv
+from abhinaya.config.corpus import Corpus
 from abhinaya.data import audio, schemas
 from abhinaya.data.audio import RATE
 from abhinaya.data.schemas import KEY
@@ -153,7 +153,7 @@ def test_too_short_recordings_are_rejected(tmp_path):
         soundfile.write(tmp_path / f"{name}.wav", np.full(count, 0.1), RATE)
     rows, rejected = cut([tmp_path / f"{name}.wav" for name in samples], 10.0, tmp_path)
     assert rows["recording"].tolist() == [str(tmp_path / "word.wav")]
-    assert Csv.model_fields["min_seconds"].default == 0.1
+    assert Corpus.model_fields["min_seconds"].default == 0.1
     assert rejected == [
         (str(tmp_path / "click.wav"), "0.000 s, shorter than 0.1 s"),
         (str(tmp_path / "blip.wav"), "0.020 s, shorter than 0.1 s"),

@@ -32,7 +32,7 @@ PATCHED = [name for name in NAMES if (EXAMPLES / name / "change.patch").exists()
 PAGES = {page: page.read_text(encoding="utf-8") for page in (ROOT / "docs/extending.md", EXAMPLES / "README.md")}
 # What Snakemake plans with the settings of an example.
 JOBS = {
-    "corpus_crema_d": "Training wavlm",
+    "corpus_subesco": "Training wavlm",
     "encoder_unispeech_sat": "Training unispeech",
     "encoder_mel": "Training recurrent",
     "loss_ldam": "Training margin",

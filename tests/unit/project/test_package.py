@@ -32,7 +32,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 BASE = {found.name: found for found in map(Requirement, PROJECT["dependencies"])}
 EXTRAS = [Requirement(line) for lines in PROJECT["optional-dependencies"].values() for line in lines]
 # No extra can have them: see `test_whisperx_fits_no_extra`.
-LOCKS_ONLY = {"whisperx", "faster-whisper", "ctranslate2"}
+TRANSCRIPTION = {"whisperx", "faster-whisper", "ctranslate2"}
+LOCKS_ONLY = TRANSCRIPTION | {"av"}  # av comes with faster-whisper
 # Dependencies that no module imports, and for whom they are.
 BEHIND = {
     "aiohttp": "openai, for its client with aiohttp",
@@ -42,8 +43,8 @@ BEHIND = {
 # What modules need beyond the dependencies: an extra, or an environment from a lock.
 NEEDING_MORE = {
     "abhinaya.transcription.inputs": {"faster-whisper", "whisperx"},
-    "abhinaya.transcription.shards": LOCKS_ONLY,
-    "abhinaya.transcription.whisperx": LOCKS_ONLY,
+    "abhinaya.transcription.shards": TRANSCRIPTION,
+    "abhinaya.transcription.whisperx": TRANSCRIPTION,
     "abhinaya.preflight.hook": {"snakemake"},
     "abhinaya.runtime.snakemake_sigterm": {"snakemake"},
 }

@@ -12,8 +12,8 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from abhinaya.config import features, runs, yaml_file
 from abhinaya.config.base import Section, Seed
-from abhinaya.config.corpus import AnyCorpus
-from abhinaya.config.ensemble import Ensemble
+from abhinaya.config.corpora import AnyCorpus
+from abhinaya.config.ensemble import AnyEnsemble, Ensemble, Fusion
 from abhinaya.config.messages import WrongKey, check_unique, lines
 from abhinaya.config.paper_tables import NAMES_ONLY, Name, System, Tables
 from abhinaya.config.system import SalmonnSystem, TrainedSystem
@@ -21,7 +21,7 @@ from abhinaya.config.transcripts import Transcripts
 from abhinaya.config.zero_shot import SalmonnZeroShot, ZeroShotSystem
 from abhinaya.runtime.errors import UserError
 
-RESERVED = ("analysis", "corpus", "features", "report", "tables")  # folders under results/
+RESERVED = ("analysis", "corpus", "cv", "features", "report", "tables")  # folders under results/
 
 
 class Report(Section):
@@ -39,7 +39,7 @@ class Config(Section):
     corpus: AnyCorpus = Field(description="audio and labels; `kind` selects the corpus")
     transcripts: Transcripts = Transcripts()
     systems: dict[Name, System] = Field(min_length=1, description="the systems, by name", json_schema_extra=NAMES_ONLY)
-    ensembles: dict[Name, Ensemble] = Field({}, description="the ensembles, by name", json_schema_extra=NAMES_ONLY)
+    ensembles: dict[Name, AnyEnsemble] = Field({}, description="the ensembles, by name", json_schema_extra=NAMES_ONLY)
     seeds: list[Seed] = Field(
         [],
         description="also train every system with these seeds, and report mean and standard deviation; may include "
@@ -55,7 +55,8 @@ class Config(Section):
             if name in RESERVED:
                 raise WrongKey(key, "name is reserved for a folder of results; choose another name")
         for name, ensemble in self.ensembles.items():
-            _check_vote(f"ensembles.{name}", ensemble, self.systems)
+            check = _check_fusion if isinstance(ensemble, Fusion) else _check_vote
+            check(f"ensembles.{name}", ensemble, self.systems)
         for key in ("combinations", "submitted"):
             for name, ensemble in getattr(self.tables, key).items():
                 _check_vote(f"tables.{key}.{name}", ensemble, runs.configured(self))
@@ -78,7 +79,8 @@ class Config(Section):
         _check_names("tables.modalities", tables.modalities, of(SalmonnSystem))
         _check_names("tables.speech_zero_shot", [tables.speech_zero_shot], of(SalmonnZeroShot))
         if tables.losses:
-            _check_names("tables.losses.systems", tables.losses.systems, of(TrainedSystem))
+            trained = [name for name in of(TrainedSystem) if not systems[name].is_probe]
+            _check_names("tables.losses.systems", tables.losses.systems, trained)
         if tables.zero_shot:
             _check_names("tables.zero_shot.models", tables.zero_shot.models, of(ZeroShotSystem, SalmonnZeroShot))
             _check_names("tables.zero_shot.line", [tables.zero_shot.line], every)
@@ -109,13 +111,23 @@ class Config(Section):
             # Checked here, not in the system's model: rules pass systems without resources.
             if isinstance(system, TrainedSystem) and system.training.fsdp and system.resources.processes < 2:
                 raise WrongKey(f"{key}.training.fsdp", "needs several GPUs; increase `resources.gpu`")
-            if isinstance(system, ZeroShotSystem | SalmonnZeroShot):
+            if isinstance(system, ZeroShotSystem | SalmonnZeroShot) and self.corpus.classes:
                 _check_names(f"{key}.fallback", [system.fallback], self.corpus.classes, "a class of the corpus")
         return self
+
+    @property
+    def predicts_development(self) -> bool:
+        """Whether a fusion is fitted on the development utterances outside the validation set."""
+        return any(isinstance(one, Fusion) and one.fit_on == "development" for one in self.ensembles.values())
 
     def _section(self, name: str) -> str:
         """The dotted key of a system."""
         return f"systems.{name}" if name in self.systems else f"tables.systems.{name}"
+
+
+def _check_fusion(key: str, fusion: Fusion, systems: Collection[str]) -> None:
+    check_unique(f"{key}.members", fusion.members)
+    _check_names(f"{key}.members", fusion.members, systems, "a system")
 
 
 def _check_vote(key: str, ensemble: Ensemble, systems: Collection[str]) -> None:

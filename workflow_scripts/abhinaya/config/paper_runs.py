@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from abhinaya.config import runs
+from abhinaya.config.ensemble import Ensemble
 from abhinaya.config.zero_shot import SalmonnZeroShot, ZeroShotSystem
 
 if TYPE_CHECKING:
@@ -19,9 +20,9 @@ def tables(config: Config) -> dict[str, list[str]]:
     needed = {"table1": components, "table2": [], "table3": components, "table4": []}
     needed["table2"] = [run for by_loss in runs.by_loss(config).values() for run in by_loss.values()]
     if section.combinations:
-        needed["table4"] = [*section.combinations, *config.ensembles]
+        needed["table4"] = [*section.combinations, *votes(config)]
     if section.submitted:
-        needed["table1_submitted"] = [*section.submitted, *config.ensembles]
+        needed["table1_submitted"] = [*section.submitted, *votes(config)]
     if section.zero_shot:
         needed["figure2"] = [*section.zero_shot.models, *filter(None, [section.zero_shot.line])]
     needed["section_4_6"] = section.modalities
@@ -46,7 +47,7 @@ def settings(config: Config) -> str:
         "losses": section.losses and section.losses.model_dump(mode="json"),
         "combinations": {name: vote.model_dump(mode="json") for name, vote in section.combinations.items()},
         "submitted": {name: vote.model_dump(mode="json") for name, vote in section.submitted.items()},
-        "ensembles": {name: vote.model_dump(mode="json") for name, vote in config.ensembles.items()},
+        "ensembles": {name: vote.model_dump(mode="json") for name, vote in votes(config).items()},
         "zero_shot": section.zero_shot and section.zero_shot.model_dump(mode="json"),
         "zero_shot_models": {name: _model(systems[name]) for name in zero_shot},
         "modalities": section.modalities,
@@ -57,6 +58,11 @@ def settings(config: Config) -> str:
         },
     }
     return json.dumps(values, separators=(",", ":"), sort_keys=True)
+
+
+def votes(config: Config) -> dict[str, Ensemble]:
+    """The configured ensembles that vote, without fusions, which the paper does not have."""
+    return {name: ensemble for name, ensemble in config.ensembles.items() if isinstance(ensemble, Ensemble)}
 
 
 def _components(config: Config) -> list[str]:

@@ -6,12 +6,14 @@ from pydantic import Field, model_validator
 
 from abhinaya.config.base import Section
 from abhinaya.config.ensemble import Ensemble
+from abhinaya.config.external import ExternalSystem
 from abhinaya.config.messages import WrongKey, check_unique
 from abhinaya.config.system import AnyLoss, SalmonnSystem, SpeechSystem, TextSystem, Vs, Wce, Wfl
 from abhinaya.config.zero_shot import SalmonnZeroShot, ZeroShotSystem
 
 System = Annotated[
-    SpeechSystem | TextSystem | SalmonnSystem | ZeroShotSystem | SalmonnZeroShot, Field(discriminator="family")
+    SpeechSystem | TextSystem | SalmonnSystem | ZeroShotSystem | SalmonnZeroShot | ExternalSystem,
+    Field(discriminator="family"),
 ]
 Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]
 NAMES_ONLY = {"additionalProperties": False}  # else the schema would accept any name

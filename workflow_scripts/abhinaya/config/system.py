@@ -4,8 +4,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from abhinaya.config.base import Description, Precision, Resources, Section
+from abhinaya.config.base import Description, Resources, Section
+from abhinaya.config.head import FramesHead, Head, with_defaults_of_frozen
 from abhinaya.config.messages import WrongKey
+from abhinaya.config.training import Training, TrainingResources
 
 RANDOM = "random:"
 CONVOLUTIONAL = ("wavlm", "hubert", "wav2vec2")  # raw waveform -> convolutions -> transformer
@@ -284,27 +286,6 @@ class SalmonnEncoder(Encoder):
         return [part for part, is_random in parts.items() if is_random]
 
 
-class Head(Section):
-    """Attentive statistics pooling and classification layers."""
-
-    hidden: int = Field(1024, ge=1, description="width of the hidden layer")
-    dropout: float = Field(0.5, ge=0, lt=1, description="dropout before the last layer")
-    norm: Literal["hidden", "frames"] = Field(
-        "hidden", description="layer norm after the hidden layer (S1) or on the encoder's output (S2, T2, ST1)"
-    )
-    attention_init: float = Field(
-        1.0, gt=0, description="standard deviation of the initial attention vector; 1 as in the authors' code"
-    )
-
-
-class FramesHead(Head):
-    """The head of a language model; its layer norm comes first."""
-
-    norm: Literal["hidden", "frames"] = Field(
-        "frames", description="layer norm after the hidden layer (S1) or on the encoder's output (S2, T2, ST1)"
-    )
-
-
 class Wce(Section):
     """Weighted cross-entropy (paper, equation 1)."""
 
@@ -336,51 +317,13 @@ class Vs(Section):
 AnyLoss = Annotated[Wce | Wfl | Vs, Field(discriminator="name")]
 
 
-class Training(Section):
-    """Optimisation (paper: AdamW, lr 1e-5, 20 epochs, effective batch 32; the authors' code: a constant lr)."""
-
-    epochs: int = Field(20, ge=1, description="number of epochs")
-    learning_rate: float = Field(1e-5, gt=0, description="constant learning rate")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
-    adam_beta2: float = Field(0.999, gt=0, lt=1, description="AdamW's second beta (the authors' T2: 0.99)")
-    adam_epsilon: float = Field(1e-8, gt=0, description="AdamW's epsilon (the authors' T2: 1e-6)")
-    effective_batch: int = Field(32, ge=1, description="utterances per optimiser step over all GPUs and nodes")
-    batch_size: int = Field(8, ge=1, description="utterances per GPU and forward pass; gradients are accumulated")
-    eval_batch_size: int = Field(16, ge=1, description="utterances per forward pass in evaluation")
-    precision: Precision = "auto"
-    gradient_checkpointing: bool = Field(
-        False, description="recompute activations in the backward pass: less memory, more time"
-    )
-    fsdp: bool = Field(
-        False,
-        description="shard the frozen weights over several GPUs (FSDP): less memory, more communication",
-    )
-    save_steps: int | None = Field(
-        None,
-        ge=1,
-        description="additionally save a checkpoint every this many optimiser steps; null: only after each epoch and "
-        "at SIGTERM",
-    )
-
-
-class TrainingResources(Resources):
-    """Resources of a training job."""
-
-    nodes: int = Field(
-        1, ge=1, description="number of machines, each with `gpu`, `cpus` and `mem_mb`; several need SLURM"
-    )
-
-    @property
-    def processes(self) -> int:
-        """Number of training processes: one per GPU, or one per machine without GPUs."""
-        return max(1, self.gpu) * self.nodes
-
-
 class TrainedSystem(Section):
     """Settings of all trained systems: loss, training, resources."""
 
     description: Description = ""
-    loss: AnyLoss = Field(description="training loss, selected by `name`")
+    loss: AnyLoss | None = Field(
+        None, description="training loss, selected by `name`; required, except with `head.kind: logistic` or `svm`"
+    )
     fine_tuned: str | None = Field(
         None,
         min_length=1,
@@ -392,6 +335,34 @@ class TrainedSystem(Section):
     resources: TrainingResources = TrainingResources()
 
     reads_transcripts: ClassVar[bool] = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_frozen(cls, values: Any) -> Any:
+        return with_defaults_of_frozen(values)
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether its head is a classifier of scikit-learn instead of trained layers."""
+        return self.head.is_probe
+
+    @model_validator(mode="after")
+    def _probe_or_training(self) -> "TrainedSystem":
+        if not self.is_probe:
+            if self.loss is None:
+                raise WrongKey("loss", "missing; add it")
+            return self
+        kind = f"`head.kind: {self.head.kind}`"
+        if not self.encoder.frozen:
+            raise WrongKey("head.kind", f"`{self.head.kind}` needs a frozen encoder; set `encoder.freeze: all`")
+        if self.loss is not None:
+            raise WrongKey("loss", f"not used with {kind}; remove it")
+        used = self.training.model_dump(include={"precision", "eval_batch_size"})
+        if self.training != Training(**used):
+            raise WrongKey("training", f"only `precision` and `eval_batch_size` are used with {kind}; remove the rest")
+        if self.resources.processes > 1:
+            raise WrongKey("resources", f"{kind} is fitted by one process; set `gpu` and `nodes` to at most 1")
+        return self
 
     @model_validator(mode="after")
     def _training_is_possible(self) -> "TrainedSystem":
@@ -405,6 +376,8 @@ class TrainedSystem(Section):
             raise WrongKey("training.fsdp", "only a frozen language model with LoRA can be sharded; remove it")
         if self.training.fsdp and self.encoder.quantization:
             raise WrongKey("training.fsdp", "4-bit weights cannot be sharded; remove it or `encoder.quantization`")
+        if self.training.fsdp and self.head.standardise:
+            raise WrongKey("training.fsdp", "not with `head.standardise`; remove one of them")
         return self
 
 

@@ -69,6 +69,8 @@ def decode(path: str | Path, longer_than: float = 0.0) -> tuple[float, np.ndarra
         truncated = frames < announced or _wav_is_truncated(path)
     except (soundfile.SoundFileError, OSError, ValueError, TypeError, MemoryError) as error:
         # MemoryError: a corrupt length; TypeError: `.raw` files, which have no header.
+        if isinstance(error, soundfile.SoundFileError) and _is_lfs_pointer(path):
+            raise UserError(f"{path}: a pointer of Git LFS, not the audio; run `git lfs pull` in its folder") from None
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: cannot be decoded as audio ({reason}); convert it to WAV or FLAC") from None
     if truncated:
@@ -100,6 +102,14 @@ class _Waveform:
         """(samples,): the waveform, including the rest in the resampler's buffer."""
         self.add(np.empty(0, np.float32), last=True)
         return self._samples[: self._filled]
+
+
+def _is_lfs_pointer(path: Path) -> bool:
+    """Whether a file is the text that a clone without Git LFS has in the place of a large file."""
+    if path.stat().st_size > 1024:
+        return False
+    content = path.read_bytes()
+    return content.startswith(b"version ") and b"\noid sha256:" in content
 
 
 def _wav_is_truncated(path: Path) -> bool:

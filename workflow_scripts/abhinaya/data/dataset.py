@@ -38,6 +38,7 @@ class Utterances(Dataset):
     def __init__(self, rows: pd.DataFrame, loader: Loader, seed: int | None = None) -> None:
         prepared, self.remarks = loader.prepare(rows)
         self.rows: list[dict[str, Any]] = prepared.to_dict("records")
+        self.labels = [INDEX.get(row["EmoClass"], UNKNOWN) for row in self.rows]
         self.loader = loader
         self.seed = seed
         self.epoch = 0
@@ -48,7 +49,7 @@ class Utterances(Dataset):
     def __getitem__(self, index: int) -> dict[str, Tensor | int]:
         row = self.rows[index]
         generator = None if self.seed is None else np.random.default_rng((self.seed, self.epoch, index))
-        return {**self.loader.load(row, generator), "labels": INDEX.get(row["EmoClass"], UNKNOWN)}
+        return {**self.loader.load(row, generator), "labels": self.labels[index]}
 
     @property
     def sizes(self) -> list[float]:

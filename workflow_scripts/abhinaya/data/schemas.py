@@ -17,6 +17,8 @@ from abhinaya.runtime.files import existing, parquet_errors, write_csv, write_pa
 
 KEY = "FileName"
 SPLITS = ("train", "validation", "test")
+DEVELOPMENT = "development"  # labelled development utterances outside the validation set, if a fusion is fitted on them
+PREDICTED = ("validation", "test", DEVELOPMENT)
 VOTES = tuple(f"votes_{letter}" for letter in CLASSES)
 PROBABILITIES = tuple(f"p_{letter}" for letter in CLASSES)
 MANIFEST = pa.schema(
@@ -24,7 +26,7 @@ MANIFEST = pa.schema(
         pa.field(KEY, pa.string(), nullable=False),
         pa.field("path", pa.string(), nullable=False),
         ("Split_Set", pa.string()),  # the corpus's own name of the set
-        ("split", pa.string()),  # train, validation, test; null where unused
+        ("split", pa.string()),  # train, validation, test, development; null where unused
         ("EmoClass", pa.string()),  # one letter; null when unknown
         ("SpkrID", pa.string()),
         ("Gender", pa.string()),
@@ -114,7 +116,7 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
         UserError: as `read_parquet`, or a split or emotion letter is unknown.
     """
     table = read_parquet(path, MANIFEST, required=(KEY, "path", "split", "EmoClass", "duration"))
-    for column, allowed in (("split", SPLITS), ("EmoClass", LETTERS)):
+    for column, allowed in (("split", (*SPLITS, DEVELOPMENT)), ("EmoClass", LETTERS)):
         wrong = table[column].notna() & ~table[column].isin(allowed)
         check_values(table[column], wrong, table[KEY], path, ", ".join(allowed))
     return table
@@ -153,7 +155,7 @@ def read_predictions(path: str | Path, labels_may_differ: bool = False) -> pd.Da
     if tuple(table.columns[: len(PREDICTIONS)]) != PREDICTIONS:
         raise UserError(f"{path}: invalid header {','.join(table.columns)}; it must begin with {','.join(PREDICTIONS)}")
     check_unique(table, path)
-    for column, allowed in (("Split", SPLITS), ("EmoClass", CLASSES)):
+    for column, allowed in (("Split", (*SPLITS, DEVELOPMENT)), ("EmoClass", CLASSES)):
         check_values(table[column], ~table[column].isin(allowed), table[KEY], path, ", ".join(allowed))
     table[list(PROBABILITIES)] = table[list(PROBABILITIES)].apply(pd.to_numeric, errors="coerce").astype(float)
     check_probabilities(table, path)

@@ -8,7 +8,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from sklearn.metrics import confusion_matrix
 
-from abhinaya.data.schemas import KEY
+from abhinaya.data.schemas import DEVELOPMENT, KEY
 from abhinaya.evaluation.voting import describe
 from abhinaya.labels import CLASSES
 from abhinaya.runtime.errors import UserError
@@ -194,7 +194,7 @@ def pair(manifest: pd.DataFrame, predictions: pd.DataFrame, source: str | Path) 
         UserError: predictions and manifest have different utterances or splits.
     """
     rows = manifest.set_index(KEY)
-    predicted = predictions.set_index(KEY)
+    predicted = predictions[predictions["Split"] != DEVELOPMENT].set_index(KEY)  # which is not scored
     expected = rows[rows["split"].isin(SCORED)]
     both = expected.index.intersection(predicted.index)
     for names, problem in (

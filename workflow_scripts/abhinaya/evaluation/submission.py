@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from abhinaya.data.schemas import KEY
+from abhinaya.data.schemas import KEY, read_manifest
 from abhinaya.evaluation.voting import listed
 from abhinaya.labels import CLASSES
 from abhinaya.runtime.console import printable
-from abhinaya.runtime.errors import UserError
+from abhinaya.runtime.errors import UserError, print_line
 from abhinaya.runtime.files import existing
 
 COLUMNS = (KEY, "EmoClass")
@@ -52,6 +52,22 @@ def read_rejected(path: Path) -> list[str]:
     if any([*table.columns].count(name) != 1 for name in (KEY, "role")):
         raise UserError(f"{path}: column {KEY} or role is missing or duplicated; prepare the corpus again")
     return table[KEY][table["role"] == "test"].tolist()
+
+
+def check(submission: pd.DataFrame, manifest: Path, rejected: Path | None) -> None:
+    """Check a submission before it is written; print what may be missing.
+
+    Args:
+        manifest, rejected: manifest.parquet and rejected.csv of the corpus.
+
+    Raises:
+        UserError: the leaderboard would reject it, or a file is invalid.
+    """
+    names = read_rejected(rejected) if rejected else []
+    if found := problems(submission, read_manifest(manifest), names):
+        raise UserError(f"submission: {'; '.join(found)}; predict with all members on this manifest")
+    for warning in warnings(submission, names):
+        print_line(f"warning: submission: {warning}")
 
 
 def problems(submission: pd.DataFrame, manifest: pd.DataFrame, rejected: Sequence[str] = ()) -> list[str]:

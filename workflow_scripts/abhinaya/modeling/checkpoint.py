@@ -14,8 +14,8 @@ from abhinaya.config.base import result_settings
 from abhinaya.config.system import SalmonnEncoder, SalmonnSystem, Trained, TrainedSystem
 from abhinaya.data import dataset
 from abhinaya.labels import CLASSES, EMOTIONS
-from abhinaya.modeling import encoders
-from abhinaya.modeling.classifier import Classifier
+from abhinaya.modeling import encoders, probe
+from abhinaya.modeling.classifier import PooledClassifier
 from abhinaya.pretrained.hub import source_digests
 from abhinaya.pretrained.loading import check_weights
 from abhinaya.runtime import files
@@ -29,25 +29,30 @@ PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "pandas", "s
 
 def build(
     settings: TrainedSystem, counts: Sequence[int], seed: int, device: torch.device, features: Sequence[Path] = ()
-) -> tuple[Classifier, dataset.Loader]:
+) -> tuple[PooledClassifier, dataset.Loader]:
     """The untrained classifier of a system, still to be moved to `device`, and the loader of its inputs."""
     loader, encoder = encoders.build(settings, seed, device, features)
     if settings.training.gradient_checkpointing and not settings.encoder.frozen:
         encoder.model.gradient_checkpointing_enable({"use_reentrant": False})
     set_seed(seed)  # the head does not depend on how many random numbers the encoder used
-    classifier = Classifier(encoder, settings.head, counts)
+    classifier = probe.build(encoder, settings.head, counts)
     load_head(classifier, getattr(encoder, "head", {}), settings)
     return classifier, loader
 
 
-def load_head(classifier: Classifier, head: dict[str, torch.Tensor], settings: TrainedSystem) -> None:
+def load_head(classifier: PooledClassifier, head: dict[str, torch.Tensor], settings: TrainedSystem) -> None:
     """Initialise the head with that of a fine-tuned checkpoint; an empty `head` changes nothing.
 
     Raises:
-        UserError: it has other shapes, or another order of layers.
+        UserError: it has other shapes, another order of layers or another pooling.
     """
     if not head:
         return
+    if settings.head.pooling != "attentive" or settings.head.standardise:
+        raise UserError(
+            f"{settings.encoder.checkpoint}: its head has attentive pooling without standardisation; set "
+            "`head.pooling: attentive` and `head.standardise: false`"
+        )
     if settings.head.norm != "frames":
         raise UserError(f"{settings.encoder.checkpoint}: its head starts with a layer norm; set `head.norm: frames`")
     state, fix = classifier.state_dict(), f"set `head.hidden` to {len(head['fc.weight'])}"
@@ -55,12 +60,12 @@ def load_head(classifier: Classifier, head: dict[str, torch.Tensor], settings: T
     classifier.load_state_dict(head, strict=False)
 
 
-def save_weights(classifier: Classifier, path: Path) -> None:
+def save_weights(classifier: PooledClassifier, path: Path) -> None:
     with files.atomic(path) as temporary:
         save_file({name: value.contiguous() for name, value in classifier.saved().items()}, temporary)
 
 
-def load_weights(classifier: Classifier, path: Path) -> None:
+def load_weights(classifier: PooledClassifier, path: Path) -> None:
     """Load a file of `save_weights` into `classifier`.
 
     Raises:
@@ -87,7 +92,7 @@ def check_replaceable(output: Path) -> None:
 def save_model(
     name: str,
     settings: TrainedSystem,
-    classifier: Classifier,
+    classifier: PooledClassifier,
     counts: list[int],
     seed: int,
     metrics: dict,
@@ -119,7 +124,7 @@ def save_model(
 
 def load_model(
     folder: Path, device: torch.device, features: Sequence[Path] = ()
-) -> tuple[Classifier, dataset.Loader, TrainedSystem]:
+) -> tuple[PooledClassifier, dataset.Loader, TrainedSystem]:
     """The classifier in the model folder `folder`, on `device`, in evaluation mode.
 
     Args:
@@ -181,7 +186,7 @@ def notes(settings: TrainedSystem, counts: list[int]) -> list[str]:
     return lines
 
 
-def parameters(classifier: Classifier) -> dict[str, int]:
+def parameters(classifier: PooledClassifier) -> dict[str, int]:
     """The number of parameters, `all` and `trained`; two 4-bit weights count as one."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in classifier.parameters()]
     return {"all": sum(size for size, _ in sizes), "trained": sum(size for size, trained in sizes if trained)}

@@ -28,7 +28,13 @@ class ClassLoss(nn.Module):
 
     Subclasses define `unweighted`, the loss of each sample before its class weight. Classes without training utterances
     are ignored.
+
+    In training, `label_smoothing` takes a share of each target away and divides it equally among the classes of the
+    training data (Szegedy et al. 2016): the loss of a sample is its mean over these targets. For the cross-entropy
+    this is torch's `label_smoothing`.
     """
+
+    label_smoothing = 0.0
 
     def __init__(self, counts: Sequence[int], reduction: str = "mean") -> None:
         super().__init__()
@@ -41,7 +47,16 @@ class ClassLoss(nn.Module):
 
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Weighted losses (B,) of `logits` (B, C) for the class indices `targets` (B,)."""
-        return self.weights[targets].to(logits.dtype) * self._of_present(logits, targets)
+        return self.weights[targets].to(logits.dtype) * self._smoothed(logits, targets)
+
+    def _smoothed(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Unweighted losses (B,), in training over the smoothed targets."""
+        losses = self._of_present(logits, targets)
+        if not (self.training and self.label_smoothing):
+            return losses
+        every = [self._of_present(logits, torch.full_like(targets, index)) for index in range(logits.shape[-1])]
+        mean = torch.stack(every).sum(0) / (~self.absent).sum()  # absent classes have 0
+        return (1 - self.label_smoothing) * losses + self.label_smoothing * mean
 
     def _of_present(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Unweighted losses (B,) over the classes of the training data; 0 for a target of another class."""
@@ -65,7 +80,7 @@ class ClassLoss(nn.Module):
         weights = self.weights[targets].to(logits.dtype)
         if self.reduction == "weighted_mean":
             return share * self.per_sample(logits, targets).sum() / weights.sum().clamp(min=TINY)
-        return share * self._of_present(logits, targets).mean() * weights.mean()  # batch_weight
+        return share * self._smoothed(logits, targets).mean() * weights.mean()  # batch_weight
 
 
 class WeightedCrossEntropy(ClassLoss):
@@ -109,6 +124,8 @@ class VectorScaling(ClassLoss):
 LOSSES: dict[str, type[ClassLoss]] = {"wce": WeightedCrossEntropy, "wfl": WeightedFocal, "vs": VectorScaling}
 
 
-def build(settings: AnyLoss, counts: Sequence[int]) -> ClassLoss:
+def build(settings: AnyLoss, counts: Sequence[int], label_smoothing: float = 0.0) -> ClassLoss:
     """The loss of the configuration for the training `counts` of the classes, in class order."""
-    return LOSSES[settings.name](counts, **settings.model_dump(exclude={"name"}))
+    loss = LOSSES[settings.name](counts, **settings.model_dump(exclude={"name"}))
+    loss.label_smoothing = label_smoothing
+    return loss

@@ -24,7 +24,7 @@ from abhinaya.transcription.transcripts import check_text
 def predict(
     folder: Path, manifest: pd.DataFrame, cpus: int = 2, gpus: int = 0, features: Sequence[Path] = ()
 ) -> pd.DataFrame:
-    """Predict the emotion of every validation and test utterance of `manifest` with the model in `folder`.
+    """Predict the emotion of each utterance of `manifest` in `schemas.PREDICTED` with the model in `folder`.
 
     Args:
         manifest: all utterances, with `text` for a system that reads transcripts.
@@ -38,7 +38,7 @@ def predict(
         UserError: as `load_model`; nothing to predict; too few GPUs; outputs that are not finite.
     """
     device, workers = claim(cpus, min(gpus, 1))
-    rows = manifest[manifest["split"].isin(("validation", "test"))].reset_index(drop=True)
+    rows = manifest[manifest["split"].isin(schemas.PREDICTED)].reset_index(drop=True)
     if rows.empty:
         raise UserError("manifest: no validation or test utterances; check the corpus's splits")
     classifier, loader, settings = load_model(folder, device, features)

@@ -11,7 +11,7 @@ import pandas as pd
 import soundfile
 from tqdm import tqdm
 
-from abhinaya.config.corpus import Csv
+from abhinaya.config.corpus import Corpus
 from abhinaya.data import audio
 from abhinaya.data.corpora import fields
 from abhinaya.data.schemas import KEY, MANIFEST
@@ -25,7 +25,7 @@ SUFFIXES = (
 )
 LISTS = (".csv", ".txt")
 MIN_SEGMENT = 1.0  # seconds: lower bound of the segment limit
-MIN_SECONDS = Csv.model_fields["min_seconds"].default  # seconds of a recording, as in a corpus
+MIN_SECONDS = Corpus.model_fields["min_seconds"].default  # seconds of a recording, as in a corpus
 BLOCK = audio.RATE // 100  # samples; borders are between blocks of 10 ms
 PAUSE = 10  # blocks around a border, over which the power is averaged
 REACH = 0.1  # maximum shift of a border, as a fraction of the limit

@@ -15,11 +15,14 @@ from abhinaya.config import parse
 from abhinaya.config.ensemble import Ensemble
 from abhinaya.config.system import TrainedSystem
 from abhinaya.config.zero_shot import SalmonnZeroShot, ZeroShotSystem
+from abhinaya.evaluation.fusion import rule
+from abhinaya.evaluation.fusion.rule import FittedFusion
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError, print_line
 
 CONFIG = "config.json"  # of a model folder
 LABELLING = "labelling.json"  # written with the predictions of a zero-shot system
+SOURCE = "source.json"  # written with the predictions of another program
 SEED = 1234  # default, where no seed is recorded
 ZeroShot = Annotated[ZeroShotSystem | SalmonnZeroShot, Field(discriminator="family")]
 
@@ -128,8 +131,8 @@ def read_model(folder: Path) -> Model:
     return Model(folder, settings)
 
 
-def read_ensemble(folder: Path) -> tuple[Ensemble, dict[str, System]]:
-    """Read the ensemble of `folder`/ensemble.json, and its members (by name) from the parent folder.
+def read_ensemble(folder: Path) -> tuple[Ensemble | FittedFusion, dict[str, System]]:
+    """Read the vote or the fitted fusion of `folder`/ensemble.json, and its members (by name) from the parent folder.
 
     Raises:
         UserError: ensemble.json or a member is missing or invalid.
@@ -139,15 +142,24 @@ def read_ensemble(folder: Path) -> tuple[Ensemble, dict[str, System]]:
         raise UserError(
             f"{path}: file not found; run `snakemake results/{folder.name}/preds.csv`, or correct --ensemble"
         )
-    ensemble = parse(Ensemble, files.read_json(path), where=str(path))
-    if ensemble.tie_break not in ensemble.members:
-        raise UserError(f"{path}: tie_break {ensemble.tie_break!r} is not a member; recreate it")
+    content = files.read_json(path)
+    if "rule" in content:
+        ensemble = rule.read(path)
+    else:
+        ensemble = parse(Ensemble, content, where=str(path))
+        if ensemble.tie_break not in ensemble.members:
+            raise UserError(f"{path}: tie_break {ensemble.tie_break!r} is not a member; recreate it")
     results = Path(os.path.abspath(folder)).parent
     return ensemble, {name: _read_member(results / name) for name in ensemble.members}
 
 
 def _read_member(folder: Path) -> System:
     path = folder / LABELLING
+    if (folder / SOURCE).is_file():
+        raise UserError(
+            f"{folder}: the predictions of the member {folder.name} are from another program, which cannot be run "
+            "here; use an ensemble without it"
+        )
     if (folder / "model" / CONFIG).is_file() or ((folder / "model").is_dir() and not path.is_file()):
         return read_model(folder / "model")
     if not path.is_file():

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from abhinaya.config.corpus import AnyCorpus, MspPodcast, Synthetic
+from abhinaya.config.corpus import Corpus
 from abhinaya.data import corpora, schemas
-from abhinaya.data.corpora import espeak, msp_podcast, overlaps
-from abhinaya.data.schemas import KEY, check_unique
+from abhinaya.data.corpora import espeak, overlaps
+from abhinaya.data.corpora.kinds.synthetic import Synthetic
+from abhinaya.data.schemas import KEY
 from abhinaya.runtime.errors import UserError
 
 
@@ -22,14 +23,14 @@ class Survey:
     durations: pd.Series | None = None  # of these, in seconds; None before the corpus is prepared
 
 
-def survey(settings: AnyCorpus, seed: int, manifest: Path | None) -> Survey:
+def survey(settings: Corpus, seed: int, manifest: Path | None) -> Survey:
     """Read the labels and check that the audio files exist.
 
     Args:
         manifest: of a prepared corpus, which is used instead of the label files.
 
     Raises:
-        UserError: as `corpora.read`; more audio is missing than `corpus.max_rejected` allows; a split would be empty or
+        UserError: as `Corpus.rows`; more audio is missing than `corpus.max_rejected` allows; a split would be empty or
             lack a class.
     """
     if manifest is not None:
@@ -43,11 +44,8 @@ def survey(settings: AnyCorpus, seed: int, manifest: Path | None) -> Survey:
             settings.validation_per_class + settings.test_per_class
         )
         return Survey(f"synthetic, {count} utterances to generate", count)
-    if isinstance(settings, MspPodcast):
-        rows = msp_podcast.read(settings, texts=False)  # the transcripts are many small files, not needed here
-    else:
-        rows = corpora.read(settings, seed, Path())
-    check_unique(rows, "corpus")
+    rows, _ = corpora.read(settings, seed, Path(), texts=False)  # many small files, not needed here
+    rows = corpora.with_folds(rows, settings.split, seed)
     present = _check(rows, settings.max_rejected, "add them, or increase corpus.max_rejected")
     split = corpora.splits(settings, seed, rows, present)
     used = int(split.notna().sum())

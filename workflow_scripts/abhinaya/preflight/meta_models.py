@@ -28,8 +28,8 @@ from abhinaya.config.system import (
 )
 from abhinaya.config.zero_shot import SalmonnZeroShot
 from abhinaya.labels import CLASSES
-from abhinaya.modeling import checkpoint
-from abhinaya.modeling.classifier import Classifier
+from abhinaya.modeling import checkpoint, probe
+from abhinaya.modeling.classifier import PooledClassifier
 from abhinaya.modeling.encoders import speech, text
 from abhinaya.modeling.encoders.salmonn import beats, pretrained_weights
 from abhinaya.modeling.encoders.salmonn.prompt import Prompt
@@ -44,7 +44,7 @@ from abhinaya.runtime.errors import UserError
 META = torch.device("meta")
 
 
-def classifier(settings: TrainedSystem, features: Path | None = None) -> Classifier:
+def classifier(settings: TrainedSystem, features: Path | None = None) -> PooledClassifier:
     """The classifier of a system on the meta device.
 
     Args:
@@ -63,7 +63,7 @@ def classifier(settings: TrainedSystem, features: Path | None = None) -> Classif
         else:
             module = _speech_llm(encoder, features)
         with META:
-            model = Classifier(module, settings.head, [1] * len(CLASSES))
+            model = probe.build(module, settings.head, [1] * len(CLASSES))
         checkpoint.load_head(model, getattr(module, "head", {}), settings)
     return model
 

@@ -189,8 +189,8 @@ def _flush(path: Path) -> None:
 def disk_full(target: Path) -> UserError:
     """The error for a file that did not fit on its disk."""
     return UserError(
-        f"{target}: disk full, or your quota is used up; free space or use another --directory, then start the same "
-        "command again, which goes on"
+        f"{target}: disk full (No space left on device), or your quota is used up; free space or use "
+        "another --directory, then start the same command again, which goes on"
     )
 
 

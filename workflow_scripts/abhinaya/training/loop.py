@@ -38,7 +38,7 @@ from abhinaya.runtime.console import printable
 from abhinaya.runtime.errors import UserError, print_line
 from abhinaya.training import resume
 from abhinaya.training.agreement import Agreement, Stopped
-from abhinaya.training.metrics import scores
+from abhinaya.training.metrics import coverage_warning, scores
 
 Batch = dict[str, Tensor]
 MAX_NAMES = 4  # utterances in a message
@@ -125,6 +125,7 @@ class Loop:
         if done:  # which the run before the checkpoint has already used
             resume.set_random_states(random, self.device)
         self.model.train()
+        self.loss.train()
         for start in range(0, len(batches), self.accumulation):
             sizes = [len(batch) for batch in batches[start : start + self.accumulation]]
             self.train_step(islice(loaded, len(sizes)), len(sizes), sum(sizes))
@@ -162,20 +163,20 @@ class Loop:
         for number, batch in enumerate(batches, start=1):
             averages = number == count or processes == 1
             with contextlib.nullcontext() if averages else self.model.no_sync():
-                logits, labels = self.forward(self.model, batch)
-                loss = self.loss(logits, labels, total) * processes  # DDP divides by it
+                outputs, labels = self.forward(self.model, batch)
+                loss = self.loss(outputs["logits"], labels, total) * processes  # DDP divides by it
                 loss.backward()
             self.epoch_loss += loss.detach()
             self.batch_losses.append(loss.detach())
         self.optimizer.step()
         self.optimizer.zero_grad()
 
-    def forward(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Logits (B, 8) and labels (B,), on the device."""
+    def forward(self, model: nn.Module, batch: Batch) -> tuple[Batch, Tensor]:
+        """The outputs of `Classifier` and the labels (B,), on the device."""
         inputs = {name: value.to(self.device) for name, value in batch.items()}
         labels = inputs.pop("labels")
         with self.precision:
-            return model(**inputs)["logits"], labels
+            return model(**inputs), labels
 
     def end_step(self) -> None:
         """Save a checkpoint if one is due, and stop after a signal.
@@ -191,17 +192,22 @@ class Loop:
             raise Stopped(number)
 
     @torch.no_grad()
-    def evaluate(self) -> tuple[Tensor, Tensor]:
-        """Logits (n, 8) and labels (n,) of the validation split, longest first; the same in all processes."""
+    def evaluate(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (n, 8), labels (n,) and frame coverage (n,) of the validation split, longest first.
+
+        They are the same in all processes.
+        """
         self.model.eval()
+        self.loss.eval()
         random = resume.random_states(self.device)  # before the loader uses a random number
         order = largest_first(self.data["validation"].sizes)  # little padding; the scores do not depend on the order
         parts = []
         for batch in self.loader("validation", self.share(order, self.training.eval_batch_size)):
-            parts.append([gather(part) for part in self.forward(self.classifier, batch)])
+            outputs, labels = self.forward(self.classifier, batch)
+            parts.append([gather(part) for part in (outputs["logits"], labels, outputs["frame_coverage"])])
             self.end_batch(random)
-        logits, labels = (torch.cat(tensors)[: len(order)] for tensors in zip(*parts, strict=True))
-        return logits, labels
+        logits, labels, coverage = (torch.cat(tensors)[: len(order)] for tensors in zip(*parts, strict=True))
+        return logits, labels, coverage
 
     def end_batch(self, random: dict) -> None:
         """Stop an evaluation after a signal. A resumed run repeats it with the `random` states of its start."""
@@ -209,14 +215,17 @@ class Loop:
             self.save(random)
             raise Stopped(number)
 
-    def end_epoch(self, epoch: int, logits: Tensor, labels: Tensor) -> None:
+    def end_epoch(self, epoch: int, logits: Tensor, labels: Tensor, coverage: Tensor) -> None:
         """Record the metrics of the epoch, save a checkpoint and print a line.
+
+        Args:
+            logits, labels, coverage: as from `evaluate`.
 
         Raises:
             UserError: the validation loss is not finite; names the utterances whose logits are not.
         """
         validation_loss = self.loss(logits, labels).item()
-        measured = scores(logits.cpu().numpy(), labels.cpu().numpy())
+        measured = scores(logits.cpu().numpy(), labels.cpu().numpy()) | {"frame_coverage": coverage.mean().item()}
         if not math.isfinite(validation_loss):
             bad = torch.nonzero(~logits.isfinite().all(-1)).flatten().tolist()
             order = largest_first(self.data["validation"].sizes)
@@ -238,6 +247,8 @@ class Loop:
                 f"epoch {epoch + 1}/{self.training.epochs}  loss {loss:.4f}  validation loss {validation_loss:.4f}  "
                 f"macro-F1 {measured['macro_f1']:.4f}  ({seconds:.1f} s)"
             )
+            if warning := coverage_warning([each["frame_coverage"] for each in self.epochs]):
+                print_line(warning)
         self.save()
 
     def save(self, random: dict | None = None) -> None:

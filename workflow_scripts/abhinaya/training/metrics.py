@@ -7,6 +7,23 @@ import torch
 from accelerate.utils import gather
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
+MIN_COVERAGE = 0.1  # of the frames; with less, attention selects moments instead of describing the clip
+
+
+def coverage_warning(coverages: list[float]) -> str | None:
+    """A warning in the first epoch whose frame coverage is low; None in all others.
+
+    Args:
+        coverages: the mean frame coverage of each epoch so far (`pooling.frame_coverage`).
+    """
+    *before, last = coverages
+    if last >= MIN_COVERAGE or any(coverage < MIN_COVERAGE for coverage in before):
+        return None
+    return (
+        f"warning: the attention uses {100 * last:.1f} % of a clip's frames; on a small corpus `head.pooling: "
+        "mean_std` can be better"
+    )
+
 
 def scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Macro-F1 (the paper's measure), UAR and accuracy of `logits` (n, 8) for the class indices `labels` (n,)."""

@@ -24,7 +24,7 @@ from abhinaya.modeling.checkpoint import build, check_replaceable, parameters, s
 from abhinaya.runtime import signals
 from abhinaya.runtime.devices import claim
 from abhinaya.runtime.errors import UserError, print_line
-from abhinaya.training import metrics, resume
+from abhinaya.training import metrics, probe, resume, standardisation
 from abhinaya.training.agreement import Agreement, Stopped
 from abhinaya.training.fsdp import shard
 from abhinaya.training.loop import Loop, accumulation
@@ -71,7 +71,8 @@ def train(
     set_seed(seed)
     classifier, loader = build(settings, counts, seed, device, features)
     last = [None]
-    if processes.is_main_process:  # only one process, since the fingerprint reads all model files
+    # Only one process, since the fingerprint reads all model files. A probe, fitted in seconds, has no checkpoints.
+    if processes.is_main_process and not settings.is_probe:
         last = [resume.checkpoint_of(resume.fingerprint(settings, rows, seed), checkpoints)]
     (checkpoint,) = broadcast_object_list(last)
     data = {
@@ -90,9 +91,14 @@ def train(
         shard(classifier, device)
     elif settings.training.fsdp:
         print_line("training.fsdp: no effect with a single process")
+    if settings.is_probe:
+        measured = probe.fit(classifier.to(device), settings, data, rows["train"], workers)
+        return save_model(name, settings, classifier, counts, seed, measured, remarks, output)
+    if settings.head.standardise and not checkpoint:  # a checkpoint has the statistics
+        standardisation.fit(classifier.to(device), data["train"], settings.training, workers)
     loop = Loop(
         classifier,
-        losses.build(settings.loss, counts),
+        losses.build(settings.loss, counts, settings.training.label_smoothing),
         data,
         settings.training,
         seed=seed,

@@ -4,7 +4,7 @@ import hashlib
 
 import pandas as pd
 
-from abhinaya.data.schemas import KEY
+from abhinaya.data.schemas import KEY, PREDICTED
 
 AUDIO = [KEY, "path", "duration"]
 
@@ -13,7 +13,7 @@ def digests(manifest: pd.DataFrame, references: pd.DataFrame) -> dict[str, str]:
     """SHA-256 of the parts of a manifest and of the corpus's own transcripts (`references`), by name.
 
     `all_audio`, `used_audio`: names, paths and durations of all utterances, and of those in a split.
-    `training`: train and validation with their labels. `evaluation`: validation and test without labels.
+    `training`: train and validation with their labels. `evaluation`: what is predicted, without labels.
     `manifest`: the whole manifest.
     """
     split = manifest["split"]
@@ -21,7 +21,7 @@ def digests(manifest: pd.DataFrame, references: pd.DataFrame) -> dict[str, str]:
         "all_audio": manifest[AUDIO],
         "used_audio": manifest.loc[split.notna(), AUDIO],
         "training": manifest.loc[split.isin(("train", "validation")), [*AUDIO, "split", "EmoClass"]],
-        "evaluation": manifest.loc[split.isin(("validation", "test")), [*AUDIO, "split"]],
+        "evaluation": manifest.loc[split.isin(PREDICTED), [*AUDIO, "split"]],
         "manifest": manifest,
         "references": references,
     }

@@ -1,33 +1,48 @@
 """Reading label files and validating their fields, for all corpora."""
 
+import codecs
+import csv
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from pandas.errors import ParserWarning
 
-from abhinaya.data.schemas import KEY, VOTES, check_columns, check_values
+from abhinaya.data.schemas import KEY, check_columns, check_values
 from abhinaya.labels import EMOTIONS, LETTERS
 from abhinaya.runtime.errors import UserError
 
 EXACT = (KEY, "path")  # not stripped: a file name may begin or end with a space
-MAX_VOTES = 10_000  # annotators of an utterance
+EMOTIONAL = ("EmoAct", "EmoVal", "EmoDom")
+MAX_NUMBER = 1e6  # votes, or seconds in a file
 ATTRIBUTES = (-10.0, 100.0)  # any usual scale, such as 1 to 7, -1 to 1, 0 to 100; not a placeholder such as -99
 WORDS = (
     {letter.lower(): letter for letter in LETTERS}
     | {word: letter for letter, word in EMOTIONS.items()}
     | {
         "anger": "A",
+        "ang": "A",
         "disgusted": "D",
+        "dis": "D",
         "fearful": "F",
         "afraid": "F",
+        "fea": "F",
         "happiness": "H",
         "joy": "H",
+        "joyful": "H",
+        "hap": "H",
+        "neu": "N",
         "sadness": "S",
         "surprised": "U",
+        "sur": "U",
+        "other": "O",
+        "oth": "O",
+        "no-agreement": "X",
+        "no_agreement": "X",
+        "xxx": "X",
     }
 )
 
@@ -49,15 +64,16 @@ def folder(path: str | Path, key: str) -> Path:
 def check_regular(path: Path) -> None:
     """Raise a `UserError` if `path` is a folder, or a pipe or device, which might be waited for without end."""
     if path.exists() and not path.is_file():
-        raise UserError(f"{path}: {'a folder' if path.is_dir() else 'not a regular file'}; give a file")
+        raise UserError(f"{path}: {'Is a directory' if path.is_dir() else 'not a regular file'}; give a file")
 
 
 def read_table(
-    path: Path, required: Sequence[str], separator: str = ",", columns: Sequence[str] | None = None
+    path: Path, required: Sequence[str], separator: str | None = ",", columns: Sequence[str] | None = None
 ) -> pd.DataFrame:
     """A delimited text file as strings, stripped, empty fields as NaN.
 
     Args:
+        separator: None for comma, semicolon or tab, whichever the header has most.
         columns: those to return, if present; None: all.
 
     Raises:
@@ -65,8 +81,10 @@ def read_table(
             has more fields than the header.
     """
     check_regular(path)
-    options = {"sep": separator, "dtype": str, "keep_default_na": False, "na_values": [""], "encoding": "utf-8-sig"}
+    options = {"dtype": str, "keep_default_na": False, "na_values": [""]}
     try:
+        options["encoding"] = _encoding(path)
+        options["sep"] = separator or _separator(path, options["encoding"])
         header = pd.read_csv(path, header=None, nrows=1, **options).loc[0].dropna().str.strip()
         with warnings.catch_warnings(action="error", category=ParserWarning):  # pandas would truncate the row
             table = pd.read_csv(path, index_col=False, **options)
@@ -86,7 +104,23 @@ def read_table(
     check_columns(table.columns, required, path)
     if columns is not None:  # before the others, perhaps of a million rows, are stripped
         table = table[[name for name in table if name in columns]]
+    return stripped(table)
+
+
+def stripped(table: pd.DataFrame) -> pd.DataFrame:
+    """`table` (strings) without spaces around the fields, except names of files; empty fields as NaN."""
     return table.apply(lambda column: column if column.name in EXACT else _stripped(column))
+
+
+def _encoding(path: Path) -> str:
+    with path.open("rb") as file:
+        return "utf-16" if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+
+
+def _separator(path: Path, encoding: str) -> str:
+    with path.open(encoding=encoding, newline="") as file:
+        header = next(iter(file), "")
+    return max(",;\t", key=lambda separator: len(next(csv.reader([header], delimiter=separator), [])))
 
 
 def read_lines(path: Path, fix: str) -> list[str]:
@@ -111,21 +145,45 @@ def check_filled(table: pd.DataFrame, column: str, source: Path) -> None:
         raise UserError(f"{source}: row {int(empty.argmax()) + 2}: {column} is empty; fill it in or remove the row")
 
 
-def letters(classes: pd.Series, names: pd.Series, source: Path) -> pd.Series:
+def letters(
+    classes: pd.Series, names: pd.Series, source: Path, labels: Mapping[str, str | None] | None = None
+) -> pd.Series:
     """Emotions as letters, from letters or words ("happy", "Sadness"); NaN stays NaN.
 
+    Args:
+        labels: the letter of further words; None for those that are left out (see `left_out`), which become NaN.
+
     Raises:
-        UserError: neither a letter of `LETTERS` nor a known word; names the first such utterance.
+        UserError: there are other words; lists each of them, with the first of its utterances.
     """
-    converted = emotions(classes)
-    check_values(classes, classes.notna() & converted.isna(), names, source, ", ".join(LETTERS))
-    return converted
+    known = emotions(classes, labels)
+    unknown = classes[classes.notna() & known.isna() & left_out(classes, labels or {}).isna()]
+    if len(unknown):
+        groups = unknown.groupby(unknown, sort=False)
+        listed = ", ".join(
+            f"{word!r} of {names[rows.index[0]]}" + (f" and {len(rows) - 1} others" if len(rows) > 1 else "")
+            for word, rows in groups
+        )
+        fix = "; map them in corpus.labels to a letter, or to null to leave them out" if labels is not None else ""
+        raise UserError(f"{source}: {classes.name} {listed} is invalid; valid: {', '.join(LETTERS)} or a word{fix}")
+    return known
 
 
-def emotions(words: pd.Series) -> pd.Series:
+def emotions(words: pd.Series, labels: Mapping[str, str | None] | None = None) -> pd.Series:
     """The letters of emotions given as words or letters, in any case; NaN for anything else."""
-    letter_of = {word: WORDS.get(word.strip().lower(), np.nan) for word in words.dropna().unique()}
+    known = WORDS | {_folded(word): letter for word, letter in (labels or {}).items()}
+    letter_of = {word: known.get(_folded(word)) or np.nan for word in words.dropna().unique()}
     return words.map(letter_of).astype(object)
+
+
+def left_out(words: pd.Series, labels: Mapping[str, str | None]) -> pd.Series:
+    """The words that `labels` leaves out; NaN for all others."""
+    dropped = {_folded(word) for word, letter in labels.items() if letter is None}
+    return words.where(words.map(lambda word: isinstance(word, str) and _folded(word) in dropped)).astype(object)
+
+
+def _folded(word: str) -> str:
+    return word.strip().lower()
 
 
 def either(first: pd.Series, second: pd.Series) -> pd.Series:
@@ -136,25 +194,22 @@ def either(first: pd.Series, second: pd.Series) -> pd.Series:
 def numbers(
     table: pd.DataFrame, columns: Sequence[str], source: Path, attributes: tuple[float, float] = ATTRIBUTES
 ) -> pd.DataFrame:
-    """Those of `columns` that `table` has, as float64. Votes are counts; attributes have the scale of the corpus.
+    """Those of `columns` that `table` has, as float64.
+
+    Args:
+        attributes: the lowest and the highest value of `EMOTIONAL`. Votes, shares and seconds are 0 or more.
 
     Raises:
-        UserError: a field is not a finite number, a number of votes is not a whole number of 0 or more, or an attribute
-            is outside `attributes`.
+        UserError: a field is not a number in its range.
     """
     values = table[[column for column in columns if column in table]]
-    low, high = attributes
     converted = values.apply(pd.to_numeric, errors="coerce").astype(float)
     for column in values:
         wrong = values[column].notna() & ~np.isfinite(converted[column])
         check_values(values[column], wrong, table[KEY], source, "a number")
-        number = converted[column]
-        if column in VOTES:
-            wrong = number.notna() & ((number < 0) | (number % 1 != 0) | (number > MAX_VOTES))
-            check_values(values[column], wrong, table[KEY], source, "a number of annotators: 0, 1, 2, …")
-        else:
-            wrong = number.notna() & ((number < low) | (number > high))
-            check_values(values[column], wrong, table[KEY], source, f"a number from {low:g} to {high:g}")
+        low, high = attributes if column in EMOTIONAL else (0, MAX_NUMBER)
+        wrong = (converted[column] < low) | (converted[column] > high)
+        check_values(values[column], wrong, table[KEY], source, f"a number from {low:g} to {high:g}")
     return converted
 
 

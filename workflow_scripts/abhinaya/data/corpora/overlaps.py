@@ -16,6 +16,7 @@ from abhinaya.data.schemas import KEY, SPLITS
 from abhinaya.runtime.console import printable
 from abhinaya.runtime.errors import UserError
 
+WITHIN = ("recordings with several names", "recordings with several emotions")
 MAX_LISTED = 3  # examples of each kind
 FIX = "correct the corpus, or set `corpus.overlaps: report`"
 
@@ -55,6 +56,11 @@ def sentence(entry: dict[str, Any]) -> str:
     more = ", …" if entry["count"] > len(entry["examples"]) else ""
     what = entry["what"] if entry["count"] > 1 else entry["what"].replace("s ", " ", 1)
     return f"{entry['count']} {what} ({', '.join(map(printable, entry['examples']))}{more})"
+
+
+def sentences(found: Sequence[dict[str, Any]]) -> list[str]:
+    """The entries of `find` within a split; those over splits are in `leaks`."""
+    return [sentence(entry) for entry in found if entry["what"] in WITHIN]
 
 
 def check(found: Sequence[dict[str, Any]]) -> None:

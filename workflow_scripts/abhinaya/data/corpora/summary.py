@@ -7,7 +7,7 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Column, Table
 
-from abhinaya.data.schemas import SPLITS
+from abhinaya.data.schemas import DEVELOPMENT, SPLITS
 from abhinaya.labels import EMOTIONS, LETTERS, NO_AGREEMENT, OTHER
 from abhinaya.runtime.errors import UserError
 from abhinaya.runtime.files import read_json
@@ -33,16 +33,17 @@ def summarise(manifest: pd.DataFrame, rejected: int) -> dict[str, Any]:
 
     Returns:
         `{"utterances", "hours", "rejected", "splits": {split: {"utterances", "hours", "speakers", "by_speaker":
-        {SpkrID: n}, "classes": {letter: n}, "gender": {name: n}, "imbalance"}}}` for train, validation, test and
-        unused. Unlabelled utterances are in no class; `imbalance` is the largest class over the smallest, null
-        without labels.
+        {SpkrID: n}, "classes": {letter: n}, "gender": {name: n}, "imbalance"}}}` for train, validation, test,
+        development if used, and unused. Unlabelled utterances are in no class; `imbalance` is the largest class over
+        the smallest, null without labels.
     """
     splits = manifest["split"].fillna(UNUSED)
+    used = [DEVELOPMENT] if (splits == DEVELOPMENT).any() else []
     return {
         "utterances": len(manifest),
         "hours": _hours(manifest),
         "rejected": rejected,
-        "splits": {split: _describe(manifest[splits == split]) for split in (*SPLITS, UNUSED)},
+        "splits": {split: _describe(manifest[splits == split]) for split in (*SPLITS, *used, UNUSED)},
     }
 
 

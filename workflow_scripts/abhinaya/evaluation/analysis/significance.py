@@ -20,8 +20,8 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def compare(evaluation: Evaluation, bootstrap: Bootstrap) -> pd.DataFrame:
-    """Compare all systems and ensembles pairwise on each split.
+def compare(evaluation: Evaluation, bootstrap: Bootstrap, chosen: list[tuple[str, str]] | None = None) -> pd.DataFrame:
+    """Compare all systems and ensembles pairwise on each split, or only the `chosen` pairs.
 
     Args:
         bootstrap: its settings; with many pairs more resamples are used, so that the smallest p-value can be
@@ -35,7 +35,7 @@ def compare(evaluation: Evaluation, bootstrap: Bootstrap) -> pd.DataFrame:
     """
     tables = []
     for split in evaluation.splits:
-        pairs = list(combinations(split.predictions, 2))
+        pairs = list(combinations(split.predictions, 2)) if chosen is None else chosen
         enough = _enough_resamples(bootstrap, len(pairs))
         speakers = _resample_speakers(split, enough)
         tables.append(_adjust([_pair(split, *pair, enough) | _by_speakers(speakers, *pair) for pair in pairs]))

@@ -13,7 +13,9 @@ from abhinaya.labels import EMOTIONS
 from abhinaya.reporting import table
 from abhinaya.reporting.report import figures, findings, summary
 from abhinaya.reporting.report.ensembles import agreement_maps, ensembles
+from abhinaya.reporting.report.fusions import fusions
 from abhinaya.reporting.report.inputs import Inputs, read
+from abhinaya.reporting.report.probes import without_probe
 from abhinaya.reporting.report.transcription import transcription
 from abhinaya.reporting.report.wording import count, percentage
 from abhinaya.reporting.report.worst_errors import links, worst_errors
@@ -53,6 +55,7 @@ def render(inputs: Inputs, audio: dict[str, str] | None = None) -> str:
         "paper": ("The paper's tables", inputs.paper),
         "significance": ("Significance", findings.significance(inputs)),
         "vote": ("Vote", ensembles(inputs)),
+        "fusion": ("Fusion", fusions(inputs.fusions)),
         "classes": ("Emotions", _classes(inputs.scores)),
         "confusions": ("Confusions", _confusions(inputs.scores, inputs.members())),
         "calibration": ("Calibration", findings.calibration(inputs)),
@@ -83,6 +86,7 @@ def render(inputs: Inputs, audio: dict[str, str] | None = None) -> str:
         bootstrap=next((system["bootstrap"] for system in inputs.scores.values() if "bootstrap" in system), None),
         unlabelled=summary.unlabelled(inputs.scores),
         limitations=summary.limitations(inputs),
+        without_probe=without_probe(inputs),
         playable=bool(audio),
         members_vote=bool(inputs.members()),
         corpus_summary=inputs.summary,
@@ -101,13 +105,14 @@ def score_table(inputs: Inputs) -> table.Table:
     """The scores of all systems and ensembles, with a description of each."""
     descriptions = {name: describe(config, inputs.descriptions.get(name, "")) for name, config in inputs.made.items()}
     descriptions |= {name: f"vote of {' '.join(voters(voted))}" for name, voted in inputs.votes.items()}
-    return table.score_table(inputs.scores, descriptions)
+    descriptions |= {name: result.describe() for name, result in inputs.fusions.items()}
+    return table.score_table(inputs.scores, inputs.descriptions | descriptions)
 
 
 def describe(config: dict, description: str = "") -> str:
     """A one-line description: the configured one, else the encoder or model, and the loss."""
     settings = config.get("settings", {})
-    loss = settings.get("loss", {})
+    loss = settings.get("loss") or {}  # a probe has none
     parameters = [f"{sign} {loss[key]:g}" for key, sign in (("gamma", "γ"), ("tau", "τ")) if key in loss]
     parts = [
         description or settings.get("encoder", settings).get("model", ""),

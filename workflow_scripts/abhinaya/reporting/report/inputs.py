@@ -12,6 +12,8 @@ from abhinaya.data.corpora.summary import read_summary
 from abhinaya.data.schemas import KEY, read_manifest, read_parquet, read_predictions, read_transcripts
 from abhinaya.evaluation.metrics import read_scores
 from abhinaya.evaluation.voting import VOTE, voters
+from abhinaya.reporting.report import fusion_inputs
+from abhinaya.reporting.report.fusion_inputs import FusionResult
 from abhinaya.reporting.report.paper_tables import PaperTable, read_paper_tables
 from abhinaya.runtime.errors import UserError
 from abhinaya.runtime.files import existing, read_json, read_metadata
@@ -45,6 +47,7 @@ class Inputs:
         configs, metrics: `config.json` and `metrics.json` of trained systems, by name.
         labellings: `labelling.json` of zero-shot systems, by name.
         votes: tables of `voting.vote`, by the ensemble's name.
+        fusions: by the ensemble's name.
         summary: the corpus's summary.
         manifest: the corpus's table, for the annotators' votes.
         transcripts, transcripts_metadata: the table and its file's metadata.
@@ -62,6 +65,7 @@ class Inputs:
     metrics: dict[str, dict] = field(default_factory=dict)
     labellings: dict[str, dict] = field(default_factory=dict)
     votes: dict[str, pd.DataFrame] = field(default_factory=dict)
+    fusions: dict[str, FusionResult] = field(default_factory=dict)
     summary: dict = field(default_factory=dict)
     manifest: pd.DataFrame | None = None
     transcripts: pd.DataFrame | None = None
@@ -113,19 +117,20 @@ def read(
     analysis: Path | None = None,
     paper: list[Path] | None = None,
     rejected: Path | None = None,
+    fusions: list[Path] | None = None,
 ) -> Inputs:
-    """Read the files of the report. An ensemble in `votes` is named after its folder.
+    """Read the files of the report. An ensemble in `votes` or `fusions` is named after its folder.
 
     Raises:
         UserError: a file is missing or invalid.
     """
     configs = {folder: read_json(folder / "config.json") for folder in models}
     names = {folder: str(config.get("name", folder.parent.name)) for folder, config in configs.items()}
-    ensembles = {path: _folder(path) for path in votes}
+    ensembles = {path: _folder(path) for path in [*votes, *(fusions or [])]}
     zero_shot = {path: _read_labelling(path) for path in labellings}
     names |= {path: str(labelling.get("name", _folder(path))) for path, labelling in zero_shot.items()}
     _check_distinct("models and --labellings", names)
-    _check_distinct("votes", ensembles)
+    _check_distinct("votes and --fusions", ensembles)
     for source, name in (names | ensembles).items():
         if name not in scores:
             raise UserError(f"{source}: {name!r} is not in --names; add it, or remove the file")
@@ -138,6 +143,7 @@ def read(
         metrics={names[folder]: read_json(folder / "metrics.json") for folder in models},
         labellings={names[path]: labelling for path, labelling in zero_shot.items()},
         votes={ensembles[path]: _read_votes(path) for path in votes},
+        fusions={ensembles[path]: fusion_inputs.read(path, _read_csv) for path in fusions or []},
         summary=read_summary(summary) if summary else {},
         manifest=read_manifest(manifest) if manifest else None,
         transcripts=read_transcripts(transcripts) if transcripts else None,

@@ -3,10 +3,11 @@
 import numpy as np
 from markupsafe import Markup
 
-from abhinaya.data.corpora.overlaps import sentence
+from abhinaya.data.corpora import leaks, overlaps
 from abhinaya.evaluation.metrics import LEVEL, SCORED
 from abhinaya.reporting.report import figures
 from abhinaya.reporting.report.inputs import Inputs
+from abhinaya.reporting.report.probes import probes
 from abhinaya.reporting.report.wording import NBSP, between, count, listing, percentage, probability
 from abhinaya.reporting.table import number, scored_splits, scores_on
 
@@ -25,11 +26,11 @@ def best(scores: dict[str, dict], split: str) -> str:
 
 
 def results(inputs: Inputs) -> list[str]:
-    """Sentences on the best system and the gain of the vote; omitted if numbers are missing."""
+    """Sentences on the best system, the gain of the vote and the gain of training; omitted if numbers are missing."""
     split = headline(inputs.scores)
     if split is None:
         return ["No utterance has a label, so there are no scores."]
-    sentences = [_best(inputs, split), *_gain(inputs, split)]
+    sentences = [_best(inputs, split), *_gain(inputs, split), *_gain_of_training(inputs, split)]
     if split == SCORED[0] and inputs.metrics:
         sentences.append("The checkpoints were selected on validation, so the scores of trained systems are too high.")
     return [sentence for sentence in sentences if sentence]
@@ -73,7 +74,8 @@ def limitations(inputs: Inputs) -> list[tuple[str, str]]:
             f"neither trained on, predicted nor scored. They are listed in {inputs.rejected_file}."
         )
         lines.append(("corpus", line))
-    lines += [("corpus", f"Contains {sentence(entry)}.") for entry in inputs.summary.get("overlaps", [])]
+    lines += [("corpus", line) for line in leaks.sentences(inputs.summary.get("leaks", {}))]
+    lines += [("corpus", f"Contains {line}.") for line in overlaps.sentences(inputs.summary.get("overlaps", []))]
     return lines
 
 
@@ -110,6 +112,24 @@ def _gain(inputs: Inputs, split: str) -> list[str]:
         return []
     second = _highest(others)
     return _compare(inputs, split, first, second, "That is", f"the second, {second}")
+
+
+def _gain_of_training(inputs: Inputs, split: str) -> list[str]:
+    """Each trained system compared with its probe."""
+    scores = scores_on(inputs.scores, split)
+    return [
+        sentence
+        for name, probe in probes(inputs).items()
+        if name in scores and probe in scores
+        for sentence in _compare(
+            inputs,
+            split,
+            name,
+            probe,
+            f"{name} reaches {percentage(scores[name]['macro_f1'])},",
+            f"{probe}, a logistic regression on the same vectors",
+        )
+    ]
 
 
 def _highest(values: dict[str, float]) -> str:
@@ -154,7 +174,8 @@ def significant(p: float) -> str:
 def _corpus(summary: dict) -> str:
     if not summary.get("utterances"):
         return ""
-    use = {"train": "for training", "validation": "for validation", "test": "for test", "unused": "in no split"}
+    use = {"train": "for training", "validation": "for validation", "test": "for test"}
+    use |= {"development": "only for fitting a fusion", "unused": "in no split"}
     splits = summary.get("splits", {})
     parts = [f"{number(n)} {words}" for split, words in use.items() if (n := splits.get(split, {}).get("utterances"))]
     hours = f" ({summary['hours']:,.1f} hours)" if summary.get("hours") else ""
@@ -169,6 +190,7 @@ def _limitations(inputs: Inputs) -> str:
     parts = [
         *([f"{count(len(notes), 'note')} on systems"] if notes else []),
         *([f"{count(rejected, 'utterance')} rejected"] if rejected else []),
+        *(["speakers or recordings in two splits"] if any(inputs.summary.get("leaks", {}).values()) else []),
         *[f"{count(n, f'{split} utterance')} without a label" for split, n in unlabelled(inputs.scores).items()],
     ]
     return f"Limitations: {listing(parts)}." if parts else ""

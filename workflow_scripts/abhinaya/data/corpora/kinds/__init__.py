@@ -1,0 +1,1 @@
+"""The corpora: one module for each `kind`, with its configuration and its reader."""
