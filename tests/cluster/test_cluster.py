@@ -56,8 +56,8 @@ def test_all_runs_through_slurm(undisturbed: tuple[Path, Run]) -> None:
             "report",
             "label_zero_shot t1",
         ]
-        + [f"{rule} {system}" for rule in ("train", "predict") for system in ("baseline", "s1")]
-        + [f"score {name}" for name in ("baseline", "s1", "t1", "vote")]
+        + [f"{rule} {system}" for rule in ("train", "predict") for system in ("baseline", "s1", "s1_probe")]
+        + [f"score {name}" for name in ("baseline", "s1", "s1_probe", "t1", "vote")]
         + ["vote vote"]
     )
     assert {job.JobState for job in jobs.values()} == {"COMPLETED"}

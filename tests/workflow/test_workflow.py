@@ -16,7 +16,7 @@ import pytest
 import soundfile
 import yaml
 
-from abhinaya.config import features, validate
+from abhinaya.config import features, runs, validate
 from abhinaya.data import schemas
 from abhinaya.labels import CLASSES
 from support.running import ROOT, TEST_CONFIG, planned, snakemake
@@ -34,7 +34,7 @@ def test_every_output_file_exists_and_is_well_formed(finished: Path) -> None:
     transcripts = schemas.read_transcripts(results / "corpus/transcripts.parquet")
     assert transcripts["FileName"].tolist() == manifest["FileName"].tolist()
     scored = manifest[manifest["split"].isin(("validation", "test"))]
-    for name in (*SYSTEMS, "vote"):
+    for name in (*SYSTEMS, "s1_probe", "vote"):
         predictions = schemas.read_predictions(results / name / "preds.csv")
         assert predictions["FileName"].tolist() == sorted(scored["FileName"])
         assert (predictions["EmoClass"].isin(CLASSES)).all()
@@ -57,7 +57,7 @@ def test_every_output_file_exists_and_is_well_formed(finished: Path) -> None:
     # No folder that only the tables need.
     assert {path.name for path in results.iterdir() if path.is_dir()} == {
         *SYSTEMS,
-        *("vote", "two"),
+        *("s1_probe", "vote", "two"),
         *("corpus", "features", "analysis", "tables", "report"),
     }
 
@@ -313,7 +313,8 @@ def test_the_configurations_that_come_along_can_be_planned(name: str, tmp_path: 
     settings = yaml.safe_load((ROOT / name).read_text())
     families = [system["family"] for system in settings["systems"].values()]
     zero_shot = families.count("zero_shot") + families.count("salmonn_zero_shot")
-    assert jobs["train"] == jobs["predict"] == len(families) - zero_shot
+    probes = {*runs.probes(validate(settings)).values()} - {*settings["systems"]}
+    assert jobs["train"] == jobs["predict"] == len(families) - zero_shot + len(probes)
     assert jobs.get("label_zero_shot", 0) == zero_shot
     assert jobs["transcribe"] == settings["transcripts"].get("shards", 1)
     assert jobs["report"] == 1
@@ -442,9 +443,11 @@ def test_a_machines_limit_on_gpus_does_not_change_what_a_job_uses(tmp_path: Path
     assert run.returncode == 0, run.stderr
     commands = [line for line in (run.stdout + run.stderr).splitlines() if " --gpus " in line]
     requested = {
-        script: [line.split(" --gpus ")[1].split()[0] for line in commands if script in line] for script in GPU_JOBS
+        script: sorted(line.split(" --gpus ")[1].split()[0] for line in commands if script in line)
+        for script in GPU_JOBS
     }
-    expected = {"transcribe.py": ["1"] * 2, "train.py": ["4"] * 3, "predict.py": ["1"] * 3}
+    # The probe of s1 needs no GPU.
+    expected = {"transcribe.py": ["1"] * 2, "train.py": ["0", *["4"] * 3], "predict.py": ["0", *["1"] * 3]}
     assert requested == {**expected, "label_zero_shot.py": ["4"]}
 
 

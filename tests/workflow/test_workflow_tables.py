@@ -20,6 +20,8 @@ from support.running import ROOT, TEST_CONFIG, planned, snakemake
 SETTINGS = yaml.safe_load(TEST_CONFIG.read_text())
 NAMES = [*SETTINGS["systems"], *SETTINGS["ensembles"]]
 TRAINED = ("baseline", "s1", "t2")
+PROBE = "s1_probe"  # s1 has a frozen encoder
+REPORTED = ["baseline", "s1", PROBE, "t1", "t2", "vote"]
 IN_REPORT = ("section_4_1", "table1", "table3", "table4", "figure2")
 SPLITS = ("validation", "test")
 SALMONN = ("salmonn", "salmonn_zero_shot")
@@ -65,7 +67,7 @@ def test_the_tables_train_only_what_is_missing(finished: Path, with_tables: tupl
     once = dict.fromkeys(("train", "predict", "score", "paper_table", "tables"), 1)
     assert jobs == {**once, "total": 5}  # Table 2 alone: the report has the others
     before, after = weights(finished), weights(run)
-    assert set(after) == {*TRAINED, "s1_wce"}
+    assert set(after) == {*TRAINED, PROBE, "s1_wce"}
     assert {name: after[name] for name in TRAINED} == before
     assert planned(snakemake(run, "-n", "tables")) == planned(snakemake(run, "-n")) == {}
 
@@ -98,7 +100,7 @@ def test_table_1_has_the_numbers_of_the_scores(with_tables: tuple[Path, dict[str
 
 def test_table_2_takes_the_system_as_given_for_its_own_loss(with_tables: tuple[Path, dict[str, int]]) -> None:
     run = with_tables[0]
-    assert {path.name for path in run.glob("results/s1*")} == {"s1", "s1_wce"}
+    assert {path.name for path in run.glob("results/s1*")} == {"s1", PROBE, "s1_wce"}
     found = table(run, "table2").set_index(["loss", "split"])["value"]
     assert set(found.index) == {(loss, split) for loss in ("WCE", "WFL") for split in SPLITS}
     for split in SPLITS:
@@ -207,7 +209,7 @@ def test_another_seed_trains_replicas_and_nothing_else(finished: Path, with_seed
     assert {path.name for path in run.glob("results/*_seed*")} == replicas
     before, after = weights(finished), weights(run)
     assert {name: after[name] for name in TRAINED} == before
-    assert set(after) == {*TRAINED, *replicas} - {"vote_seed8"}
+    assert set(after) == {*TRAINED, PROBE, *replicas} - {"vote_seed8"}
     for name in TRAINED:
         assert after[f"{name}_seed8"][1] != after[name][1]
         seeds = [
@@ -232,7 +234,7 @@ def test_the_seeds_table_has_mean_and_deviation_of_the_replicas(with_seeds: tupl
         assert f"{percent(row['value'])} ± {percent(row['sd'])}" in page
     assert "Seeds: variation between trainings" in page
     shown = pd.read_csv(run / "results/report/scores.csv")["system"]
-    assert shown.drop_duplicates().tolist() == NAMES  # a replica is no system of its own
+    assert shown.drop_duplicates().tolist() == REPORTED  # a replica is no system of its own
 
 
 def test_replicas_share_their_features(tmp_path: Path) -> None:
@@ -243,7 +245,7 @@ def test_replicas_share_their_features(tmp_path: Path) -> None:
     trained = [system["family"] for system in settings["systems"].values() if "training" in system]
     assert trained.count("salmonn") == 2
     assert jobs["extract_features"] == feature_shards(settings) == 2
-    assert jobs["train"] == jobs["predict"] == 3 * len(trained)
+    assert jobs["train"] == jobs["predict"] == 3 * len(trained) + 1  # the probe of s1 depends on no seed
     assert jobs["vote"] == 3 + len(settings["tables"]["combinations"])
     assert jobs["label_zero_shot"] == 1 and jobs["transcribe"] == settings["transcripts"]["shards"]
 
@@ -261,10 +263,10 @@ def test_the_analysis_compares_all_systems(finished: Path) -> None:
     pairs = {
         (split, frozenset(pair)) for split, *pair in found["significance"][["split", "a", "b"]].itertuples(index=False)
     }
-    assert len(found["significance"]) == len(pairs) == len(SPLITS) * len(NAMES) * (len(NAMES) - 1) / 2
+    assert len(found["significance"]) == len(pairs) == len(SPLITS) * len(REPORTED) * (len(REPORTED) - 1) / 2
     assert (found["significance"]["p_bootstrap_holm"] >= found["significance"]["p_bootstrap"]).all()
     for name in ("calibration", "reliability", "subgroups"):
-        assert set(found[name]["system"]) == {*NAMES}
+        assert set(found[name]["system"]) == {*REPORTED}
     members = SETTINGS["ensembles"]["vote"]["members"]
     effects = found["leave_one_out"][["ensemble", "split", "member"]].itertuples(index=False, name=None)
     assert sorted(effects) == sorted(("vote", split, member) for split in SPLITS for member in members)
@@ -282,8 +284,8 @@ def test_the_report_names_each_system_and_has_the_tables_that_cost_nothing(finis
         assert read_json(finished / f"results/tables/{name}.json")["title"].replace("'", "&#39;") in page
     assert "Table 2" not in page
     shown = pd.read_csv(finished / "results/report/scores.csv")["system"]
-    assert shown.drop_duplicates().tolist() == NAMES
-    assert all(f">{name}<" in page for name in NAMES)
+    assert shown.drop_duplicates().tolist() == REPORTED
+    assert all(f">{name}<" in page for name in REPORTED)
     assert all(system["description"].replace("'", "&#39;") in page for system in SETTINGS["systems"].values())
 
 

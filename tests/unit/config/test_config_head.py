@@ -117,3 +117,26 @@ def test_an_invalid_combination_of_a_probe_is_named(freeze: str, keys: dict, key
     with pytest.raises(UserError) as caught:
         system(freeze, **({"loss": None} | keys))
     assert f"`{key}`" in str(caught.value)
+
+
+@pytest.mark.parametrize("freeze", ["all", "convolutions"])
+def test_pooling_of_speech_gets_its_levels(freeze: str) -> None:
+    found = system(freeze, {"pooling": "mean_std_speech"})
+    assert found.encoder.levels and found.head.standardise == (freeze == "all")
+    assert config.parse(Trained, found.model_dump(mode="json")) == found
+    assert not system(freeze).encoder.levels
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        ({"encoder": {"model": "m", "levels": True}}, "encoder.levels"),
+        ({"encoder": {"model": "m", "levels": False}, "head": {"pooling": "mean_std_speech"}}, "encoder.levels"),
+        ({"encoder": {"model": "m"}, "head": {"pooling": "mean_std_speech", "norm": "frames"}}, "head.norm"),
+        ({"family": "text", "encoder": {"model": "m"}, "head": {"pooling": "mean_std_speech"}}, "head.pooling"),
+    ],
+)
+def test_levels_and_their_pooling_belong_together(values: dict, key: str) -> None:
+    with pytest.raises(UserError) as caught:
+        config.parse(Trained, {"family": "speech", "loss": {"name": "wce"}} | values)
+    assert f"`{key}`" in str(caught.value)

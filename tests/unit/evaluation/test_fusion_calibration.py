@@ -61,14 +61,14 @@ def test_a_member_at_chance_stays_finite() -> None:
 
 
 def test_vector_scaling_undoes_the_scale_and_bias_of_each_class() -> None:
-    made = sample(40000, (1.5,))
+    made = sample(8000, (1.5,))
     true_bias = np.linspace(-1, 1, 8)
     logs = log_softmax(2 * made.logs[:, 0] + true_bias)
     scale, bias = calibration.fit_vector_scaling(logs, made.truth, made.weights, made.effective_size)
     found = log_softmax(scale * logs + bias)
     gap = (np.exp(found) * (found - made.logs[:, 0])).sum(axis=1).mean()  # Kullback-Leibler divergence
-    assert 0 <= gap < 0.002
-    assert prior.effective_prior(found, made.weights) == pytest.approx(np.full(8, 1 / 8), abs=1e-3)
+    assert 0 <= gap < 0.005
+    assert prior.effective_prior(found, made.weights) == pytest.approx(np.full(8, 1 / 8), abs=2e-3)
 
 
 def test_vector_scaling_leaves_a_class_without_utterances_at_the_temperature() -> None:
@@ -103,18 +103,19 @@ def test_a_prior_correction_finds_the_prior_that_was_added() -> None:
     logs = log_softmax(made.logs[:, 0] + np.log(SKEWED))
     own = prior.effective_prior(logs, made.weights)
     assert own[5] > 1 / 8 > own[2]  # drawn to N, away from D
-    tau = prior.fit_tau(made, logs, own)
+    tau = prior.fit_tau(made, logs, 0)
     assert tau > 0.5
     after, before = (balanced_macro_f1(made, each.argmax(axis=1)) for each in (prior.corrected(logs, own, tau), logs))
     assert after > before + 0.01
     assert prior.effective_prior(prior.corrected(logs, own, tau), made.weights) == pytest.approx(1 / 8, abs=0.08)
 
 
-def test_no_correction_within_one_standard_error() -> None:
-    made = sample(8, (1.5,))
-    assert prior.fit_tau(made, made.logs[:, 0], np.full(8, 1 / 8)) == 0  # a uniform prior changes nothing
+def test_no_correction_without_a_gain_on_other_speakers() -> None:
+    made = sample(400, (1.5,))
     certain = Sample(np.log(np.maximum(np.eye(8)[made.truth], FLOOR))[:, None], made.truth, made.groups)
-    assert prior.fit_tau(certain, certain.logs[:, 0], np.arange(1, 9) / 36) == 0  # nothing to gain
+    assert prior.fit_tau(certain, certain.logs[:, 0], 0) == 0
+    alone = Sample(made.logs, made.truth, np.zeros(400, int))  # no other speaker
+    assert prior.fit_tau(alone, alone.logs[:, 0] + np.log(SKEWED), 0) == 0
 
 
 def test_balanced_macro_f1_is_that_of_a_sample_with_repeated_utterances() -> None:

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from abhinaya.evaluation.fusion import linear, rule
 from abhinaya.evaluation.fusion.calibration import fit_temperature
-from abhinaya.evaluation.fusion.cross_fitting import cross_fitted, folds, groups_of
+from abhinaya.evaluation.fusion.cross_fitting import cross_fitted, folds, groups_of, within_one_error
 from abhinaya.evaluation.fusion.rule import FittedFusion, Method, fit
 from abhinaya.evaluation.fusion.sample import Sample, balanced_macro_f1, log_probabilities, log_softmax
 from abhinaya.labels import CLASSES
@@ -92,9 +92,20 @@ def test_fused_independent_members_beat_each(method: Method) -> None:
     assert fused > max(balanced_macro_f1(new, new.logs[:, place].argmax(axis=1)) for place in range(3)) + 0.03
 
 
+def test_fewer_than_five_speakers_fit_no_weights() -> None:
+    """Although a member of pure noise shows that they should."""
+    made = sample(400, (1.0, 2.0), speakers=4)
+    noise = log_softmax(np.random.default_rng(1).normal(size=(400, 8)))
+    made = Sample(np.stack([noise, made.logs[:, 1]], axis=1), made.truth, made.groups)
+    for method in (Method("weighted"), Method("stacking")):
+        assert fit(method, made, 0).penalty == linear.PENALTIES[0]
+    more = Sample(made.logs, made.truth, np.arange(400) % 5)
+    assert fit(Method("weighted", "none"), more, 0).penalty < linear.PENALTIES[0]
+
+
 def test_stacking_uses_what_one_number_a_member_cannot() -> None:
     """Each member tells only half of the classes apart, and confuses the others in a fixed way."""
-    made, new = (_halves(sample(2000, (2.0, 2.0), seed)) for seed in (0, 1))
+    made, new = (_halves(sample(800, (2.0, 2.0), seed)) for seed in (0, 1))
     method = Method("stacking", "none")
     scores = {
         name: balanced_macro_f1(new, fit(chosen, made, 0).apply(new.logs).argmax(axis=1))
@@ -111,8 +122,8 @@ def _halves(made: Sample) -> Sample:
 
 
 def test_few_utterances_stay_at_the_log_mean() -> None:
-    """As on real-speech validation sets of two speakers: what cannot be learned is not."""
-    made, new = sample(104, (1.0, 1.2, 1.4), speakers=2), sample(4000, (1.0, 1.2, 1.4), seed=1)
+    """What cannot be learned is not."""
+    made, new = sample(104, (1.0, 1.2, 1.4), speakers=6), sample(4000, (1.0, 1.2, 1.4), seed=1)
     reference = balanced_macro_f1(new, fit(Method("log_mean"), made, 0).apply(new.logs).argmax(axis=1))
     for method in (Method("weighted"), Method("stacking")):
         fused = balanced_macro_f1(new, fit(method, made, 0).apply(new.logs).argmax(axis=1))
@@ -167,6 +178,16 @@ def test_folds_keep_speakers_together_and_cover_everything() -> None:
         assert not set(made.groups[fitted]) & set(made.groups[part])
     assert len(list(folds(sample(30, speakers=2), 1))) == 2
     assert list(folds(made[:1], 1)) == []
+
+
+def test_within_one_error_takes_the_first_choice_that_is_not_clearly_worse() -> None:
+    best = np.array([1.0, 1.2, 0.9, 1.1, 1.0])
+    noise = np.array([0.1, -0.1, 0.2, -0.2, 0.05])
+    assert within_one_error(np.stack([best + 1, best + noise, best])) == 1
+    assert within_one_error(np.stack([best + 1 + noise, best + 1, best])) == 2
+    agreeing = np.array([[1.0, 1.0], [0.5, 0.5]])  # two speakers show little
+    assert within_one_error(agreeing) == 0
+    assert within_one_error(np.ones((3, 5))) == 0
 
 
 def test_cross_fitted_values_come_from_a_fit_without_the_speaker() -> None:

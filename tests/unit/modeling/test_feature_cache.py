@@ -334,3 +334,18 @@ def test_script_extracts_the_features_of_a_text_encoder(
     one, other = FeatureCache([tmp_path / "0.parquet"], settings), FeatureCache(t2[1], settings)
     for row in transcribed.to_dict("records"):
         torch.testing.assert_close(one.load(row)["vectors"], other.load(row)["vectors"], rtol=0, atol=1e-5)
+
+
+def test_features_with_levels_are_another_cache(manifest: pd.DataFrame, tmp_path: Path) -> None:
+    plain = system({"model": "random:whisper", "freeze": "all"}, head={"pooling": "mean_std", "attention_init": 1.0})
+    speech = system(
+        {"model": "random:whisper", "freeze": "all"}, head={"pooling": "mean_std_speech", "attention_init": 1.0}
+    )
+    assert settings_of(plain).key != settings_of(speech).key
+    assert "levels" not in settings_of(plain).decisive
+    indices = cached(speech, manifest, tmp_path / "speech")
+    with pytest.raises(UserError, match="levels"):
+        FeatureCache(indices, settings_of(plain))
+    model = trained(speech, manifest, tmp_path / "trained", indices)
+    with_cache, without = (predict.predict(model, manifest, features=used) for used in (indices, ()))
+    np.testing.assert_allclose(with_cache[list(PROBABILITIES)], without[list(PROBABILITIES)], atol=1e-4)

@@ -12,6 +12,7 @@ from abhinaya.modeling.pooling import (
     AttentiveStatisticsPooling,
     MeanPooling,
     MeanStdPooling,
+    SpeechPooling,
     Standardisation,
     frame_coverage,
 )
@@ -102,3 +103,23 @@ def test_the_scale_of_an_input_does_not_change_standardised_logits() -> None:
         return classifier(inputs=factor * inputs, lengths=lengths)["logits"]
 
     torch.testing.assert_close(logits(1.0), logits(1000.0), rtol=1e-4, atol=1e-5)
+
+
+def test_speech_pooling_leaves_out_quiet_frames_in_its_second_half(vectors: Tensor) -> None:
+    levels = torch.tensor([0.0, -34.0, -36.0, -80.0, -1.0, 0, 0, 0, 0])
+    clip, lengths = torch.cat([vectors[:1], levels[None, :, None]], dim=-1), torch.tensor([5])
+    whole, speech = SpeechPooling()(clip, lengths).chunk(2, dim=-1)
+    torch.testing.assert_close(whole, MeanStdPooling()(vectors[:1], lengths))
+    torch.testing.assert_close(speech, MeanStdPooling()(vectors[:1, [0, 1, 4]], torch.tensor([3])))
+
+
+def test_speech_pooling_of_a_clip_without_pauses_repeats_its_statistics(vectors: Tensor) -> None:
+    clips = torch.cat([vectors, torch.zeros(4, 9, 1)], dim=-1)
+    whole, speech = SpeechPooling()(clips, LENGTHS).chunk(2, dim=-1)
+    assert torch.equal(whole, speech)
+
+
+def test_the_level_is_not_pooled_itself() -> None:
+    classifier = Classifier(Given(5), Head(hidden=5, pooling="mean_std_speech"), COUNTS).eval()
+    assert classifier.width == 16
+    assert classifier(inputs=torch.zeros(2, 3, 5), lengths=torch.tensor([3, 2]))["logits"].shape == (2, 8)

@@ -413,3 +413,26 @@ def test_a_published_checkpoint_is_complete(file: str, tmp_path: Path) -> None:
     published = dict(model.wavlm.named_parameters())
     for name, value in encoder.model.named_parameters():
         torch.testing.assert_close(value, published[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("model", ["random:wavlm", "random:whisper"])
+def test_levels_follow_the_loudness_and_not_the_batch(model: str, tmp_path: Path) -> None:
+    """Half a second of noise, then the same 20 dB lower, then 60 dB lower; beside a longer clip."""
+    waveform = np.concatenate([noise(0.5), 0.1 * noise(0.5), 0.001 * noise(0.5)])
+    rows = []
+    for name, samples in (("steps", waveform), ("long", noise(2.5))):
+        soundfile.write(tmp_path / f"{name}.wav", samples, RATE, subtype="FLOAT")
+        rows.append({"path": str(tmp_path / f"{name}.wav"), "duration": len(samples) / RATE})
+    loader, encoder = speech.build(settings(model, levels=True), seed=1)
+    _, plain = speech.build(settings(model), seed=1)
+    assert encoder.width == plain.width + 1
+    with torch.inference_mode():
+        alone, (count,) = encoder.eval()(**batch(loader, rows[:1]))
+        together, _ = encoder(**batch(loader, rows))
+        vectors, _ = plain.eval()(**batch(loader, rows[:1]))
+    torch.testing.assert_close(alone[0, :, :-1], vectors[0])
+    levels = alone[0, :count, -1]
+    torch.testing.assert_close(together[0, :count, -1], levels, atol=1e-3, rtol=0)
+    assert levels.max() == 0
+    for part, expected in ((slice(3, 20), 0), (slice(28, 45), -20), (slice(53, 70), -60)):
+        assert levels[part].median().item() == pytest.approx(expected, abs=3)

@@ -33,8 +33,12 @@ class FeatureSettings(BaseModel):
 
     @property
     def decisive(self) -> dict[str, Any]:
-        """The settings that determine the values, as JSON types; without `revision`, which may be a branch."""
-        settings = self.model_dump(mode="json", exclude={"encoder": {"cache", "revision"}})
+        """The settings that determine the values, as JSON types; without `revision`, which may be a branch.
+
+        Without `levels` unless it is set, so that caches from before this key remain valid.
+        """
+        unset = {"levels"} if not getattr(self.encoder, "levels", False) else set()
+        settings = self.model_dump(mode="json", exclude={"encoder": {"cache", "revision"} | unset})
         return {**settings.pop("encoder"), **settings}
 
     @property

@@ -26,10 +26,11 @@ class Head(Section):
         "support vector machines with a radial basis function. Their regularisation is chosen by cross-validation "
         "within the training split, over its speakers if they are known",
     )
-    pooling: Literal["attentive", "mean_std", "mean"] = Field(
+    pooling: Literal["attentive", "mean_std", "mean_std_speech", "mean"] = Field(
         "attentive",
         description="how the vectors of a clip become one: `attentive`, their attention-weighted mean and standard "
-        "deviation (paper); `mean_std`, plain mean and standard deviation (default with a frozen encoder); `mean`",
+        "deviation (paper); `mean_std`, plain mean and standard deviation (default with a frozen encoder); "
+        "`mean_std_speech`, the same of all frames and of those within 35 dB of the loudest (`family: speech`); `mean`",
     )
     standardise: bool = Field(
         False,
@@ -69,6 +70,11 @@ class Head(Section):
             raise WrongKey(key, text)
         return self
 
+    @property
+    def plain_pooling(self) -> str:
+        """The pooling of its probe: its own, or `mean_std` instead of attention."""
+        return "mean_std" if self.pooling == "attentive" else self.pooling
+
     @model_validator(mode="after")
     def _attention_is_used(self) -> "Head":
         if self.pooling != "attentive" and self.attention_init != 1.0:
@@ -84,16 +90,24 @@ class FramesHead(Head):
         "frames", description="layer norm after the hidden layer (S1) or on the encoder's output (S2, T2, ST1)"
     )
 
+    @model_validator(mode="after")
+    def _no_speech(self) -> "FramesHead":
+        if self.pooling == "mean_std_speech":
+            raise WrongKey("pooling", "`mean_std_speech` is for `family: speech`; use `mean_std`")
+        return self
+
 
 def with_defaults_of_frozen(values: Any) -> Any:
     """The keys of a system before they are checked; with a frozen encoder the defaults of `FROZEN` are added.
 
-    `pooling: attentive` keeps the paper's recipe. Only missing keys are added, so a stored configuration, which has
-    all keys, stays as it is.
+    `pooling: attentive` keeps the paper's recipe; with `pooling: mean_std_speech` the encoder gets `levels`. Only
+    missing keys are added, so a stored configuration, which has all keys, stays as it is.
     """
     if not (isinstance(values, dict) and isinstance(values.get("encoder"), dict)):
         return values
     head = values.get("head", {})
+    if isinstance(head, dict) and head.get("pooling") == "mean_std_speech" and values.get("family") == "speech":
+        values = values | {"encoder": {"levels": True} | values["encoder"]}
     if values["encoder"].get("freeze") != "all" or not isinstance(head, dict) or head.get("pooling") == "attentive":
         return values
     if head.get("kind", "mlp") != "mlp":

@@ -74,8 +74,8 @@ def _configured_probes(config: Config) -> list[str]:
 
 
 def _vectors(system: TrainedSystem) -> tuple:
-    """What determines the vectors of a frozen encoder."""
-    return system.encoder, system.training.precision
+    """What determines the pooled vectors of a frozen encoder."""
+    return system.encoder, system.training.precision, system.head.plain_pooling
 
 
 def _has_layers(system: TrainedSystem) -> bool:
@@ -87,7 +87,7 @@ def _probe(system: TrainedSystem) -> TrainedSystem:
     """The probe of `system`."""
     training = Training(precision=system.training.precision, eval_batch_size=system.training.eval_batch_size)
     resources = system.resources.model_copy(update={"gpu": 0, "nodes": 1})
-    head = type(system.head)(kind="logistic", **PROBE)
+    head = type(system.head)(kind="logistic", **PROBE | {"pooling": system.head.plain_pooling})
     return system.model_copy(
         update={"head": head, "loss": None, "training": training, "resources": resources, "description": PROBE_TEXT}
     )

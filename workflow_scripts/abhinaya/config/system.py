@@ -82,6 +82,11 @@ class SpeechEncoder(SingleModelEncoder):
         10.0, gt=0, description="longer clips are cropped: randomly in training, to the middle otherwise"
     )
     min_seconds: float = Field(1.0, gt=0, description="shorter clips are padded with silence to this length")
+    levels: bool = Field(
+        False,
+        description="append the level of each frame to its vector, in dB below the clip's loudest; set by "
+        "`head.pooling: mean_std_speech`",
+    )
 
     @model_validator(mode="after")
     def _config_for_random(self) -> "SpeechEncoder":
@@ -387,6 +392,14 @@ class SpeechSystem(TrainedSystem):
     family: Literal["speech"]
     encoder: SpeechEncoder
     head: Head = Head()
+
+    @model_validator(mode="after")
+    def _levels_are_pooled(self) -> "SpeechSystem":
+        if self.encoder.levels != (self.head.pooling == "mean_std_speech"):
+            raise WrongKey("encoder.levels", "used by `head.pooling: mean_std_speech` alone; remove the key")
+        if self.encoder.levels and self.head.norm == "frames":
+            raise WrongKey("head.norm", "not `frames` with `pooling: mean_std_speech`; remove it")
+        return self
 
 
 class TextSystem(TrainedSystem):

@@ -22,7 +22,8 @@ class PooledClassifier(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.pool = _pooling(head, encoder.width)
-        self.width = self.pool.statistics * encoder.width  # of a pooled vector
+        levels = isinstance(self.pool, pooling.SpeechPooling)  # the last component, which is not pooled
+        self.width = self.pool.statistics * (encoder.width - levels)  # of a pooled vector
         self.standardisation = pooling.Standardisation(self.width) if head.standardise else nn.Identity()
         self.register_buffer("untrained", torch.as_tensor(counts) == 0, persistent=False)
 
@@ -89,4 +90,5 @@ class Classifier(PooledClassifier):
 def _pooling(head: Head, width: int) -> pooling.MeanPooling:
     if head.pooling == "attentive":
         return pooling.AttentiveStatisticsPooling(width, head.attention_init)
-    return pooling.MeanStdPooling() if head.pooling == "mean_std" else pooling.MeanPooling()
+    plain = {"mean": pooling.MeanPooling, "mean_std": pooling.MeanStdPooling, "mean_std_speech": pooling.SpeechPooling}
+    return plain[head.pooling]()

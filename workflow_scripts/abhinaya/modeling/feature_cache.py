@@ -209,8 +209,9 @@ def _difference(metadata: dict[str, Any], expected: dict[str, Any], settings: Fe
     """The first difference between the `metadata` of an index and the `expected` origin; None if there is none."""
     if not metadata.keys() >= expected.keys():
         return "not written by this version of extract_features.py"
-    for key, wanted in expected["settings"].items():
-        if (stored := metadata["settings"].get(key)) != wanted:
+    for key in metadata["settings"] | expected["settings"]:
+        stored, wanted = metadata["settings"].get(key), expected["settings"].get(key)
+        if stored != wanted:
             return f"extracted with {key} {stored}, but the settings have {wanted}"
     for source, digest in expected["files"].items():
         if metadata["files"].get(source) != digest:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 VARIANCE_FLOOR = 1e-5
+SPEECH_LEVEL = -35.0  # dB below the loudest frame
 CONSTANT = 1e-5  # deviation of a constant dimension relative to its mean; float32 rounds by up to 6e-8
 
 
@@ -22,8 +23,12 @@ class MeanPooling(nn.Module):
     def pool(self, vectors: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """As `forward`, with the weights (B, T) of the vectors, which are 0 in padding and have the sum 1."""
         padding = torch.arange(vectors.shape[1], device=vectors.device) >= lengths[:, None]
-        vectors = vectors.masked_fill(padding[..., None], 0.0)
-        weights = self.scores(vectors).float().masked_fill(padding, float("-inf")).softmax(-1)
+        return self.pool_others(vectors, padding)
+
+    def pool_others(self, vectors: Tensor, ignored: Tensor) -> tuple[Tensor, Tensor]:
+        """As `pool`, over the vectors that are not `ignored` (B, T)."""
+        vectors = vectors.masked_fill(ignored[..., None], 0.0)
+        weights = self.scores(vectors).float().masked_fill(ignored, float("-inf")).softmax(-1)
         return self.summarise(vectors, weights[..., None]).to(vectors.dtype), weights
 
     def scores(self, vectors: Tensor) -> Tensor:
@@ -44,6 +49,22 @@ class MeanStdPooling(MeanPooling):
         mean = (weights * vectors).sum(1)
         variance = (weights * (vectors - mean[:, None]).square()).sum(1)
         return torch.cat([mean, variance.clamp(min=VARIANCE_FLOOR).sqrt()], dim=-1)
+
+
+class SpeechPooling(MeanStdPooling):
+    """Mean and standard deviation of all vectors, and again of those of its speech: pauses say little of an emotion.
+
+    The last component of a vector is the level of its frame in dB below the clip's loudest; it is not pooled itself.
+    """
+
+    statistics = 4
+
+    def pool(self, vectors: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        levels, vectors = vectors[..., -1], vectors[..., :-1]
+        padding = torch.arange(vectors.shape[1], device=vectors.device) >= lengths[:, None]
+        whole, weights = self.pool_others(vectors, padding)
+        speech, _ = self.pool_others(vectors, padding | (levels < SPEECH_LEVEL))
+        return torch.cat([whole, speech], dim=-1), weights
 
 
 class AttentiveStatisticsPooling(MeanStdPooling):

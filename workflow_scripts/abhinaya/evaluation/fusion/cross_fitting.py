@@ -10,6 +10,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from abhinaya.evaluation.fusion.sample import Sample
 
 FOLDS = 5
+ROUNDING = 1e-12
 Apply = Callable[[np.ndarray], np.ndarray]  # (utterances, members, classes) -> (utterances, classes) log-probabilities
 
 
@@ -42,6 +43,22 @@ def folds(sample: Sample, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             for fitted, held_out in splitter.split(sample.truth, sample.truth, sample.groups)
             if len(fitted) and len(held_out)
         ]
+
+
+def within_one_error(losses: np.ndarray) -> int:
+    """The first choice whose loss is within one standard error of the lowest (Breiman et al. 1984).
+
+    The error is that of the mean difference to the lowest over the folds, paired. With fewer folds than `FOLDS`, so
+    fewer speakers, it is the first choice: two speakers that agree do not show what holds for others.
+
+    Args:
+        losses: (choices, folds) from the most cautious choice to the least.
+    """
+    if losses.shape[-1] < FOLDS:
+        return 0
+    excess = losses - losses[losses.mean(axis=1).argmin()]
+    errors = excess.std(axis=1, ddof=1) / np.sqrt(losses.shape[1])
+    return int(np.argmax(excess.mean(axis=1) <= errors + ROUNDING))
 
 
 def cross_fitted(fit: Callable[[Sample], Apply], sample: Sample, seed: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from abhinaya.evaluation.fusion.calibration import fit_temperature, nll, nll_and_slope
-from abhinaya.evaluation.fusion.cross_fitting import Apply, folds
+from abhinaya.evaluation.fusion.cross_fitting import FOLDS, Apply, folds, within_one_error
 from abhinaya.evaluation.fusion.sample import Sample, log_softmax
 
 PENALTIES = (100.0, 10.0, 1.0, 0.1, 0.01)
@@ -101,14 +101,13 @@ def combine(coefficients: np.ndarray, bias: np.ndarray) -> Apply:
 
 
 def choose_penalty(fit: Fit, sample: Sample, seed: int) -> float:
-    """The largest penalty whose held-out loss is within one standard error of the lowest.
+    """The largest penalty whose held-out loss is within one standard error of the lowest (`within_one_error`).
 
-    The error is that of the difference to the lowest over the folds (the one-standard-error rule of Breiman et al.
-    1984, paired). Penalties fall from the largest until two in a row are worse than the best. Without two groups to
-    hold out, it is the largest penalty.
+    Penalties fall from the largest until two in a row are worse than the best. With fewer
+    than `FOLDS` speakers it is the largest penalty.
     """
     parts = list(folds(sample, seed))
-    if len(parts) < 2:
+    if len(parts) < FOLDS:
         return PENALTIES[0]
     found: list[Combination | None] = [None] * len(parts)
     losses: list[list[float]] = []
@@ -118,10 +117,7 @@ def choose_penalty(fit: Fit, sample: Sample, seed: int) -> float:
         losses.append([_held_out_loss(combine(*each), sample, held_out) for each, (_, held_out) in pairs])
         if len(losses) - 1 - np.mean(losses, axis=1).argmin() == 2:
             break
-    by_penalty = np.array(losses)
-    excess = by_penalty - by_penalty[by_penalty.mean(axis=1).argmin()]
-    errors = excess.std(axis=1, ddof=1) / np.sqrt(len(parts))
-    return PENALTIES[int(np.argmax(excess.mean(axis=1) <= errors))]  # the first, which is the largest
+    return PENALTIES[within_one_error(np.array(losses))]
 
 
 def _held_out_loss(apply: Apply, sample: Sample, held_out: np.ndarray) -> float:

@@ -2,12 +2,10 @@
 
 import numpy as np
 
-from abhinaya.evaluation.fusion.sample import Sample, balanced, log_softmax
-from abhinaya.evaluation.metrics import resample, score_confusion
+from abhinaya.evaluation.fusion.cross_fitting import FOLDS, folds, within_one_error
+from abhinaya.evaluation.fusion.sample import Sample, balanced_macro_f1, log_softmax
 
 TAUS = np.arange(16) / 10  # 0 to 1.5
-RESAMPLES = 200
-SEED = 0  # of the bootstrap
 
 
 def effective_prior(logs: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -27,35 +25,21 @@ def corrected(logs: np.ndarray, prior: np.ndarray, tau: float) -> np.ndarray:
     return log_softmax(logs - tau * np.log(prior))
 
 
-def fit_tau(sample: Sample, logs: np.ndarray, prior: np.ndarray) -> float:
-    """The exponent with the highest balanced macro-F1, or 0 if its gain is within one standard error.
+def fit_tau(sample: Sample, logs: np.ndarray, seed: int) -> float:
+    """The smallest exponent whose held-out balanced macro-F1 is within one standard error of the highest.
 
-    The standard error is that of the gain over tau = 0 in a stratified bootstrap of the utterances; of equal taus the
-    smallest is taken. So few utterances do not move a member.
+    Cross-validation over whole speakers, with the prior measured on the speakers of the other folds: a correction that
+    helps one speaker and harms the next is not made. With fewer than `FOLDS` speakers it is 0.
 
     Args:
         logs: (utterances, classes) the member's calibrated log-probabilities on `sample`.
     """
-    labels = np.stack([corrected(logs, prior, tau).argmax(axis=1) for tau in TAUS])
-    size = logs.shape[1]
-    scores = [_macro_f1(_joint(sample.truth, labels[0], labels[place], size))[1] for place in range(len(TAUS))]
-    best = int(np.argmax(np.round(scores, 12)))
-    if best == 0:
+    parts = list(folds(sample, seed))
+    if len(parts) < FOLDS:
         return 0.0
-    joint = _joint(sample.truth, labels[0], labels[best], size)
-    drawn = resample(joint.reshape(size, -1), RESAMPLES, np.random.default_rng(SEED)).reshape(-1, size, size, size)
-    before, after = _macro_f1(joint)
-    drawn_before, drawn_after = _macro_f1(drawn)
-    error = float(np.std(drawn_after - drawn_before, ddof=1))
-    return float(TAUS[best]) if after - before > error else 0.0
-
-
-def _joint(truth: np.ndarray, a: np.ndarray, b: np.ndarray, size: int) -> np.ndarray:
-    """(classes, classes, classes) counts of the true class and two predicted ones."""
-    return np.bincount((truth * size + a) * size + b, minlength=size**3).reshape(size, size, size)
-
-
-def _macro_f1(joint: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Balanced macro-F1 of the two predictions of (…, classes, classes, classes) counts."""
-    of_a, of_b = (score_confusion(balanced(joint.sum(axis=axis)))["macro_f1"] for axis in (-1, -2))
-    return of_a, of_b
+    scores = []
+    for part, held_out in parts:
+        prior = effective_prior(logs[part], sample[part].weights)
+        labels = [corrected(logs[held_out], prior, tau).argmax(axis=1) for tau in TAUS]
+        scores.append([balanced_macro_f1(sample[held_out], each) for each in labels])
+    return float(TAUS[within_one_error(-np.array(scores).T)])

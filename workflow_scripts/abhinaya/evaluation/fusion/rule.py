@@ -125,7 +125,7 @@ class FittedFusion(Strict):
 
 def fit(method: Method, sample: Sample, seed: int) -> Fitted:
     """Calibrate each member of `sample`, correct its prior if asked, and fit the rule on the result."""
-    calibration = [_calibrate(method, sample, place) for place in range(sample.logs.shape[1])]
+    calibration = [_calibrate(method, sample, place, seed) for place in range(sample.logs.shape[1])]
     logs = np.stack([one.apply(sample.logs[:, place]) for place, one in enumerate(calibration)], axis=1)
     calibrated = Sample(logs, sample.truth, sample.groups)
     match method.rule:
@@ -173,7 +173,7 @@ def read(path: str | Path) -> FittedFusion:
         raise UserError(f"{path}: {first_error(error)}; fit the fusion again") from None
 
 
-def _calibrate(method: Method, sample: Sample, place: int) -> MemberCalibration:
+def _calibrate(method: Method, sample: Sample, place: int, seed: int) -> MemberCalibration:
     """The calibration of the member at `place`."""
     logs, classes = sample.logs[:, place], sample.logs.shape[2]
     scale, bias = np.ones(classes), np.zeros(classes)
@@ -183,7 +183,7 @@ def _calibrate(method: Method, sample: Sample, place: int) -> MemberCalibration:
         scale, bias = fit_vector_scaling(logs, sample.truth, sample.weights, sample.effective_size)
     calibrated = log_softmax(scale * logs + bias)
     own = prior.effective_prior(calibrated, sample.weights)
-    tau = prior.fit_tau(sample, calibrated, own) if method.prior_correction else 0.0
+    tau = prior.fit_tau(sample, calibrated, seed) if method.prior_correction else 0.0
     return MemberCalibration(scale=scale.tolist(), bias=bias.tolist(), prior=own.tolist(), tau=tau)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
+from torch.nn.functional import avg_pool1d, gelu
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, WhisperConfig, WhisperFeatureExtractor, set_seed
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from transformers.utils.hub import cached_file, extract_commit_hash
@@ -26,6 +26,7 @@ from abhinaya.pretrained.loading import check_complete, loading
 from abhinaya.runtime.errors import UserError
 
 MASK = "masked_spec_embed"  # used by SpecAugment only; trained if a checkpoint does not contain it
+SILENCE = 1e-12  # energy of a frame without any sound
 HOP = 160  # samples between Whisper's mel frames; its second convolution halves the number of frames
 
 
@@ -97,11 +98,26 @@ class SpeechModule(PretrainedEncoder):
     """
 
     def __init__(self, model: nn.Module, settings: SpeechEncoder) -> None:
-        super().__init__(model, model.config.hidden_size, settings.frozen)
+        super().__init__(model, model.config.hidden_size + settings.levels, settings.frozen)
+        self.levels = settings.levels
         if settings.frozen:
             self.requires_grad_(False)
         elif settings.random_parts:
             self.random_parts = ("",)
+
+    def with_levels(self, vectors: Tensor, frames: Tensor, energies: Tensor) -> Tensor:
+        """Vectors (B, T, H), with `levels` (B, T, H + 1): the level of each frame in dB below the clip's loudest.
+
+        Args:
+            frames: numbers of vectors (B,).
+            energies: of the frames (B, T), in any unit.
+        """
+        if not self.levels:
+            return vectors
+        padding = torch.arange(vectors.shape[1], device=vectors.device) >= frames[:, None]
+        decibels = 10 * energies.float().clamp(min=SILENCE).log10().masked_fill(padding, float("-inf"))
+        levels = (decibels - decibels.amax(1, keepdim=True)).masked_fill(padding, 0.0)
+        return torch.cat([vectors, levels[..., None].to(vectors.dtype)], dim=-1)
 
 
 class ConvolutionalEncoder(SpeechModule):
@@ -123,7 +139,15 @@ class ConvolutionalEncoder(SpeechModule):
         projected = self.model.feature_projection(local)
         hidden = projected[0] if isinstance(projected, tuple) else projected  # HuBERT's returns no tuple
         hidden = self.model._mask_hidden_states(hidden, attention_mask=mask)
-        return self.model.encoder(hidden, attention_mask=mask).last_hidden_state, frames
+        vectors = self.model.encoder(hidden, attention_mask=mask).last_hidden_state
+        return self.with_levels(vectors, frames, self._energies(inputs)), frames
+
+    def _energies(self, inputs: Tensor) -> Tensor:
+        """The mean square of the samples (B, samples) behind each frame, (B, frames)."""
+        window, stride = 1, 1
+        for kernel, step in zip(self.model.config.conv_kernel, self.model.config.conv_stride, strict=True):
+            window, stride = window + (kernel - 1) * stride, stride * step
+        return avg_pool1d(inputs[:, None].square(), window, stride)[:, 0]
 
     def _convolve(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """(B, channels, frames), without gradients: the convolutions are always frozen."""
@@ -165,7 +189,11 @@ class WhisperSpeechEncoder(SpeechModule):
             mask = hidden.new_zeros(padding.shape).masked_fill(padding, torch.finfo(hidden.dtype).min)[:, None, None]
         for layer in self.model.layers:
             hidden = layer(hidden, mask)
-        return self.model.layer_norm(hidden), frames
+        return self.with_levels(self.model.layer_norm(hidden), frames, self._energies(inputs)), frames
+
+    def _energies(self, inputs: Tensor) -> Tensor:
+        """The power of each vector's two mel frames, summed over the bands, (B, T / 2); inputs are log10(p) / 4 + 1."""
+        return (10 ** (4 * inputs.float() - 4)).sum(-1).unflatten(1, (-1, 2)).mean(-1)
 
 
 def build(settings: SpeechEncoder, seed: int) -> tuple[WaveformLoader, SpeechModule]:

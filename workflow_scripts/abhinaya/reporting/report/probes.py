@@ -35,6 +35,7 @@ def _is_frozen(config: dict) -> bool:
 
 
 def _vectors(config: dict) -> str:
-    """What determines the vectors of an encoder."""
+    """What determines the pooled vectors of an encoder, as `runs.probes` compares them."""
     settings = config["settings"]
-    return repr((settings["encoder"], settings["training"]["precision"]))
+    pooling = settings["head"].get("pooling", "").replace("attentive", "mean_std")
+    return repr((settings["encoder"], settings["training"]["precision"], pooling))
