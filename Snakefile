@@ -9,6 +9,10 @@ min_version("9.27")
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow_scripts")))
 
+from abhinaya.config.yaml_file import check_or_exit
+
+check_or_exit(workflow.overwrite_configfiles or [Path(workflow.basedir, "config.yaml")])
+
 # Snakemake merges --configfile into this default key by key; a configuration of yours replaces it as a whole.
 if not workflow.overwrite_configfiles:
 

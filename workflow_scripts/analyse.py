@@ -26,7 +26,7 @@ def main() -> None:
     args = parse_args()
     preds = files_by_name(args.names, args.preds, ("--names", "--preds"))
     bootstrap = Bootstrap(args.bootstrap, args.seed)
-    evaluation = predictions.read(args.manifest, args.transcripts, preds, ties(args))
+    evaluation = predictions.read(args.manifest, args.transcripts, preds, ties(args), args.labels_may_differ)
     summary, reliability = calibration.calibration(evaluation)
     tables = {
         "significance": significance.compare(evaluation, bootstrap),
@@ -79,6 +79,11 @@ def parse_args() -> argparse.Namespace:
         "--bootstrap", type=int, default=1000, help="minimum number of resamples (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=1234, help="seed of the bootstrap (default: %(default)s)")
+    parser.add_argument(
+        "--labels-may-differ",
+        action="store_true",
+        help="accept predictions whose label is not the most probable class",
+    )
     parser.add_argument("--output-dir", type=Path, default=Path("results/analysis"), help="output folder")
     return parser.parse_args()
 

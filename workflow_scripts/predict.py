@@ -48,6 +48,7 @@ def main() -> None:
         results = args.model.absolute().parent.parent  # results/{system}/model
         job.label({"the model": systems.read_model(args.model)}, results, lambda predictions: predictions["the model"])
         return
+    files.check_csv_name(args.output)
     read = [args.manifest, args.transcripts, *args.features, *model_files]
     files.check_targets([args.output], filter(None, read))
     manifest = schemas.read_manifest(args.manifest)

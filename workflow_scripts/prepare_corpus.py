@@ -10,7 +10,7 @@ from rich.console import Console
 from abhinaya import config
 from abhinaya.config.corpora import AnyCorpus
 from abhinaya.data import schemas
-from abhinaya.data.corpora import TooManyRejected, digests, leaks, prepare, summary
+from abhinaya.data.corpora import TooManyRejected, digests, leaks, overlaps, prepare, summary
 from abhinaya.runtime import files
 from abhinaya.runtime.errors import UserError, print_line, run
 
@@ -61,7 +61,7 @@ def main() -> None:
         schemas.write_manifest(manifest, args.folds / f"fold{fold}" / "manifest.parquet", metadata | {"fold": fold})
         _write_digests(manifest, prepared.references, args.folds / f"fold{fold}" / "digests")
     Console().print(summary.as_table(prepared.summary))
-    for line in leaks.sentences(prepared.summary["leaks"]):
+    for line in [*leaks.sentences(prepared.summary["leaks"]), *overlaps.sentences(prepared.summary["overlaps"])]:
         print_line(f"warning: corpus: {line}")
 
 

@@ -12,9 +12,8 @@ from abhinaya.runtime.files import check_targets, write_json
 def main() -> None:
     args = parse_args()
     check_targets([args.output], [args.manifest, args.preds])
-    scores = metrics.score(
-        read_manifest(args.manifest), read_predictions(args.preds), args.bootstrap, args.seed, source=args.preds
-    )
+    predictions = read_predictions(args.preds, args.labels_may_differ)
+    scores = metrics.score(read_manifest(args.manifest), predictions, args.bootstrap, args.seed, source=args.preds)
     write_json(scores, args.output)
     for split in metrics.SCORED:
         print(f"{split}: {describe(scores[split])}; {scores['unlabelled'][split]} unlabelled")
@@ -36,6 +35,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--manifest", type=Path, required=True, help="manifest.parquet, with labels")
     parser.add_argument("--preds", type=Path, required=True, help="preds.csv of a system or an ensemble")
     parser.add_argument("--output", type=Path, required=True, help="scores.json to write")
+    parser.add_argument(
+        "--labels-may-differ",
+        action="store_true",
+        help="accept predictions whose label is not the most probable class",
+    )
     parser.add_argument("--bootstrap", type=int, default=1000, help="bootstrap resamples (default: 1000)")
     parser.add_argument("--seed", type=int, default=1234, help="seed of the bootstrap (default: 1234)")
     return parser.parse_args()

@@ -10,7 +10,7 @@ from pathlib import Path
 from abhinaya.config import parse
 from abhinaya.config.system import Trained
 from abhinaya.data import schemas
-from abhinaya.runtime import errors, gpu_locks, launch, locks, signals
+from abhinaya.runtime import errors, gpu_locks, launch, launch_variables, locks, signals
 from abhinaya.transcription import transcripts
 
 
@@ -38,9 +38,9 @@ def main() -> None:
     settings = parse(Trained, args.settings, where=f"systems.{args.name}")
     gpus = args.gpus // args.nodes  # per machine
     # The process that launches others holds their GPUs; on several nodes SLURM has reserved them.
-    if args.nodes == 1 and not launch.is_launched():
+    if args.nodes == 1 and not launch_variables.is_launched():
         gpu_locks.take(gpus)
-    if max(gpus, args.nodes) > 1 and not launch.is_launched():
+    if max(gpus, args.nodes) > 1 and not launch_variables.is_launched():
         if gpus:
             from abhinaya.runtime.devices import claim
 
@@ -54,7 +54,7 @@ def main() -> None:
     first = contextlib.nullcontext()
     if launch.is_first():
         lock = args.checkpoints.with_name(f".{args.checkpoints.name}.lock")
-        first = locks.alone(lock, f"another job is training {args.name}; wait until it ends, or cancel it")
+        first = locks.alone(lock, f"another job is training {args.name}")
     with first:
         folders = (args.checkpoints, args.output)
         train(args.name, settings, manifest, args.seed, *folders, args.cpus, gpus, args.features)

@@ -9,16 +9,18 @@ from abhinaya.data.schemas import write_predictions
 from abhinaya.evaluation import submission, voting
 from abhinaya.evaluation.arguments import files_by_name
 from abhinaya.runtime.errors import run
-from abhinaya.runtime.files import check_targets, write_csv, write_json
+from abhinaya.runtime.files import check_csv_name, check_targets, write_csv, write_json
 
 
 def main() -> None:
     args = parse_args()
     preds = files_by_name(args.members, args.preds, ("--members", "--preds"))
     outputs, inputs = (args.output, args.submission, args.description), (*args.preds, args.manifest, args.rejected)
+    for target in filter(None, (args.output, args.submission)):
+        check_csv_name(target)
     check_targets(filter(None, outputs), filter(None, inputs))
     try:
-        members = voting.read_members(preds)
+        members = voting.read_members(preds, args.labels_may_differ)
     except voting.MissingPredictions as error:
         for member, name in error.missing:  # may be too many for one line
             print(f"missing: {member} {name}", file=sys.stderr)
@@ -52,6 +54,11 @@ def parse_args() -> argparse.Namespace:
         help="on a tie: the tie-breaker's label, or the tied label with its highest probability (default: %(default)s)",
     )
     parser.add_argument("--output", type=Path, required=True, help="preds.csv to write")
+    parser.add_argument(
+        "--labels-may-differ",
+        action="store_true",
+        help="accept predictions whose label is not the most probable class",
+    )
     parser.add_argument("--submission", type=Path, help="submission.csv to write: FileName, EmoClass of the test split")
     parser.add_argument("--manifest", type=Path, help="manifest.parquet; the submission must match its test split")
     parser.add_argument("--rejected", type=Path, help="rejected.csv of the corpus, to report its test files as missing")

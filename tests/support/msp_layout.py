@@ -89,7 +89,7 @@ def _rows(sets: dict[str, dict[str, int]], speaker_style: str) -> pd.DataFrame:
                 "EmoClass": letter,
                 "EmoAct": "2.2",
                 "EmoVal": "4.0",
-                "EmoDom": f"{1 + number % 7}.833333",
+                "EmoDom": f"{1 + number % 6}.833333",
                 "SpkrID": "Unknown" if unknown else f"Spkr_{speaker}" if speaker_style == "Spkr" else str(speaker),
                 "Gender": "Unknown" if unknown else ("Male", "Female")[speaker % 2],
                 "Split_Set": set_name,

@@ -26,7 +26,8 @@ def python(script: Path, *arguments: str | Path | int, processes: int = 1) -> su
     """Run `script`, in several processes by torchrun."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [preloaded.python(), *(torchrun if processes > 1 else []), script, *arguments]
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    launched = {"ABHINAYA_LAUNCHED": "1"} if processes > 1 else {}  # as of the project's own launcher
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=os.environ | launched)
 
 
 def train_killed(*arguments: str, epochs: int) -> None:

@@ -12,14 +12,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflow_scripts"))
 
 import train
-from abhinaya.runtime import launch
+from abhinaya.runtime import launch_variables
 
 STEP = int(os.environ["SIGNALLED_AT"])
 
 
 def send() -> None:
     if os.environ.get("RANK", "0") == "0":
-        os.kill(os.getppid() if launch.is_launched() else os.getpid(), signal.SIGTERM)
+        os.kill(os.getppid() if launch_variables.is_launched() else os.getpid(), signal.SIGTERM)
 
 
 def load(*_: object) -> None:
@@ -27,7 +27,8 @@ def load(*_: object) -> None:
     time.sleep(60)
 
 
-if launch.is_launched() or "--nodes" not in sys.argv:  # a process that only launches others does not import torch
+# A process that only launches others does not import torch.
+if launch_variables.is_launched() or "--nodes" not in sys.argv:
     from abhinaya.training import train as training
     from abhinaya.training.loop import Loop
 

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from snakemake.utils import update_config
 
 from abhinaya import config
-from abhinaya.config import reference
+from abhinaya.config import reference, yaml_file
 from abhinaya.config.base import Section, settings_json
 from abhinaya.config.corpora import AnyCorpus
 from abhinaya.config.system import SpeechSystem
@@ -410,3 +410,61 @@ def test_examples_of_the_reference_are_valid(example: str) -> None:
         values = merged
     config.validate(values)
     Draft202012Validator(SCHEMA).validate(values)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("seed: 7\nseed: 8\n", 2),
+        ("systems:\n  s1: {}\n  s2: {}\n  s1: {}\n", 4),
+        ("systems: {s1: {}, s1: {}}", 1),
+        ("a: [{b: 1, b: 1}]", 1),
+        ("1: a\n1: b", 2),
+        ("a: 1\n'a': 2", 2),
+    ],
+)
+def test_a_key_given_twice_is_reported_with_its_line(text: str, line: int, tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=rf"c\.yaml: line {line}: duplicate key"):
+        config.load(path)
+    with pytest.raises(SystemExit, match=rf"^error: .*c\.yaml: line {line}: "):
+        yaml_file.check_or_exit([path])
+
+
+def test_merged_keys_may_be_replaced() -> None:
+    assert yaml_file.loads("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}", "here")["b"] == {"x": 3, "y": 2}
+
+
+def test_a_key_given_twice_in_json_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="duplicate key 'model'"):
+        config.parse(Transcripts, '{"model": "a", "model": "b"}')
+    (tmp_path / "c.json").write_text('{"seed": 1, "seed": 2}')
+    with pytest.raises(UserError, match=r"c\.json: duplicate key 'seed'"):
+        config.load(tmp_path / "c.json")
+
+
+def test_another_encoding_and_a_folder_are_reported(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_bytes("seed: 1\n# Stra\u00dfe".encode("latin-1"))
+    with pytest.raises(UserError, match=r"c\.yaml: line 2 is not UTF-8"):
+        config.load(tmp_path / "c.yaml")
+    with pytest.raises(UserError, match="is not a file"):
+        config.load(tmp_path)
+
+
+def test_home_is_expanded_in_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the workflow would not watch the file that the corpus is read from."""
+    monkeypatch.setenv("HOME", "/home/me")
+    corpus = {"kind": "csv", "table": "~/c.csv", "root": "~", "validation": {"files": "~/v.txt"}}
+    parsed = config.parse(AnyCorpus, corpus)
+    assert parsed.label_files == ["/home/me/v.txt", "/home/me/c.csv"] and parsed.root == "/home/me"
+    assert config.parse(Transcripts, {"source": "parquet", "path": "~/t.parquet"}).path == "/home/me/t.parquet"
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [({"shards": 1_000_000_000}, "shards"), ({"source": "parquet", "path": "/a/{b}.parquet"}, "path")],
+)
+def test_impossible_transcripts_are_reported(settings: dict, key: str) -> None:
+    with pytest.raises(UserError, match=f"`{key}`"):
+        config.parse(Transcripts, settings)

@@ -125,9 +125,27 @@ def break_infinite(path: Path) -> None:
     soundfile.write(path, np.array([0.1, np.inf, 0.1]), 16_000, subtype="FLOAT")
 
 
+def break_scale(path: Path) -> None:
+    wave = np.zeros((2 * audio.BLOCK, 2), np.float32)
+    wave[-1, 1] = 1e29
+    soundfile.write(path, wave, 16_000, subtype="FLOAT")
+
+
+def break_integer_scale(path: Path) -> None:
+    soundfile.write(path, 32_767 * tone(0.1, 16_000), 16_000, subtype="DOUBLE")
+
+
+@pytest.mark.parametrize("peak", [1.5, 30.0])
+def test_samples_slightly_above_full_scale_are_kept(tmp_path: Path, peak: float) -> None:
+    soundfile.write(tmp_path / "a.wav", np.array([0.1, -peak], np.float32), 16_000, subtype="FLOAT")
+    np.testing.assert_array_equal(audio.read(tmp_path / "a.wav"), np.array([0.1, -peak], np.float32))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (break_scale, r"1e\+29"),
+        (break_integer_scale, "full scale is 1"),
         (break_absent, "not found"),
         (break_empty, "empty"),
         (break_folder, "folder"),
@@ -199,3 +217,15 @@ def test_working_directory_does_not_matter(tmp_path: Path, monkeypatch: pytest.M
     soundfile.write(tmp_path / "a.wav", tone(0.2, 16_000), 16_000)
     monkeypatch.chdir(tmp_path)
     assert audio.duration("a.wav") == audio.duration(os.path.join(tmp_path, "a.wav"))
+
+
+def test_a_raw_file_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "a.raw").write_bytes(bytes(100))
+    with pytest.raises(UserError, match=r"a\.raw: .*convert"):
+        audio.read(tmp_path / "a.raw")
+
+
+def test_a_missing_file_whose_flac_exists_is_named(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.flac", tone(0.1, 16_000), 16_000)
+    with pytest.raises(UserError, match=r"a\.wav: .*did you mean a\.flac"):
+        audio.read(tmp_path / "a.wav")

@@ -1,6 +1,7 @@
 """A corpus from a CSV table: columns, invalid tables, and invalid audio."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import soundfile
 from abhinaya import config
 from abhinaya.config.corpora import AnyCorpus
 from abhinaya.data import schemas
-from abhinaya.data.corpora import TooManyRejected, prepare
+from abhinaya.data.corpora import TooManyRejected, fields, prepare
 from abhinaya.data.corpora.kinds import csv as csv_table
 from abhinaya.data.corpora.kinds.csv import Csv
 from abhinaya.runtime import files
@@ -237,6 +238,11 @@ def test_class_missing_from_training_is_reported(root: Path) -> None:
         ("path,EmoClass,split\na.wav,A,train\n,A,test\n", "row 3: path"),
         ("path,EmoClass,split,EmoVal\na.wav,A,train,4\nb.wav,A,test,4,2\n", "EmoVal '4,2'|not a readable table"),
         ("path,EmoClass,split,votes_A\na.wav,A,train,many\n", r"votes_A 'many' of a\.wav"),
+        ("path,EmoClass,split,votes_A\na.wav,A,train,-3\n", r"votes_A '-3' of a\.wav"),
+        ("path,EmoClass,split,votes_A\na.wav,A,train,1e30\n", r"votes_A '1e30' of a\.wav"),
+        ("path,EmoClass,split,EmoVal\na.wav,A,train,-99\n", r"EmoVal '-99' of a\.wav"),
+        ("path,EmoClass,split,EmoAct\na.wav,A,train,999\n", r"EmoAct '999' of a\.wav"),
+        ("path,EmoClass,split,EmoAct\na.wav,A,train,inf\n", r"EmoAct 'inf' of a\.wav"),
         ("path,EmoClass,split\na.wav,A,train,4\nb.wav,A,test\n", r"corpus\.csv: row 2"),
         ("path,path,EmoClass,split\na.wav,b.wav,A,train\n", r"corpus\.csv: .*column 'path'"),
         ("path, path,EmoClass,split\na.wav,b.wav,A,train\n", r"corpus\.csv: .*column 'path'"),
@@ -315,3 +321,18 @@ def test_script_needs_at_least_one_worker(root: Path) -> None:
     run = run_script(root, {"kind": "csv", "table": "corpus.csv", "classes": ["A", "H"]}, workers=0)
     assert run.returncode != 0 and "Traceback" not in run.stderr
     assert run.stderr.splitlines()[-1].endswith("error: argument --workers: must be 1 or more, not 0")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "latin-1"])
+def test_another_encoding_is_one_line(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_bytes("path,EmoClass,split\nStraße.wav,A,train\n".encode(encoding))
+    with pytest.raises(UserError, match=r"c\.csv: .*UTF-8"):
+        fields.read_table(tmp_path / "c.csv", ())
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "c.csv")
+    with pytest.raises(UserError, match=r"c\.csv: not a regular file"):
+        fields.read_table(tmp_path / "c.csv", ())
+    with pytest.raises(UserError, match=r"c\.csv: not a regular file"):
+        fields.read_lines(tmp_path / "c.csv", "")

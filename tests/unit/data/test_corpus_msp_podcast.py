@@ -221,6 +221,24 @@ def not_text(root: Path) -> None:
     (root / LABELS).write_bytes(b"\xff\xfe\x00\xd8" * 50)
 
 
+def foreign_annotators(root: Path) -> None:
+    (root / "Labels/labels_detailed.csv").write_text("FileName,EmoClass_Major\nother/a.wav,Happy\n")
+
+
+def placeholder(root: Path) -> None:
+    rewrite(root, lambda table: table.assign(EmoVal=["-99", *table["EmoVal"][1:]]))
+
+
+def another_scale(root: Path) -> None:
+    rewrite(root, lambda table: table.assign(EmoAct=["7.5", *table["EmoAct"][1:]]))
+
+
+def second_consensus(root: Path) -> None:
+    table = pd.read_csv(root / LABELS, dtype=str)
+    content = {row.FileName: {"EmoClass": "AH"[row.EmoClass == "A"]} for row in table.itertuples()}
+    (root / LABELS).with_suffix(".json").write_text(json.dumps(content))
+
+
 def no_votes_column(root: Path) -> None:
     (root / "Labels/labels_detailed.csv").write_text("FileName,Worker\na.wav,W1\n")
 
@@ -277,6 +295,10 @@ def commas_for_semicolons(root: Path) -> None:
         (contradiction, r"MSP-PODCAST_0000_0000\.wav .*Development.*Train"),
         (not_text, "not a readable table"),
         (no_votes_column, "EmoClass_Major or EmoDetail"),
+        (foreign_annotators, r"labels_detailed\.csv: .*other/a\.wav"),
+        (placeholder, r"EmoVal '-99' of MSP-PODCAST_0000_0000\.wav"),
+        (another_scale, r"EmoAct '7\.5' of MSP-PODCAST_0000_0000\.wav"),
+        (second_consensus, r"labels_consensus\.json: MSP-PODCAST_\d+_\d+\.wav differs"),
         (json_list, "not a mapping from file names"),
         (repeated_key, r"labels_consensus\.json: .*'a\.wav'"),
         (repeated_key_of_annotations, r"labels_detailed\.json: .*'a\.wav'"),

@@ -73,10 +73,46 @@ def test_many_parts_of_a_task_are_merged(tmp_path: Path, monkeypatch: pytest.Mon
     assert store(tmp_path).read()["value"].tolist() == list(range(10))
 
 
-def test_an_unreadable_part_is_reported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keep", [0, 100, -10])
+def test_a_damaged_part_is_set_aside(keep: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(tmp_path).write([{"name": "b"}])
+    (whole,) = tmp_path.glob("part-*")
     store(tmp_path).write([{"name": "a"}])
-    (part,) = tmp_path.glob("part-*")
-    part.write_bytes(b"")
-    with pytest.raises(UserError) as caught:
-        store(tmp_path).read()
-    assert_names(str(caught.value), f"{part}: ", "values")
+    (part,) = set(tmp_path.glob("part-*")) - {whole}
+    part.write_bytes(part.read_bytes()[:keep])
+    assert store(tmp_path).read()["name"].tolist() == ["b"]
+    assert_names(capsys.readouterr().err.strip(), f"{part}: ", "values")
+    assert list(tmp_path.glob("part-*")) == [whole]
+    assert (tmp_path / f".damaged-{part.name}").is_file()
+    assert store(tmp_path).read()["name"].tolist() == ["b"]
+
+
+def test_damaged_parts_do_not_stop_a_merge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(part_store, "MAX_PARTS", 4)
+    for number in range(3):
+        store(tmp_path).write([{"name": str(number)}])
+    min(tmp_path.glob("part-*")).write_bytes(b"PAR1")
+    store(tmp_path).write([{"name": "3"}])
+    assert len(store(tmp_path).read()) == 3
+
+
+@pytest.mark.parametrize("content", ["", '{"model": "on'])
+def test_a_damaged_task_file_removes_the_rows(content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(tmp_path).write([{"name": "a"}])
+    (tmp_path / part_store.TASK).write_text(content)
+    assert store(tmp_path).read().empty
+    assert part_store.TASK in capsys.readouterr().err
+    store(tmp_path).write([{"name": "a"}])
+    assert len(store(tmp_path).read()) == 1
+
+
+def test_a_row_stored_twice_is_read_once(tmp_path: Path) -> None:
+    for _ in range(2):
+        store(tmp_path).write([{"name": "a", "value": 1.0}])
+    assert len(store(tmp_path).read()) == 1
+
+
+def test_a_row_without_a_filled_column_is_not_used(tmp_path: Path) -> None:
+    filled = PartStore(tmp_path, SCHEMA, "values", task=TASK, filled=("value",))
+    filled.write([{"name": "a", "value": None}, {"name": "b", "value": 1.0}])
+    assert filled.read(("name",))["name"].tolist() == ["b"]

@@ -18,6 +18,7 @@ from abhinaya.data.schemas import KEY, PROBABILITIES
 from abhinaya.labels import CLASSES
 from abhinaya.modeling import checkpoint
 from abhinaya.prediction import predict as prediction
+from abhinaya.prediction import systems
 from abhinaya.runtime import errors, files
 from abhinaya.runtime.errors import UserError
 from support.speech_corpus import WAVLM, make_manifest, run, system
@@ -234,3 +235,46 @@ def test_a_published_model_is_loaded_at_its_recorded_commit(tmp_path: Path, monk
     before = prediction.predict(folder, manifest)
     (repository / "refs/main").write_text("b" * 40)  # as if the authors published new weights
     pd.testing.assert_frame_equal(prediction.predict(folder, manifest), before)
+
+
+# --- no numbers
+
+
+def test_nan_weights_are_reported(model: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "model")
+    weights = load_file(model / checkpoint.WEIGHTS)
+    name = min(weights)
+    weights[name].view(-1)[0] = float("nan")
+    save_file(weights, tmp_path / "model" / checkpoint.WEIGHTS)
+    with pytest.raises(UserError, match=f"{checkpoint.WEIGHTS}: {name}"):
+        prediction.predict(tmp_path / "model", manifest, cpus=1)
+
+
+@pytest.mark.parametrize("counts", [dict.fromkeys(CLASSES, 0), dict.fromkeys(CLASSES, 1) | {"A": "many"}])
+def test_class_counts_that_are_no_counts_are_reported(model: Path, tmp_path: Path, counts: dict) -> None:
+    folder = changed(model, tmp_path / "model", class_counts=counts)
+    with pytest.raises(UserError, match=r"config\.json: class_counts"):
+        checkpoint.read_config(folder)
+
+
+def test_outputs_that_are_not_finite_are_reported_with_the_utterance(
+    model: Path, manifest: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = torch.full((len(manifest), len(CLASSES)), 1 / len(CLASSES), dtype=torch.float64)
+    rows = manifest[manifest["split"].isin(("validation", "test"))]
+    nothing[1] = torch.nan
+    monkeypatch.setattr(prediction, "_probabilities", lambda *_: nothing[: len(rows)])
+    with pytest.raises(UserError, match=rows[KEY].iloc[1]):
+        prediction.predict(model, manifest, cpus=1)
+
+
+def test_predictions_without_numbers_are_not_written(predictions: pd.DataFrame, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=predictions[KEY].iloc[0]):
+        schemas.write_predictions(predictions.assign(p_A=np.nan), tmp_path / "preds.csv")
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_ensemble_given_as_a_model_is_named(tmp_path: Path) -> None:
+    files.write_json({"members": ["s1"], "tie_break": "s1"}, tmp_path / "ensemble.json")
+    with pytest.raises(UserError, match=r"predict_ensemble\.py --ensemble"):
+        systems.read_model(tmp_path)

@@ -1,11 +1,14 @@
 """Printing messages to the user."""
 
+import errno
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from abhinaya.runtime import errors
 
 LIBRARY = Path(__file__).parents[3] / "workflow_scripts"
 CODE = """
@@ -37,3 +40,18 @@ def test_closed_standard_error_does_not_change_the_exit_status(read: bool) -> No
         process.stdin.write("go\n")
         process.stdin.close()
     assert process.wait(20) == 7
+
+
+def test_a_full_disk_is_one_line() -> None:
+    def fill() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/data/x.bin")
+
+    with pytest.raises(SystemExit, match=r"^error: /data/x\.bin: disk full"):
+        errors.run(fill)
+
+
+def test_characters_that_the_output_lacks_are_escaped() -> None:
+    code = "from abhinaya.runtime import errors; errors.run(lambda: print('1\\u20132 \\xe9'))"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(errors.__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout) == (0, "1\\u20132 \\xe9\n"), done.stderr

@@ -3,6 +3,7 @@ import os
 import stat
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -256,3 +257,38 @@ def test_metadata_of_a_corrupt_file(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "000.parquet").write_bytes(content)
     with pytest.raises(UserError, match=r"000\.parquet.*Parquet"):
         files.read_metadata(tmp_path / "000.parquet")
+
+
+def test_columns_in_another_order_are_reported(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.dirichlet(np.ones(8), 32)
+    table = pd.DataFrame(values, columns=list(schemas.PROBABILITIES)).assign(Split="test")
+    table["FileName"] = [f"{number}.wav" for number in range(32)]
+    table["EmoClass"] = [CLASSES[index] for index in values.argmax(1)]
+    path = tmp_path / "preds.csv"
+    schemas.write_predictions(table, path)
+    assert len(schemas.read_predictions(path)) == 32
+    schemas.write_predictions(table.round(2).assign(p_A=1 - table.round(2).loc[:, "p_C":"p_U"].sum(1)), path)
+    assert len(schemas.read_predictions(path)) == 32  # rounded
+    two = {"p_N": "p_S", "p_S": "p_N"}
+    for order in (dict(zip(schemas.PROBABILITIES, schemas.PROBABILITIES[::-1], strict=True)), two):
+        schemas.write_predictions(table.rename(columns=order), path)
+        with pytest.raises(UserError, match=r"preds\.csv: EmoClass .* --labels-may-differ"):
+            schemas.read_predictions(path)
+        assert len(schemas.read_predictions(path, labels_may_differ=True)) == 32
+    schemas.write_predictions(table.assign(EmoClass="A", vote_s1="A"), path)
+    assert len(schemas.read_predictions(path)) == 32  # a vote
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("o.xlsx", True), ("o.Parquet", True), ("o.csv", False), ("o", False)])
+def test_a_csv_file_has_no_other_ending(name: str, wrong: bool) -> None:
+    if not wrong:
+        return files.check_csv_name(Path(name))
+    with pytest.raises(UserError, match=rf"{name}: .*o\.csv"):
+        files.check_csv_name(Path(name))
+
+
+def test_a_full_disk_is_reported_with_the_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a\.bin: disk full"), files.atomic(tmp_path / "a.bin"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []

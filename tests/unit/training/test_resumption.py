@@ -1,6 +1,7 @@
 """Training: resumption after a kill, and the checkpoints."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -67,6 +68,58 @@ def test_a_killed_process_is_resumed(finished: Path, manifest: pd.DataFrame, tmp
     resumed = run(SETTINGS, manifest, tmp_path)
     assert files.read_json(resumed / "metrics.json")["resumed_from"] == f"checkpoint-{STEPS}"
     assert_same(resumed, finished)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut, flip, Path.unlink])
+@pytest.mark.parametrize("name", [resume.OPTIMIZER, checkpoint.WEIGHTS, resume.STATE, resume.CHECKSUMS])
+def test_the_checkpoint_before_a_damaged_one_is_used(
+    name: str, damage: Callable[[Path], None], to_resume: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`state.json` is small and is read completely, so only its end matters."""
+    folder = to_resume / "checkpoints"
+    task = files.read_json(folder / resume.FINGERPRINT)
+    last, earlier = (folder / f"checkpoint-{number * STEPS}" for number in (2, 1))
+    if not earlier.exists():  # the best one may be the last
+        shutil.copytree(last, earlier)
+    for each in (last, earlier):
+        files.write_json(files.read_json(each / resume.STATE) | {"best_step": STEPS}, each / resume.STATE)
+    if damage is flip and name == resume.STATE:
+        damage = cut
+    damage(last / name)
+    assert resume.checkpoint_of(task, folder) == earlier
+    assert f"{last}: damaged ({name}" in capsys.readouterr().err or name == resume.CHECKSUMS
+    assert not last.exists() and (folder / f".damaged-{last.name}").is_dir()
+    assert resume.checkpoint_of(task, folder) == earlier
+    damage(earlier / checkpoint.WEIGHTS)
+    assert resume.checkpoint_of(task, folder) is None
+
+
+def test_a_checkpoint_without_the_best_one_is_not_used(to_resume: Path) -> None:
+    folder = to_resume / "checkpoints"
+    last = folder / f"checkpoint-{2 * STEPS}"
+    files.write_json(files.read_json(last / resume.STATE) | {"best_step": STEPS}, last / resume.STATE)
+    shutil.rmtree(folder / f"checkpoint-{STEPS}", ignore_errors=True)
+    assert resume.checkpoint_of(files.read_json(folder / resume.FINGERPRINT), folder) is None
+
+
+def test_a_damaged_fingerprint_is_written_again(to_resume: Path) -> None:
+    folder = to_resume / "checkpoints"
+    record = folder / resume.FINGERPRINT
+    task = files.read_json(record)
+    cut(record)
+    assert resume.checkpoint_of(task, folder) == folder / f"checkpoint-{2 * STEPS}"
+    cut(record)
+    assert resume.checkpoint_of(task | {"seed": "other"}, folder) is None
 
 
 @pytest.mark.parametrize("state", [None, "", '{"epoch": 2.0, "best_'])

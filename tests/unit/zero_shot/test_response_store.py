@@ -30,7 +30,7 @@ def test_written_rows_are_read(tmp_path: Path) -> None:
     store = ResponseStore(tmp_path / "deep" / "store")
     full = row(1, model="m", user="sentence: é", finish_reason="stop", letters='{"A": -0.1}', prompt_tokens=3)
     store.write([full | {"generated_tokens": 1, "seconds": 0.5}])
-    store.write([row(2, answer=None), row(3)])
+    store.write([row(2, answer=None, letters="{}"), row(3)])
     table = ResponseStore(tmp_path / "deep" / "store").read()
     assert list(table.columns) == RESPONSES.names
     assert table["request"].tolist() == [row(number)["request"] for number in (1, 2, 3)]
@@ -102,7 +102,7 @@ def test_foreign_file_is_reported(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["torn", "other"])
-def test_damaged_part_is_reported(tmp_path: Path, kind: str) -> None:
+def test_damaged_part_is_set_aside(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     store = ResponseStore(tmp_path)
     store.write([row(1)])
     (part,) = tmp_path.iterdir()
@@ -110,9 +110,18 @@ def test_damaged_part_is_reported(tmp_path: Path, kind: str) -> None:
         part.write_bytes(part.read_bytes()[:-20])
     else:
         pd.DataFrame({"x": [1]}).to_parquet(part)
-    with pytest.raises(UserError, match=rf"{part.name}: .*remove it") as caught:
-        store.read()
-    assert "\n" not in str(caught.value)
+    assert store.read().empty
+    assert f"{part}: damaged" in capsys.readouterr().err
+    store.write([row(1)])
+    assert len(store.read()) == 1
+
+
+def test_a_response_without_an_answer_is_as_if_not_stored(tmp_path: Path) -> None:
+    store = ResponseStore(tmp_path)
+    store.write([row(1, answer=None, requested_at="2024"), row(2)])
+    assert store.read(("request",))["request"].tolist() == [row(2)["request"]]
+    store.write([row(1, answer="happy")])
+    assert sorted(store.read()["answer"]) == ["answer 2", "happy"]
 
 
 def test_file_instead_of_the_folder_is_reported(tmp_path: Path) -> None:
@@ -198,4 +207,4 @@ def test_only_requested_columns_are_read(tmp_path: Path, monkeypatch: pytest.Mon
     read = pq.ParquetFile.read
     monkeypatch.setattr(pq.ParquetFile, "read", lambda *given, **named: seen.append(named) or read(*given, **named))
     store.read(("answer",))
-    assert seen == [{"columns": ["request", "answer", "requested_at"]}]
+    assert seen == [{"columns": ["request", "answer", "letters", "requested_at"]}]

@@ -89,7 +89,7 @@ class TestWords:
         replies = {"0": "Well, angry or sad.", "1": "I cannot say", "2": "It sounds sad to me.", "3": None}
         with ChatServer(lambda request: Reply(replies[request.text[-1]])) as server:
             predictions, audit, summary = run(server, [f"text {number}" for number in range(4)], fallback="F")
-        assert audit["status"].tolist() == ["unparsable", "unparsable", "labelled", "unparsable"]
+        assert audit["status"].tolist() == ["unparsable", "unparsable", "labelled", "refused"]
         assert predictions["EmoClass"].tolist() == ["F", "F", "S", "F"]
         assert audit["answer"].tolist() == [*[replies[n] for n in "012"], None]
         assert predictions["p_F"].tolist() == [1.0, 1.0, 0.0, 1.0]

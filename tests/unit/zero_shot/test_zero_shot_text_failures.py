@@ -315,3 +315,31 @@ class TestFailures:
 
         with ChatServer(rule) as server, pytest.raises(UserError, match=r"4 of 4 transcripts"):
             run(server, TEXTS[:4], **SCORED)
+
+
+class TestNoAnswer:
+    @pytest.mark.parametrize("mode", [{}, SCORED])
+    @pytest.mark.parametrize("content", [None, "", " \n"])
+    def test_a_cut_off_response_is_explained_and_asked_again(
+        self, run: Callable, content: str | None, mode: dict
+    ) -> None:
+        """A model that reasons reaches `max_tokens` before its answer. After the server is repaired, all is asked."""
+        good = by_letter if mode else by_keyword
+        with ChatServer(lambda request: Reply(content, finish_reason="length")) as server:
+            with pytest.raises(UserError) as caught:
+                run(server, TEXTS[:8], **mode)
+            assert_names(str(caught.value), "cut off", "max_tokens")
+            server.rule = good
+            predictions, _, summary = run(server, TEXTS[:8], **mode)
+        assert predictions["EmoClass"].tolist() == EXPECTED[:8]
+        assert summary["requests"]["stored"] == 0
+
+    def test_single_responses_without_an_answer_are_refused(self, run: Callable) -> None:
+        with ChatServer(lambda request: Reply(None) if request.text == TEXTS[1] else by_keyword(request)) as server:
+            _, audit, _ = run(server, TEXTS[:8])
+            assert audit["status"].tolist().count("refused") == 1
+            assert "no answer" in audit["reason"][1]
+            server.rule = by_keyword
+            predictions, _, summary = run(server, TEXTS[:8])
+        assert predictions["EmoClass"].tolist() == EXPECTED[:8]
+        assert summary["requests"]["sent"] == 1

@@ -4,15 +4,13 @@ These models are the one source: they validate a configuration before anything r
 and the tables of `docs/configuration.md` are made from them (`make schema`).
 """
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from abhinaya.config import features, runs, shorthands
+from abhinaya.config import features, runs, shorthands, yaml_file
 from abhinaya.config.base import Section, Seed
 from abhinaya.config.corpora import AnyCorpus
 from abhinaya.config.ensemble import AnyEnsemble, Ensemble, Fusion
@@ -152,13 +150,7 @@ def load(path: str | Path) -> Config:
     Raises:
         UserError: the file is missing or not YAML, or as `validate`.
     """
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError:
-        raise UserError(f"{path}: file not found; correct the path") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
-    return _validated(Config, shorthands.expand(values), str(path))
+    return _validated(Config, shorthands.expand(yaml_file.read(path)), str(path))
 
 
 def validate(values: dict) -> Config:
@@ -181,15 +173,15 @@ def schema() -> dict:
 
 
 def _read(settings: str, where: str) -> dict:
+    if settings.lstrip().startswith("{"):
+        return yaml_file.loads(settings, where, is_json=True)  # YAML reads 1e-08 as text
     try:
-        if settings.lstrip().startswith("{"):
-            return json.loads(settings)
-        if not Path(settings).is_file():
-            raise UserError(f"{where}: {settings!r} is neither JSON nor an existing file; give one of them")
-        text = Path(settings).read_text(encoding="utf-8")
-        return json.loads(text) if settings.endswith(".json") else yaml.safe_load(text)  # YAML reads 1e-08 as text
-    except (ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{where}: not JSON or YAML ({' '.join(str(error).split())})") from None
+        exists = Path(settings).is_file()
+    except (OSError, ValueError):  # too long for a file's name, or a null character
+        exists = False
+    if not exists:
+        raise UserError(f"{where}: {settings!r} is neither JSON nor an existing file; give one of them")
+    return yaml_file.read(settings)
 
 
 def _validated(model: Any, values: Any, where: str) -> Any:

@@ -2,12 +2,14 @@
 
 import json
 import math
+import os
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # the range that all libraries accept
 Description = Annotated[str, Field(description="one-line description for the report")]
+Place = Annotated[str, AfterValidator(os.path.expanduser)]  # a path; `~` is the user's home
 Precision = Annotated[Literal["auto", "fp32", "bf16"], Field(description="auto: bf16 on a GPU, fp32 on a CPU")]
 
 

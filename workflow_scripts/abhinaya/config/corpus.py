@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from abhinaya.config.base import Resources, Section
+from abhinaya.config.base import Place, Resources, Section
 from abhinaya.config.messages import WrongKey, check_unique
 from abhinaya.labels import CLASSES, LETTERS
 
@@ -23,7 +23,7 @@ class Validation(Section):
         description="utterances per class, sampled with the seed: a number (326 in the paper), "
         "`smallest` (as many as the rarest class has) or `all` (no balancing)",
     )
-    files: str | None = Field(
+    files: Place | None = Field(
         None, description="text file with one FileName per line; exactly these files form the validation set"
     )
 
@@ -72,6 +72,11 @@ class Corpus(Section):
     min_seconds: float = Field(0.1, gt=0, description="audio shorter than this is rejected (seconds)")
     max_rejected: float = Field(
         0.01, ge=0, le=1, description="maximum share of rejected utterances; above it the run stops"
+    )
+    overlaps: Literal["report", "error"] = Field(
+        "report",
+        description="recordings with several names, and speakers in training and in another split: `report` them or "
+        "stop (`error`)",
     )
     resources: Resources = Resources()
 
@@ -124,7 +129,7 @@ class FolderCorpus(Corpus):
         None, min_length=1, description="emotions of the corpus; null: those that occur in the training split"
     )
     validation: Validation = Validation(per_class="all")
-    root: str = Field(description="folder of the corpus, as downloaded")
+    root: Place = Field(description="folder of the corpus, as downloaded")
     labels: dict[str, Literal[LETTERS] | None] = Field(
         {},
         description="letters of the corpus's own names of emotions where they should differ from the default, such as "

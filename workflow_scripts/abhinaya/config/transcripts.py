@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from abhinaya.config.base import Resources, Section
+from abhinaya.config.base import Place, Resources, Section
 from abhinaya.config.messages import WrongKey
 
 
@@ -15,7 +15,7 @@ class Transcripts(Section):
         "whisperx",
         description="`whisperx`: transcribe; `corpus`: use the corpus's own transcripts; `parquet`: read `path`",
     )
-    path: str | None = Field(None, description="Parquet file with FileName and text, for `source: parquet`")
+    path: Place | None = Field(None, description="Parquet file with FileName and text, for `source: parquet`")
     utterances: Literal["all", "used"] = Field("all", description="transcribe all utterances, or only those in a split")
     model: str = Field("large-v3", description="Whisper model: a published name, a CTranslate2 folder or `package:…`")
     language: str | None = Field("en", description="language code; null: detect it for each utterance")
@@ -38,7 +38,7 @@ class Transcripts(Section):
         description="`full`: pad each clip to Whisper's 30 s; `clip`: pad only slightly beyond the clip's length, "
         "which is much faster for short clips",
     )
-    shards: int = Field(1, ge=1, description="number of independent jobs")
+    shards: int = Field(1, ge=1, le=10_000, description="number of independent jobs")
     batch_size: int = Field(16, ge=1, description="utterances per batch")
     beam_size: int = Field(5, ge=1, description="beam size; 1 is greedy decoding")
     speech_detection: bool = Field(
@@ -58,6 +58,8 @@ class Transcripts(Section):
     def _path_for_parquet(self) -> "Transcripts":
         if self.source == "parquet" and self.path is None:
             raise WrongKey("path", "missing; give the file for `source: parquet`")
+        if self.path is not None and {*"{}"} & {*self.path}:
+            raise WrongKey("path", "has braces, which Snakemake takes for wildcards; rename the file or its folder")
         if self.source != "parquet" and self.path is not None:
             raise WrongKey("path", f"not used with `source: {self.source}`; remove it or set `source: parquet`")
         return self

@@ -11,14 +11,18 @@ from abhinaya.runtime.errors import UserError
 
 RATE = 16_000  # Hz; the rate that all encoders expect
 BLOCK = 1 << 16  # frames decoded at a time; an hour with all its channels would take gigabytes
+# Full scale is 1. Float files of real recordings exceed it a little (clipping, peaks between samples), never 40 dB.
+MAX_SAMPLE = 100.0
+SUFFIXES = (".wav", ".WAV", ".flac", ".mp3", ".ogg", ".opus", ".m4a")  # looked for if a file is missing
 UNKNOWN_LENGTH = 2**63 - 1  # frames: libsndfile's SF_COUNT_MAX
 
 
 def read(path: str | Path) -> np.ndarray:
-    """The waveform of `path`: (samples,) float32 in [-1, 1] at 16 kHz, channels averaged.
+    """The waveform of `path`: (samples,) float32, full scale 1, at 16 kHz, channels averaged.
 
     Raises:
-        UserError: the file is missing, empty, not audio or truncated, or has NaN or infinite samples.
+        UserError: the file is missing, empty, not audio or truncated, or has samples that are not numbers or are above
+            `MAX_SAMPLE`.
     """
     return decode(path)[1]
 
@@ -43,12 +47,13 @@ def decode(path: str | Path, longer_than: float = 0.0) -> tuple[float, np.ndarra
         UserError: as `read`.
     """
     path = Path(path)
-    frames, finite = 0, True
+    frames, highest = 0, 0.0
     try:
         if path.is_dir():
             raise UserError(f"{path}: is a folder, not an audio file")
         if not path.is_file():
-            raise UserError(f"{path}: audio file not found")
+            other = next((path.with_suffix(end).name for end in SUFFIXES if path.with_suffix(end).is_file()), None)
+            raise UserError(f"{path}: audio file not found" + (f"; did you mean {other}?" if other else ""))
         if path.stat().st_size == 0:
             raise UserError(f"{path}: file is empty (0 bytes)")
         with soundfile.SoundFile(path) as file:
@@ -58,20 +63,24 @@ def decode(path: str | Path, longer_than: float = 0.0) -> tuple[float, np.ndarra
             waveform = _Waveform(announced, rate) if announced / rate > longer_than else None
             while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
                 frames += len(block)
-                finite = finite and bool(np.isfinite(block).all())
-                if finite and waveform is not None:
+                highest = float(np.maximum(highest, np.abs(block).max()))  # NaN stays NaN
+                if highest <= MAX_SAMPLE and waveform is not None:
                     waveform.add(block.mean(axis=1))
         truncated = frames < announced or _wav_is_truncated(path)
-    except (soundfile.SoundFileError, OSError, ValueError, MemoryError) as error:  # MemoryError: a corrupt length
+    except (soundfile.SoundFileError, OSError, ValueError, TypeError, MemoryError) as error:
+        # MemoryError: a corrupt length; TypeError: `.raw` files, which have no header.
         if isinstance(error, soundfile.SoundFileError) and _is_lfs_pointer(path):
             raise UserError(f"{path}: a pointer of Git LFS, not the audio; run `git lfs pull` in its folder") from None
-        raise UserError(f"{path}: cannot be decoded as audio ({' '.join(str(error).split())})") from None
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: cannot be decoded as audio ({reason}); convert it to WAV or FLAC") from None
     if truncated:
         raise UserError(f"{path}: truncated; the header announces more audio")
     if frames == 0:
         raise UserError(f"{path}: contains no samples")
-    if not finite:
+    if not np.isfinite(highest):
         raise UserError(f"{path}: contains NaN or infinite samples")
+    if highest > MAX_SAMPLE:
+        raise UserError(f"{path}: has samples up to {highest:.3g}, but full scale is 1; save it again")
     return frames / rate, None if waveform is None else waveform.end()
 
 

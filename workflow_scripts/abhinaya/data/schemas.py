@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from abhinaya.labels import CLASSES, LETTERS
+from abhinaya.labels import CLASSES, INDEX, LETTERS
 from abhinaya.runtime.errors import UserError
 from abhinaya.runtime.files import existing, parquet_errors, write_csv, write_parquet
 
@@ -47,6 +47,9 @@ TRANSCRIPTS = pa.schema(
         ("compression_ratio", pa.float64()),
     ]
 )
+VOTE = "vote_"  # + member: the column with the member's letter in an ensemble's predictions
+CLOSE = 0.02  # probabilities that differ by less may be equal before rounding
+MAX_OTHER_LABELS = 0.01  # of the rows
 PREDICTIONS = (KEY, "Split", "EmoClass", *PROBABILITIES)
 
 
@@ -124,17 +127,25 @@ def read_transcripts(path: str | Path) -> pd.DataFrame:
 
 
 def write_predictions(predictions: pd.DataFrame, target: str | Path) -> None:
-    """Write a `preds.csv`, sorted by `FileName`; extra columns (an ensemble's votes) come last."""
+    """Write a `preds.csv`, sorted by `FileName`; extra columns (an ensemble's votes) come last.
+
+    Raises:
+        UserError: as `check_probabilities`.
+    """
+    check_probabilities(predictions, target)
     extra = [column for column in predictions.columns if column not in PREDICTIONS]
     write_csv(predictions[[*PREDICTIONS, *extra]].sort_values(KEY), target)
 
 
-def read_predictions(path: str | Path) -> pd.DataFrame:
+def read_predictions(path: str | Path, labels_may_differ: bool = False) -> pd.DataFrame:
     """Read and check a `preds.csv` (columns: `PREDICTIONS`, then optional ones).
+
+    Args:
+        labels_may_differ: accept labels that are not the most probable class. Always accepted of a vote.
 
     Raises:
         UserError: the file is missing, the header is wrong, a `FileName` is duplicated, a letter or split is unknown,
-            or probabilities are outside [0, 1] or do not sum to 1 (tolerance 1e-3).
+            probabilities are outside [0, 1] or do not sum to 1 (tolerance 1e-3), or as `check_labels`.
     """
     try:
         types = {KEY: str, "Split": str, "EmoClass": str}
@@ -146,10 +157,35 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     check_unique(table, path)
     for column, allowed in (("Split", (*SPLITS, DEVELOPMENT)), ("EmoClass", CLASSES)):
         check_values(table[column], ~table[column].isin(allowed), table[KEY], path, ", ".join(allowed))
-    values = table[list(PROBABILITIES)].apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    table[list(PROBABILITIES)] = table[list(PROBABILITIES)].apply(pd.to_numeric, errors="coerce").astype(float)
+    check_probabilities(table, path)
+    if not labels_may_differ and not any(column.startswith(VOTE) for column in table):
+        check_labels(table, path)
+    return table
+
+
+def check_labels(predictions: pd.DataFrame, source: str | Path) -> None:
+    """Raise a `UserError` if labels are not the most probable class in more than a few rows, apart from ties.
+
+    Then the columns are probably in another order than the header says.
+    """
+    values = predictions[list(PROBABILITIES)].to_numpy(float)
+    own = values[np.arange(len(values)), predictions["EmoClass"].map(INDEX).to_numpy(int)]
+    other = values.max(1, initial=0) - own > CLOSE
+    if other.sum() > MAX_OTHER_LABELS * len(other):
+        raise UserError(
+            f"{source}: EmoClass is not the most probable class in {other.sum()} of {len(other)} rows, e.g. "
+            f"{predictions[KEY][other].iloc[0]}; check the order of the columns {PROBABILITIES[0]} to "
+            f"{PROBABILITIES[-1]}, or give --labels-may-differ if these labels are right"
+        )
+
+
+def check_probabilities(predictions: pd.DataFrame, source: str | Path) -> None:
+    """Raise a `UserError` that names the first utterance whose probabilities are not eight numbers that sum to 1."""
+    values = predictions[list(PROBABILITIES)].to_numpy(float)
     bad = ~(np.isfinite(values).all(1) & (values >= 0).all(1) & (abs(values.sum(1) - 1) <= 1e-3))
     if bad.any():
-        name = table[KEY][bad].iloc[0]
-        raise UserError(f"{path}: invalid probabilities of {name}: not eight numbers >= 0 that sum to 1; predict again")
-    table[list(PROBABILITIES)] = values
-    return table
+        raise UserError(
+            f"{source}: invalid probabilities of {predictions[KEY][bad].iloc[0]} ({bad.sum()} of {len(bad)} rows): not "
+            " eight numbers >= 0 that sum to 1; check the model's weights and these utterances, and predict again"
+        )

@@ -16,6 +16,7 @@ from abhinaya.runtime.files import read_json
 
 SCORED = ("validation", "test")
 LEVEL = 95  # per cent; of the intervals
+MAX_RESAMPLES = 1_000_000
 BOUNDS = (50 - LEVEL / 2, 50 + LEVEL / 2)  # percentiles
 
 
@@ -92,6 +93,8 @@ def check_bootstrap(resamples: int, seed: int) -> None:
     """Raise a `UserError` if `resamples` or `seed` is invalid."""
     if resamples < 1:
         raise UserError(f"bootstrap: {resamples} resamples are too few; use at least 1")
+    if resamples > MAX_RESAMPLES:
+        raise UserError(f"bootstrap: {resamples} resamples do not fit in memory; use at most {MAX_RESAMPLES}")
     if seed < 0:
         raise UserError(f"seed: {seed} is negative; use 0 or more")
 

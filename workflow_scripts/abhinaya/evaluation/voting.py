@@ -7,13 +7,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from abhinaya.data.schemas import KEY, PROBABILITIES, read_predictions
+from abhinaya.data.schemas import KEY, PROBABILITIES, VOTE, read_predictions
 from abhinaya.labels import CLASSES, INDEX
 from abhinaya.runtime.console import printable
 from abhinaya.runtime.errors import UserError
 
 TieRule = Literal["label", "probabilities"]
-VOTE = "vote_"  # + member: the column with the member's letter
 MAX_LISTED = 3  # file names in a message
 
 
@@ -25,14 +24,17 @@ class MissingPredictions(UserError):
         self.missing = missing
 
 
-def read_members(files: dict[str, Path]) -> dict[str, pd.DataFrame]:
+def read_members(files: dict[str, Path], labels_may_differ: bool = False) -> dict[str, pd.DataFrame]:
     """Read each member's `preds.csv`; the tables have the same sorted index, `FileName`.
+
+    Args:
+        labels_may_differ: as for `read_predictions`.
 
     Raises:
         MissingPredictions: not all members predicted the same utterances.
         UserError: as `read_predictions`, or members disagree on a split.
     """
-    tables = {member: read_predictions(path).set_index(KEY) for member, path in files.items()}
+    tables = {member: read_predictions(path, labels_may_differ).set_index(KEY) for member, path in files.items()}
     utterances = pd.Index(sorted(set().union(*(table.index for table in tables.values()))), name=KEY)
     missing = {member: utterances.difference(table.index) for member, table in tables.items()}
     lines = [

@@ -76,6 +76,9 @@ def load_weights(classifier: PooledClassifier, path: Path) -> None:
     except SafetensorError as error:
         raise UserError(f"{path}: not a readable weights file ({first_line(error)}); train the model again") from None
     check_weights(path, weights, classifier.saved(), "train the model again")
+    broken = [name for name, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]
+    if broken:
+        raise UserError(f"{path}: {broken[0]} has NaN or infinite weights; train the model again")
     classifier.load_state_dict(weights, strict=False)
 
 
@@ -151,6 +154,12 @@ def read_config(folder: Path) -> tuple[TrainedSystem, list[int], int]:
         stored, seed = config["settings"], config["seed"]
     except (KeyError, TypeError):
         raise UserError(f"{path}: not the configuration of a trained model; train it again") from None
+    wrong = [letter for letter, count in zip(CLASSES, counts, strict=True) if type(count) is not int or count < 0]
+    if wrong or not any(counts):
+        reason = f"{wrong[0]} is {config['class_counts'][wrong[0]]!r}" if wrong else "all are 0"
+        raise UserError(f"{path}: class_counts: {reason}, not a number of utterances; train the model again")
+    if type(seed) is not int:
+        raise UserError(f"{path}: seed {seed!r} is not a whole number; train the model again")
     settings = parse(Trained, stored, where=str(path))
     for source, digest in source_digests(settings.encoder.sources).items():
         if digest != config.get("source_digests", {}).get(source):

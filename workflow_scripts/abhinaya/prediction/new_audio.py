@@ -17,6 +17,7 @@ from rich.text import Text
 
 from abhinaya.config import parse
 from abhinaya.config.transcripts import Transcripts
+from abhinaya.data import schemas
 from abhinaya.data.schemas import KEY, PROBABILITIES
 from abhinaya.evaluation.voting import VOTE, voters
 from abhinaya.labels import CLASSES, EMOTIONS, INDEX
@@ -75,6 +76,7 @@ class Job:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
+        files.check_csv_name(args.output)
         self.paths, self.rejected = recordings.find(args.audio)  # rejected: paths with reasons
         files.check_targets([args.output], [*args.audio, *self.paths])
         self.rejected_csv = args.output.with_name(f"{args.output.stem}.rejected.csv")
@@ -120,6 +122,7 @@ class Job:
                     print_line(f"{name}:")
                 log = output.with_name(f"{output.stem}.{name}.server.log")
                 predictions[name] = system.label(rows, args.cpus, args.gpus, log)
+                schemas.check_probabilities(predictions[name], name)
                 free_memory(args.gpus)
         table = segment_table(rows, combine(predictions))
         self._write_rejected()

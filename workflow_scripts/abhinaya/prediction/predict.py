@@ -35,7 +35,7 @@ def predict(
         data; the other classes have 0.
 
     Raises:
-        UserError: as `load_model`; nothing to predict; too few GPUs.
+        UserError: as `load_model`; nothing to predict; too few GPUs; outputs that are not finite.
     """
     device, workers = claim(cpus, min(gpus, 1))
     rows = manifest[manifest["split"].isin(schemas.PREDICTED)].reset_index(drop=True)
@@ -49,6 +49,7 @@ def predict(
     probabilities = _probabilities(classifier, utterances, settings, device, workers)
     table = pd.DataFrame(probabilities.numpy(), columns=list(schemas.PROBABILITIES))
     table.insert(0, schemas.KEY, rows[schemas.KEY])
+    schemas.check_probabilities(table, folder)
     table.insert(1, "Split", rows["split"])
     table.insert(2, "EmoClass", [CLASSES[index] for index in probabilities.argmax(-1)])
     return table

@@ -115,6 +115,8 @@ def read_model(folder: Path) -> Model:
         UserError: there is no model, or as `checkpoint.read_config`.
     """
     if not (folder / CONFIG).is_file():
+        if (folder / "ensemble.json").is_file():
+            raise UserError(f"{folder}: an ensemble, not a model; use predict_ensemble.py --ensemble {folder}")
         if (folder / "model" / CONFIG).is_file():
             raise UserError(f"{folder}: the model is in {folder / 'model'}; give that folder")
         if (folder / LABELLING).is_file() or (folder.parent / LABELLING).is_file():

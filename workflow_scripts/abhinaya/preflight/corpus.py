@@ -8,7 +8,7 @@ import pandas as pd
 
 from abhinaya.config.corpus import Corpus
 from abhinaya.data import corpora, schemas
-from abhinaya.data.corpora import espeak
+from abhinaya.data.corpora import espeak, overlaps
 from abhinaya.data.corpora.kinds.synthetic import Synthetic
 from abhinaya.data.schemas import KEY
 from abhinaya.runtime.errors import UserError
@@ -47,9 +47,14 @@ def survey(settings: Corpus, seed: int, manifest: Path | None) -> Survey:
     rows, _ = corpora.read(settings, seed, Path(), texts=False)  # many small files, not needed here
     rows = corpora.with_folds(rows, settings.split, seed)
     present = _check(rows, settings.max_rejected, "add them, or increase corpus.max_rejected")
-    used = int(corpora.splits(settings, seed, rows, present).notna().sum())
+    split = corpora.splits(settings, seed, rows, present)
+    used = int(split.notna().sum())
+    found = overlaps.find(present.assign(split=split), read=False)
+    if settings.overlaps == "error":
+        overlaps.check(found)
     missing = f", {len(rows) - len(present)} missing" if len(present) < len(rows) else ""
     text = f"{len(rows)} utterances in the labels, {len(present)} audio files found{missing}, {used} used"
+    text = "; ".join([text, *map(overlaps.sentence, found)])
     return Survey(text, used)
 
 

@@ -1,8 +1,12 @@
 """User errors are printed as one line; tracebacks are kept for bugs."""
 
+import errno
+import io
 import os
 import sys
 from collections.abc import Callable
+
+from abhinaya.runtime.launch_variables import drop_leftovers
 
 
 class UserError(Exception):
@@ -25,8 +29,17 @@ def print_line(line: str) -> None:
 
 def run(main: Callable[[], None]) -> None:
     """Run a command line's `main`; print a `UserError` as one line and exit with status 1."""
+    drop_leftovers()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # an encoding other than UTF-8 may lack a character
+            stream.reconfigure(errors="backslashreplace")
     try:
         main()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        sys.exit(f"error: {place}disk full, or your quota is used up; free space, then start the same command again")
     except UserError as error:
         # A worker of torch's DataLoader re-raises an error with its traceback in the message.
         sys.exit(f"error: {str(error).rpartition(f'{UserError.__name__}: ')[2].strip()}")

@@ -4,9 +4,11 @@ Every write is atomic: a temporary file beside the target, flushed to the disk, 
 """
 
 import csv
+import errno
 import json
 import os
 import reprlib
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +20,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from abhinaya.runtime.errors import UserError
+from abhinaya.runtime.errors import UserError, print_line
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+OTHER_TABLES = (".xlsx", ".xls", ".ods", ".parquet", ".json", ".jsonl", ".tsv", ".html", ".feather", ".gz", ".zip")
 MAX_FLUSHES = 8  # concurrent
 
 
@@ -28,7 +32,7 @@ def atomic(target: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `target`; rename it to `target` if the block succeeds, else remove it.
 
     Raises:
-        UserError: `target` cannot be written; exceptions of the block itself pass unchanged.
+        UserError: `target` cannot be written or the disk is full; other exceptions of the block pass unchanged.
     """
     target = Path(target)
     with _writable(target):
@@ -37,7 +41,8 @@ def atomic(target: str | Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
+        with _disk_full(target):
+            yield temporary
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp creates private files; apply the umask instead
@@ -71,6 +76,18 @@ def flush(path: Path) -> None:
         list(pool.map(_flush, paths))
 
 
+def set_aside(path: Path, reason: str) -> None:
+    """Rename a damaged file or folder, so that it is not used again but can be examined, and print a line.
+
+    Its new name begins with a dot.
+    """
+    place = path.with_name(f".damaged-{path.name}")
+    if place.is_dir():
+        shutil.rmtree(place)
+    os.replace(path, place)
+    print_line(f"{path}: {reason}; kept as {place.name}")
+
+
 def check_targets(targets: Iterable[Path], read: Iterable[Path] = ()) -> None:
     """Check, before a long computation, that its output files can be written and replace none of its inputs.
 
@@ -88,6 +105,12 @@ def check_targets(targets: Iterable[Path], read: Iterable[Path] = ()) -> None:
         parent = next(folder for folder in target.absolute().parents if os.path.exists(folder))
         if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
             raise UserError(f"{target}: cannot be written ({parent} is not a writable folder); write to another file")
+
+
+def check_csv_name(target: Path) -> None:
+    """Raise a `UserError` if the name of a CSV file to write has the ending of another format."""
+    if target.suffix.lower() in OTHER_TABLES:
+        raise UserError(f"{target}: a CSV file is written; name it {target.with_suffix('.csv').name}")
 
 
 def write_text(text: str, target: str | Path) -> None:
@@ -163,12 +186,33 @@ def _flush(path: Path) -> None:
             os.close(handle)
 
 
+def disk_full(target: Path) -> UserError:
+    """The error for a file that did not fit on its disk."""
+    return UserError(
+        f"{target}: disk full (No space left on device), or your quota is used up; free space or use "
+        "another --directory, then start the same command again, which goes on"
+    )
+
+
+@contextmanager
+def _disk_full(target: Path) -> Iterator[None]:
+    """Convert the error of a full disk in the block to a `UserError` that names `target`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise disk_full(target) from None
+        raise
+
+
 @contextmanager
 def _writable(target: Path) -> Iterator[None]:
     """Convert an `OSError` of the block to a `UserError` that names `target`."""
     try:
         yield
     except OSError as error:
+        if error.errno in FULL:
+            raise disk_full(target) from None
         raise UserError(
             f"{target}: cannot be written ({error.strerror}); write to another path, or make its folder writable"
         ) from None

@@ -12,15 +12,11 @@ import sys
 from typing import NoReturn
 
 from abhinaya.runtime.errors import UserError
+from abhinaya.runtime.launch_variables import LAUNCHED, drop_leftovers
 
 RENDEZVOUS = "ABHINAYA_RENDEZVOUS"  # environment variable: HOST:PORT of the rendezvous
 SIGNALS = "SIGTERM,SIGUSR1,SIGINT,SIGHUP,SIGQUIT"  # forwarded to the processes
 SHUTDOWN_SECONDS = 120  # from a forwarded signal to SIGKILL; torchrun's default, 30, is too short to save a large model
-
-
-def is_launched() -> bool:
-    """Whether this process was started by torchrun."""
-    return "LOCAL_RANK" in os.environ
 
 
 def is_first() -> bool:
@@ -46,6 +42,8 @@ def launch(processes: int, nodes: int = 1, cpus: int = 1) -> NoReturn:
         rendezvous = ["--standalone"]
     # torchrun's default for several processes on a machine: keeps sums equal for any number of processes.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    drop_leftovers()
+    os.environ[LAUNCHED] = "1"
     _torchrun(
         *rendezvous,
         f"--nproc-per-node={processes}",

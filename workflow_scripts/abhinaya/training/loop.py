@@ -28,17 +28,20 @@ from transformers.trainer_pt_utils import get_parameter_names
 
 from abhinaya.config.system import Training
 from abhinaya.data.dataset import LengthGrouped, Utterances, collate, largest_first
+from abhinaya.data.schemas import KEY
 from abhinaya.modeling.checkpoint import WEIGHTS, load_weights
 from abhinaya.modeling.classifier import Classifier
 from abhinaya.modeling.losses import ClassLoss
 from abhinaya.modeling.precision import autocast
 from abhinaya.runtime import files, signals
+from abhinaya.runtime.console import printable
 from abhinaya.runtime.errors import UserError, print_line
 from abhinaya.training import resume
 from abhinaya.training.agreement import Agreement, Stopped
 from abhinaya.training.metrics import coverage_warning, scores
 
 Batch = dict[str, Tensor]
+MAX_NAMES = 4  # utterances in a message
 NO_DECAY = ["bias", "layernorm", "rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]  # as in transformers' Trainer
 
 
@@ -88,6 +91,7 @@ class Loop:
         self.best_step: int | None = None  # of the checkpoint with the highest macro-F1; the first if several are equal
         self.epochs: list[dict] = []  # completed, with their evaluation, as in `metrics.json`
         self.epoch_loss = torch.tensor(0.0, device=device)  # sum over the steps of the current epoch
+        self.batch_losses: list[Tensor] = []  # of the current epoch, since the start of this process
         self.spent = 0.0  # seconds of the current epoch before an interruption
         self.began = 0.0  # start time of the current epoch, moved forward by interruptions
         self.trained: float | None = None  # end time of the last step of the current epoch
@@ -115,6 +119,7 @@ class Loop:
         order = LengthGrouped(train.sizes, self.training.effective_batch, self.seed)
         order.epoch = epoch
         batches = self.share(order, self.training.batch_size)[done * self.accumulation :]
+        self.batch_losses = []
         random = resume.random_states(self.device)
         loaded = iter(self.loader("train", batches))  # uses a random number
         if done:  # which the run before the checkpoint has already used
@@ -129,6 +134,24 @@ class Loop:
         if self.device.type == "cuda":
             torch.cuda.synchronize()  # include all steps in the time
         self.trained = time.monotonic()
+        self.check_losses(batches)
+
+    def check_losses(self, batches: list[list[int]]) -> None:
+        """Raise a `UserError` that names the utterances of the first of the `batches` whose loss is not finite.
+
+        Checked once an epoch, since reading a loss would wait for the GPU.
+        """
+        finite = torch.stack(self.batch_losses).isfinite().tolist() if self.batch_losses else []
+        self.batch_losses = []
+        first = finite.index(False) if False in finite else None
+        names = [] if first is None else self.names("train", batches[first])
+        # In the other processes, the loss becomes NaN at their next step.
+        found = [each for each in gather_object([(first, names)]) if each[0] is not None]
+        if found:
+            raise UserError(diverged("the loss", self.step, min(found, key=lambda each: each[0])[1]))
+
+    def names(self, split: str, indices: Sequence[int]) -> list[str]:
+        return [self.data[split].rows[index][KEY] for index in indices]
 
     def train_step(self, batches: Iterator[Batch], count: int, utterances: int) -> None:
         """One optimiser step from `count` batches with `utterances` utterances in this process.
@@ -144,6 +167,7 @@ class Loop:
                 loss = self.loss(outputs["logits"], labels, total) * processes  # DDP divides by it
                 loss.backward()
             self.epoch_loss += loss.detach()
+            self.batch_losses.append(loss.detach())
         self.optimizer.step()
         self.optimizer.zero_grad()
 
@@ -198,15 +222,15 @@ class Loop:
             logits, labels, coverage: as from `evaluate`.
 
         Raises:
-            UserError: the validation loss is not finite.
+            UserError: the validation loss is not finite; names the utterances whose logits are not.
         """
         validation_loss = self.loss(logits, labels).item()
         measured = scores(logits.cpu().numpy(), labels.cpu().numpy()) | {"frame_coverage": coverage.mean().item()}
         if not math.isfinite(validation_loss):
-            raise UserError(
-                f"training diverged: the validation loss of epoch {epoch + 1} is not finite; lower "
-                "`training.learning_rate`"
-            )
+            bad = torch.nonzero(~logits.isfinite().all(-1)).flatten().tolist()
+            order = largest_first(self.data["validation"].sizes)
+            names = self.names("validation", [order[place] for place in bad])
+            raise UserError(diverged("the validation loss", self.step, names))
         loss = gather(self.epoch_loss).mean().item() / self.steps_per_epoch
         self.epoch_loss.zero_()
         now = time.monotonic()
@@ -287,6 +311,15 @@ class Loop:
             pin_memory=self.device.type == "cuda",
             worker_init_fn=signals.ignore_in_worker,
         )
+
+
+def diverged(loss: str, step: int, names: Sequence[str]) -> str:
+    """The message for a loss that is not finite, with the utterances in which it first appeared."""
+    where = f"{', '.join(map(printable, names[:MAX_NAMES]))}{', …' if len(names) > MAX_NAMES else ''}"
+    return (
+        f"training diverged: {loss} is not finite at step {step} or before, first with {len(names)} utterances "
+        f"({where}); lower `training.learning_rate`, or check these utterances"
+    )
 
 
 def parameter_groups(classifier: Classifier, weight_decay: float) -> list[dict]:

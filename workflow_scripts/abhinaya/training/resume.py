@@ -1,18 +1,21 @@
 """Checkpoints of an unfinished training: finding, writing and removing them.
 
-A checkpoint is a folder `checkpoint-STEP`. It gets this name by a rename after all of its content is on the disk.
+A checkpoint is a folder `checkpoint-STEP`. It gets this name by a rename after all of its content is on the disk. It
+contains checksums, by which damage is noticed that happened later, such as by a failing disk.
 """
 
 import hashlib
 import json
 import random
 import shutil
+import zlib
 from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 
 from abhinaya.config.base import result_settings
 from abhinaya.config.system import TrainedSystem
@@ -25,6 +28,9 @@ from abhinaya.runtime.errors import UserError, print_line
 
 FINGERPRINT = "fingerprint.json"
 OPTIMIZER, STATE = "optimizer.pt", "state.json"  # in the same folder as the weights
+CHECKSUMS = "checksums.json"  # of the task and of the files that are written once; by name
+MIN_FREE = 1 << 24  # bytes; with less, a failed write is that of a full disk
+CHUNK = 1 << 24  # bytes
 # Keys of `training` that affect memory and the number of checkpoints, but no result.
 COST_ONLY = ("batch_size", "eval_batch_size", "gradient_checkpointing", "fsdp", "save_steps")
 
@@ -44,7 +50,9 @@ def fingerprint(settings: TrainedSystem, rows: dict[str, pd.DataFrame], seed: in
 
 
 def checkpoint_of(task: dict[str, str], checkpoints: Path) -> Path | None:
-    """The last checkpoint of `task`, a fingerprint. Incomplete checkpoints and those of other tasks are removed.
+    """The last whole checkpoint of `task`, a fingerprint.
+
+    Incomplete checkpoints and those of other tasks are removed, damaged ones are set aside.
 
     Raises:
         UserError: the folder contains other files than checkpoints.
@@ -52,14 +60,22 @@ def checkpoint_of(task: dict[str, str], checkpoints: Path) -> Path | None:
     record = checkpoints / FINGERPRINT
     if not record.is_file() and any(checkpoints.glob("*")):
         raise UserError(f"{checkpoints}: contains other files than checkpoints; use a new or empty folder")
-    if record.is_file() and files.read_json(record) != task:
+    if record.is_file() and _read(record) not in (task, None):
         print_line(f"{checkpoints}: checkpoints of other settings or data are removed; the training starts again")
         shutil.rmtree(checkpoints)
     files.write_json(task, record)
-    for folder in (*checkpoints.glob("checkpoint-*"), *checkpoints.glob(".checkpoint-*")):
-        if folder.name.startswith(".") or not _is_valid(folder):
-            shutil.rmtree(folder)
-    return max(checkpoints.glob("checkpoint-*"), key=_step, default=None)
+    for folder in checkpoints.glob(".checkpoint-*"):
+        shutil.rmtree(folder)
+    for folder in checkpoints.glob("checkpoint-*"):
+        if reason := _damage(folder):
+            files.set_aside(folder, f"damaged ({reason}); continuing from the checkpoint before it, if there is one")
+    whole = {_step(folder): folder for folder in checkpoints.glob("checkpoint-*")}
+    for _, folder in sorted(whole.items(), reverse=True):
+        best = files.read_json(folder / STATE)["best_step"]
+        if best is None or best in whole:
+            return folder
+        print_line(f"{folder}: not used, since its best checkpoint, of step {best}, is missing")
+    return None
 
 
 def save(folder: Path, classifier: Classifier, optimizer: torch.optim.Optimizer, state: dict) -> None:
@@ -73,9 +89,21 @@ def save(folder: Path, classifier: Classifier, optimizer: torch.optim.Optimizer,
         return
     temporary = folder.with_name(f".{folder.name}.partial")
     temporary.mkdir(parents=True)
-    save_weights(classifier, temporary / WEIGHTS)
-    torch.save(optimizer.state_dict(), temporary / OPTIMIZER)
+    try:
+        save_weights(classifier, temporary / WEIGHTS)
+        torch.save(optimizer.state_dict(), temporary / OPTIMIZER)
+    except (
+        OSError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:  # the libraries have none for a full disk
+        if shutil.disk_usage(folder.parent).free < MIN_FREE or "No space left" in str(error):
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise files.disk_full(folder) from None
+        raise
     files.write_json(state, temporary / STATE)
+    written = {name: _checksum(temporary / name) for name in (WEIGHTS, OPTIMIZER)}
+    files.write_json(written | {FINGERPRINT: _checksum(folder.parent / FINGERPRINT)}, temporary / CHECKSUMS)
     files.put_in_place(temporary, folder)
 
 
@@ -116,9 +144,34 @@ def _step(folder: Path) -> int:
     return int(folder.name.removeprefix("checkpoint-"))
 
 
-def _is_valid(folder: Path) -> bool:
-    """Whether a checkpoint is readable and has the current format. The rename does not protect against disk errors."""
+def _damage(folder: Path) -> str | None:
+    """What is wrong with a checkpoint of the task in the fingerprint; None if it is whole."""
+    state, expected = _read(folder / STATE), _read(folder / CHECKSUMS)
+    if state is None or not {"step", "best_step", "epochs", "seconds", "processes"} <= state.keys():
+        return f"{STATE} is missing or invalid"
+    if expected is None:
+        return f"{CHECKSUMS} is missing or invalid"
+    record = folder.parent / FINGERPRINT  # just written
+    if expected.get(FINGERPRINT) != _checksum(record):
+        return "it is of other settings or data"
+    for name in (WEIGHTS, OPTIMIZER):
+        if not (folder / name).is_file() or _checksum(folder / name) != expected.get(name):
+            return f"{name} is missing or has changed"
+    return None
+
+
+def _read(path: Path) -> dict | None:
+    """The JSON object in `path`; None if it is missing or damaged."""
     try:
-        return "step" in files.read_json(folder / STATE)
+        return files.read_json(path)
     except UserError:
-        return False
+        return None
+
+
+def _checksum(path: Path) -> int:
+    """CRC-32 of a file; fast, and sufficient against accidents."""
+    checksum = 0
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            checksum = zlib.crc32(chunk, checksum)
+    return checksum

@@ -16,7 +16,7 @@ from abhinaya.config.transcripts import Transcripts
 from abhinaya.data import schemas
 from abhinaya.data.corpora.digests import AUDIO, digest
 from abhinaya.data.part_store import PartStore
-from abhinaya.runtime import files
+from abhinaya.runtime import files, locks
 from abhinaya.runtime.errors import UserError
 from abhinaya.transcription.inputs import prefetched, window
 from abhinaya.transcription.transcripts import SHARD
@@ -33,7 +33,8 @@ def transcribe_shard(
     Finished parts are stored in a folder beside `output`; a later job with the same task transcribes only the rest.
 
     Raises:
-        UserError: the model cannot be loaded, or the manifest no longer matches the audio files.
+        UserError: the model cannot be loaded, the manifest no longer matches the audio files, or another job makes the
+            same shard.
     """
     rows = manifest if settings.utterances == "all" else manifest[manifest["split"].notna()]
     rows = rows.iloc[shard :: settings.shards]
@@ -42,7 +43,20 @@ def transcribe_shard(
         raise UserError(f"manifest: no duration for {unknown[schemas.KEY].iloc[0]}; prepare the corpus again")
     task = describe(settings, seed) | {"rows": digest(rows[AUDIO])}
     del task["options"]["batch_size"]  # a job that ran out of memory may resume with a smaller batch size
-    parts = PartStore(output.with_name(f"{output.stem}.parts"), SHARD, "transcripts", task=task)
+    # A job of a killed Snakemake may still run: each of the two jobs would remove the other's parts. The lock is beside
+    # the parts, which are removed at the end.
+    lock = locks.alone(output.with_name(f".{output.stem}.lock"), f"another job is transcribing {output.name}")
+    with lock:
+        parts = PartStore(output.with_name(f"{output.stem}.parts"), SHARD, "transcripts", task=task)
+        table = _transcribed(rows, settings, seed, parts, device, threads)
+        files.write_parquet(table, SHARD, output, describe(settings, seed))
+        parts.remove()
+
+
+def _transcribed(
+    rows: pd.DataFrame, settings: Transcripts, seed: int, parts: PartStore, device: str, threads: int
+) -> pd.DataFrame:
+    """The transcripts of `rows` (columns `SHARD`), completed in `parts`; poor ones are decoded again."""
     _decode(rows, settings, parts, device, threads)
     table = rows[[schemas.KEY]].merge(parts.read(), on=schemas.KEY, how="left", validate="one_to_one")
     poor = _poor(table, settings).to_numpy()
@@ -52,8 +66,7 @@ def transcribe_shard(
         table.loc[better.index] = better[table.columns]
         table = table.reset_index()
     table.loc[_silent(table, settings), "text"] = ""
-    files.write_parquet(table, SHARD, output, describe(settings, seed))
-    parts.remove()
+    return table
 
 
 def describe(settings: Transcripts, seed: int) -> dict:

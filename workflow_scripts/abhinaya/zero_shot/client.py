@@ -204,7 +204,11 @@ class ChatClient:
         }
 
     def _read(self, reply: str, options: int) -> dict:
-        """Parse a response; missing or non-standard fields are null."""
+        """Parse a response; missing or non-standard fields are null.
+
+        Raises:
+            Refused: it is no chat completion, or contains no answer; such a response is not stored.
+        """
         try:
             content = json.loads(reply)
         except ValueError:
@@ -215,11 +219,15 @@ class ChatClient:
             case _:  # such as HTML, or an error of an upstream server
                 raise Refused(self.without_key(f"not a chat completion: {reply}"))
         listed = _listed(choice.get("logprobs"))
+        letters = None if listed is None else prompts.option_logprobs(listed, options)
+        answer = _text(message.get("content"))
+        if not letters and not (answer or "").strip():
+            raise Refused(_without_answer(message, choice))
         return {
             "model": _text(content.get("model")),
-            "answer": _text(message.get("content")),
+            "answer": answer,
             "finish_reason": _text(choice.get("finish_reason")),
-            "letters": None if listed is None else json.dumps(prompts.option_logprobs(listed, options)),
+            "letters": None if letters is None else json.dumps(letters),
             "prompt_tokens": _count(usage, "prompt_tokens"),
             "generated_tokens": _count(usage, "completion_tokens"),
         }
@@ -242,6 +250,19 @@ class ChatClient:
         if error.status_code in (408, 409) or error.status_code >= 500:
             return NoResponse(reason)
         return UserError(f"{self.place}: rejects the requests ({reason}); correct `model` or `endpoint.url`")
+
+
+def _without_answer(message: dict[str, Any], choice: dict[str, Any]) -> str:
+    """Why a response has no answer."""
+    reason = _text(choice.get("finish_reason")) or "unknown"
+    if refusal := _text(message.get("refusal")):
+        return f"no answer, but a refusal: {' '.join(refusal.split())[:100]}"
+    thinking = any(message.get(name) for name in ("reasoning_content", "reasoning"))
+    if reason == "length":
+        what = "it was cut off while the model was reasoning" if thinking else "it was cut off"
+        return f"no answer: {what} (finish_reason length); switch reasoning off or increase `max_tokens`"
+    what = "only reasoning" if thinking else "an empty text"
+    return f"no answer, but {what} (finish_reason {reason})"
 
 
 def _text(value: Any) -> str | None:

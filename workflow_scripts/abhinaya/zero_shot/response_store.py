@@ -27,7 +27,7 @@ RESPONSES = pa.schema(
 
 
 class ResponseStore(PartStore):
-    """The responses in `folder`; the first one for each request."""
+    """The responses in `folder`; the first one for each request. Those without an answer are requested again."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, RESPONSES, "responses", order="requested_at")
+        super().__init__(folder, RESPONSES, "responses", order="requested_at", filled=("answer", "letters"))

@@ -12,7 +12,7 @@ from tqdm.contrib.concurrent import thread_map
 
 from abhinaya.config.corpus import Corpus, Split
 from abhinaya.data import audio, segments
-from abhinaya.data.corpora import fields, folds, leaks, validation_split
+from abhinaya.data.corpora import fields, folds, leaks, overlaps, validation_split
 from abhinaya.data.corpora.summary import summarise
 from abhinaya.data.schemas import DEVELOPMENT, KEY, MANIFEST, SPLITS, check_unique
 from abhinaya.labels import CLASSES, EMOTIONS
@@ -34,7 +34,7 @@ class Prepared:
     manifest: pd.DataFrame  # the columns of schemas.MANIFEST, sorted by FileName
     rejected: pd.DataFrame  # FileName, path, reason, role
     references: pd.DataFrame  # FileName, text: the corpus's own transcripts, if any
-    summary: dict[str, Any]  # `kind`, the values of summary.summarise, `leaks`, `left_out`
+    summary: dict[str, Any]  # `kind`, the values of summary.summarise, `leaks`, `overlaps`, `left_out`
     other_folds: dict[int, pd.DataFrame]  # the manifest of each other fold, with its splits
 
 
@@ -52,7 +52,8 @@ def prepare(corpus: Corpus, seed: int, folder: Path, workers: int = 1, with_deve
     Raises:
         TooManyRejected: more utterances were rejected than `corpus.max_rejected` allows.
         UserError: the corpus is invalid; a `FileName` is duplicated; a split is empty; a class of `corpus.classes` is
-            missing from training; the validation set cannot be sampled.
+            missing from training; the validation set cannot be sampled; something is contained twice and
+            `corpus.overlaps` is `error`.
     """
     rows, left_out = read(corpus, seed, folder)
     rows = with_folds(rows, corpus.split, seed)
@@ -68,7 +69,11 @@ def prepare(corpus: Corpus, seed: int, folder: Path, workers: int = 1, with_deve
             valid_of_fold = valid.assign(role=valid[KEY].map(roles))
             others[fold] = _manifest(corpus, seed, of_fold, valid_of_fold, with_development)
     texts = valid.reindex(columns=[KEY, "text"]).dropna().reset_index(drop=True)
+    repeated = overlaps.find(manifest, workers)
+    if corpus.overlaps == "error":
+        overlaps.check(repeated)
     summary = {"kind": corpus.kind, **summarise(manifest, len(rejected)), "leaks": leaks.find(manifest)}
+    summary["overlaps"] = repeated
     if left_out:
         summary["left_out"] = left_out
     return Prepared(manifest, rejected, texts, summary, others)

@@ -16,6 +16,9 @@ from abhinaya.labels import EMOTIONS, LETTERS
 from abhinaya.runtime.errors import UserError
 
 EXACT = (KEY, "path")  # not stripped: a file name may begin or end with a space
+EMOTIONAL = ("EmoAct", "EmoVal", "EmoDom")
+MAX_NUMBER = 1e6  # votes, or seconds in a file
+ATTRIBUTES = (-10.0, 100.0)  # any usual scale, such as 1 to 7, -1 to 1, 0 to 100; not a placeholder such as -99
 WORDS = (
     {letter.lower(): letter for letter in LETTERS}
     | {word: letter for letter, word in EMOTIONS.items()}
@@ -58,6 +61,12 @@ def folder(path: str | Path, key: str) -> Path:
     return Path(path)
 
 
+def check_regular(path: Path) -> None:
+    """Raise a `UserError` if `path` is a folder, or a pipe or device, which might be waited for without end."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: {'Is a directory' if path.is_dir() else 'not a regular file'}; give a file")
+
+
 def read_table(
     path: Path, required: Sequence[str], separator: str | None = ",", columns: Sequence[str] | None = None
 ) -> pd.DataFrame:
@@ -71,6 +80,7 @@ def read_table(
         UserError: the file is missing or not a table, a `required` column is missing, a column is duplicated, or a row
             has more fields than the header.
     """
+    check_regular(path)
     options = {"dtype": str, "keep_default_na": False, "na_values": [""]}
     try:
         options["encoding"] = _encoding(path)
@@ -84,6 +94,8 @@ def read_table(
         raise UserError(f"{path}: cannot be read ({error.strerror}); give a readable file") from None
     except ParserWarning:
         raise UserError(f"{path}: row 2 has more fields than the header; fix the row") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8; save it as CSV, UTF-8, separated by commas") from None
     except ValueError as error:
         raise UserError(f"{path}: not a readable table ({' '.join(str(error).split())}); fix the file") from None
     if header.duplicated().any():  # pandas would rename them
@@ -117,6 +129,7 @@ def read_lines(path: Path, fix: str) -> list[str]:
     Raises:
         UserError: the file cannot be read; `fix` is the end of the message.
     """
+    check_regular(path)
     try:
         return [line for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
     except FileNotFoundError:
@@ -178,16 +191,25 @@ def either(first: pd.Series, second: pd.Series) -> pd.Series:
     return pd.Series(np.where(first.notna(), first, second), index=first.index, dtype=object)
 
 
-def numbers(table: pd.DataFrame, columns: Sequence[str], source: Path) -> pd.DataFrame:
+def numbers(
+    table: pd.DataFrame, columns: Sequence[str], source: Path, attributes: tuple[float, float] = ATTRIBUTES
+) -> pd.DataFrame:
     """Those of `columns` that `table` has, as float64.
 
+    Args:
+        attributes: the lowest and the highest value of `EMOTIONAL`. Votes, shares and seconds are 0 or more.
+
     Raises:
-        UserError: a field is not a number.
+        UserError: a field is not a number in its range.
     """
     values = table[[column for column in columns if column in table]]
     converted = values.apply(pd.to_numeric, errors="coerce").astype(float)
     for column in values:
-        check_values(values[column], values[column].notna() & converted[column].isna(), table[KEY], source, "a number")
+        wrong = values[column].notna() & ~np.isfinite(converted[column])
+        check_values(values[column], wrong, table[KEY], source, "a number")
+        low, high = attributes if column in EMOTIONAL else (0, MAX_NUMBER)
+        wrong = (converted[column] < low) | (converted[column] > high)
+        check_values(values[column], wrong, table[KEY], source, f"a number from {low:g} to {high:g}")
     return converted
 
 

@@ -90,6 +90,7 @@ def read(
     transcripts: Path | None,
     preds: dict[str, Path],
     ties: dict[str, tuple[str, voting.TieRule]] | None = None,
+    labels_may_differ: bool = False,
 ) -> Evaluation:
     """Read and validate the inputs of the analysis.
 
@@ -98,6 +99,7 @@ def read(
         transcripts: transcripts.parquet, which may be incomplete.
         preds: preds.csv of each system and ensemble, by name, in the order to show.
         ties: the tie-breaker and tie rule of each ensemble.
+        labels_may_differ: as for `schemas.read_predictions`.
 
     Raises:
         UserError: a file is invalid; predictions do not match the manifest or each other; an ensemble's file has no
@@ -105,7 +107,7 @@ def read(
     """
     rows = read_manifest(manifest)
     texts = read_transcripts(transcripts).set_index(KEY)["text"] if transcripts else pd.Series(dtype=object)
-    tables = voting.read_members(preds)
+    tables = voting.read_members(preds, labels_may_differ)
     for name, table in tables.items():
         metrics.pair(rows, table.reset_index(), preds[name])  # validates them
     ensembles = {name: _ensemble(name, tables, preds[name], *tie) for name, tie in (ties or {}).items()}

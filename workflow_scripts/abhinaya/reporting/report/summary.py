@@ -3,7 +3,7 @@
 import numpy as np
 from markupsafe import Markup
 
-from abhinaya.data.corpora import leaks
+from abhinaya.data.corpora import leaks, overlaps
 from abhinaya.evaluation.metrics import LEVEL, SCORED
 from abhinaya.reporting.report import figures
 from abhinaya.reporting.report.inputs import Inputs
@@ -75,6 +75,7 @@ def limitations(inputs: Inputs) -> list[tuple[str, str]]:
         )
         lines.append(("corpus", line))
     lines += [("corpus", line) for line in leaks.sentences(inputs.summary.get("leaks", {}))]
+    lines += [("corpus", f"Contains {line}.") for line in overlaps.sentences(inputs.summary.get("overlaps", []))]
     return lines
 
 

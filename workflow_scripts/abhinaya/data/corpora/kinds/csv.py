@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import pandas as pd
 from pydantic import Field
 
+from abhinaya.config.base import Place
 from abhinaya.config.corpus import Corpus, Validation
 from abhinaya.data.corpora import fields, user_tables, votes
 from abhinaya.data.schemas import KEY, VOTES, check_columns, check_unique, check_values
@@ -35,8 +36,8 @@ class Csv(Corpus):
         None, min_length=1, description="emotions of the corpus; null: those that occur in the training split"
     )
     validation: Validation = Validation(per_class="all")
-    table: str = Field(description="the table: CSV (comma, semicolon; UTF-8 or UTF-16), TSV, Parquet or JSON lines")
-    root: str | None = Field(None, description="base folder of relative paths; null: the table's folder")
+    table: Place = Field(description="the table: CSV (comma, semicolon; UTF-8 or UTF-16), TSV, Parquet or JSON lines")
+    root: Place | None = Field(None, description="base folder of relative paths; null: the table's folder")
     columns: dict[Literal[COLUMNS], str] = Field(
         {}, description="names of columns in the table where they are not recognised, such as `{EmoClass: mood}`"
     )

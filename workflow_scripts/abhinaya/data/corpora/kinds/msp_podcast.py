@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Literal
 import pandas as pd
 from pydantic import Field, model_validator
 
+from abhinaya.config.base import Place
 from abhinaya.config.corpus import Corpus
 from abhinaya.config.messages import WrongKey
 from abhinaya.data.corpora import fields
@@ -33,7 +34,8 @@ from abhinaya.runtime.errors import UserError
 
 AUDIO = ["Audios/Audios", "Audios/Audio", "Audios", "Audio/Audio", "Audio"]  # some archives contain a nested folder
 TRANSCRIPTS = ["Transcripts/Transcripts", "Transcripts"]
-ATTRIBUTES = ("EmoAct", "EmoVal", "EmoDom")  # 1 to 7
+ATTRIBUTES = ("EmoAct", "EmoVal", "EmoDom")
+SCALE = (1.0, 7.0)
 HIDDEN_TEST = "MSP-PODCAST_test3_*.wav"
 
 
@@ -52,7 +54,7 @@ class MspPodcast(Corpus):
     assigned_by: ClassVar[str] = "corpus.partitions"
 
     kind: Literal["msp_podcast"]
-    root: str = Field(description="folder that contains Audios/ (or Audio/) and Labels/")
+    root: Place = Field(description="folder that contains Audios/ (or Audio/) and Labels/")
     partitions: dict[str, Literal["train", "development", "test"]] = Field(
         {"Train": "train", "Development": "development", "Test3": "test"},
         description="the use of each Split_Set; sets that are not listed are unused",
@@ -99,6 +101,12 @@ def read(corpus: MspPodcast, texts: bool = True) -> pd.DataFrame:
     table = _with_speakers(labels, root).join(fields.locate(labels[KEY], audio))
     table["role"] = table["Split_Set"].map(corpus.partitions)
     if (votes := _votes(root)) is not None:
+        if not votes.index.isin(table[KEY]).any():
+            source = _first(root, LABEL_FILES["detailed"])
+            raise UserError(
+                f"{source}: none of its {len(votes)} files, e.g. {votes.index[0]}, is in the labels; use the file of "
+                "the same release or remove it"
+            )
         table = table.join(votes, on=KEY)
     if texts:
         table["text"] = _transcripts(table[KEY].where(table["problem"].isna()), root)
@@ -114,7 +122,10 @@ def _labels(root: Path) -> pd.DataFrame:
     source = _first(root, LABEL_FILES["consensus"])
     if source is None:
         raise UserError(f"{root}: Labels/labels_consensus.csv (or .json) not found; correct corpus.root")
-    table = _json_labels(source) if source.suffix == ".json" else fields.read_table(source, (KEY, "EmoClass"))
+    table = _consensus(source)
+    for other in (root / name for name in LABEL_FILES["consensus"]):
+        if other != source and other.exists() and not other.samefile(source):
+            _check_equal(table, source, _consensus(other), other)
     fields.check_filled(table, KEY, source)
     check_unique(table, source)
     optional = table.reindex(columns=["Split_Set", "SpkrID", "Gender"]).astype(object)
@@ -126,7 +137,28 @@ def _labels(root: Path) -> pd.DataFrame:
             "SpkrID": fields.known(optional["SpkrID"]),
             "Gender": fields.known(optional["Gender"]),
         }
-    ).join(fields.numbers(table, ATTRIBUTES, source))
+    ).join(fields.numbers(table, ATTRIBUTES, source, SCALE))
+
+
+def _consensus(source: Path) -> pd.DataFrame:
+    return _json_labels(source) if source.suffix == ".json" else fields.read_table(source, (KEY, "EmoClass"))
+
+
+def _check_equal(table: pd.DataFrame, source: Path, other_table: pd.DataFrame, other: Path) -> None:
+    """Raise a `UserError` that names the first utterance whose emotion or set differs between two label files."""
+    both = [
+        each.drop_duplicates(KEY).set_index(KEY).reindex(columns=["EmoClass", "Split_Set"]).astype(object)
+        for each in (table, other_table)
+    ]
+    both = [each.assign(EmoClass=fields.emotions(each["EmoClass"])) for each in both]
+    names = both[0].index.intersection(both[1].index)
+    one, two = (each.loc[names] for each in both)
+    differ = (one.notna() & two.notna() & (one != two)).any(axis=1)
+    if differ.any():
+        raise UserError(
+            f"{other}: {differ.idxmax()} differs from {source.name} ({int(differ.sum())} such utterances); keep the "
+            "right file and remove the other"
+        )
 
 
 def _json_labels(source: Path) -> pd.DataFrame:

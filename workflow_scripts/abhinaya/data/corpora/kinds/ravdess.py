@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 import pandas as pd
 from pydantic import Field, model_validator
 
+from abhinaya.config.base import Place
 from abhinaya.config.corpus import Corpus
 from abhinaya.config.messages import WrongKey
 from abhinaya.data.corpora import fields
@@ -45,7 +46,7 @@ class Ravdess(Corpus):
     classes: list[Literal[LETTERS]] = Field(
         ["A", "D", "F", "H", "N", "S", "U"], min_length=1, description="as for every corpus"
     )
-    root: str = Field(description="folder that contains Actor_01/ and so on")
+    root: Place = Field(description="folder that contains Actor_01/ and so on")
     train_actors: list[int] | None = Field(
         None, min_length=1, description="actors of the training split; null: `split: {folds: 6}` or `{by: speaker}`"
     )
