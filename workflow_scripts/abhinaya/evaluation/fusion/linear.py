@@ -15,7 +15,7 @@ from abhinaya.evaluation.fusion.calibration import fit_temperature, nll, nll_and
 from abhinaya.evaluation.fusion.cross_fitting import FOLDS, Apply, folds, within_one_error
 from abhinaya.evaluation.fusion.sample import Sample, log_softmax
 
-PENALTIES = (100.0, 10.0, 1.0, 0.1, 0.01)
+PENALTIES = (10_000.0, 100.0, 10.0, 1.0, 0.1, 0.01)  # the first is the log-mean to three digits
 OPTIONS = {"maxiter": 1000, "maxfun": 2000}
 Combination = tuple[np.ndarray, np.ndarray]  # coefficients, bias
 Fit = Callable[[Sample, float, Combination | None], Combination]  # sample, penalty, where to start
