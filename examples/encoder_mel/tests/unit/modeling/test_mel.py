@@ -7,8 +7,8 @@ import torch
 
 from abhinaya import preflight
 from abhinaya.config import Config, parse
-from abhinaya.config.corpus import Synthetic
 from abhinaya.config.system import MelSystem, Trained
+from abhinaya.data.corpora.kinds.synthetic import Synthetic
 from abhinaya.data.dataset import collate
 from abhinaya.modeling import encoders
 from abhinaya.prediction.predict import predict
