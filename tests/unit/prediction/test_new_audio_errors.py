@@ -83,7 +83,7 @@ def test_invalid_output_is_reported_and_no_file_changed(
     shutil.copytree(clips, tmp_path / "clips")
     monkeypatch.chdir(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(UserError, match=r"is a folder|is also an input"):
+    with pytest.raises(UserError, match=r"is a folder|is also an input|a CSV file is written"):
         call_main(predict, "--model", "model", "--audio", "clips", "--output", output)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
