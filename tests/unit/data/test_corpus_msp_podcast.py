@@ -293,7 +293,7 @@ def commas_for_semicolons(root: Path) -> None:
         (nameless, r"row 82: FileName"),
         (word_for_number, r"EmoVal 'high' of MSP-PODCAST_0000_0000\.wav"),
         (contradiction, r"MSP-PODCAST_0000_0000\.wav .*Development.*Train"),
-        (not_text, "not a readable table"),
+        (not_text, r"labels_consensus\.csv: not UTF-8"),
         (no_votes_column, "EmoClass_Major or EmoDetail"),
         (foreign_annotators, r"labels_detailed\.csv: .*other/a\.wav"),
         (placeholder, r"EmoVal '-99' of MSP-PODCAST_0000_0000\.wav"),
