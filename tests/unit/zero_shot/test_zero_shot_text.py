@@ -93,7 +93,7 @@ class TestWords:
         assert predictions["EmoClass"].tolist() == ["F", "F", "S", "F"]
         assert audit["answer"].tolist() == [*[replies[n] for n in "012"], None]
         assert predictions["p_F"].tolist() == [1.0, 1.0, 0.0, 1.0]
-        assert summary["counts"] == {"labelled": 1, "empty": 0, "unparsable": 3, "refused": 0}
+        assert summary["counts"] == {"labelled": 1, "empty": 0, "unparsable": 2, "refused": 1}
 
     def test_unparsable_response_is_not_requested_again(self, run: Callable) -> None:
         with ChatServer(lambda request: Reply("dunno" if request.text == "x" else "sad")) as server:
